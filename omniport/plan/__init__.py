@@ -1,0 +1,1 @@
+"""Room: the plan, the spine between analysis and writing."""

@@ -1,0 +1,226 @@
+"""The plan: every decision of a port, frozen, with its reason and its source line.
+
+Analysis writes a plan; rewriting and emitting only read it.  All types are frozen dataclasses of strings, numbers,
+booleans, ``None``, tuples and other such dataclasses, so that a plan goes to JSON and back unchanged
+(:mod:`omniport.plan.serial`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Why:
+    """Why something was decided: one sentence, and the source line that shows it.
+
+    ``file`` is relative to the root of the package it belongs to (``diffusers/models/attention.py``), or a file name
+    of the model repository (``model_index.json``); ``line`` is 1-based, 0 where a whole file is the evidence.
+    """
+
+    reason: str
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A named decision that needs no type of its own: ``subject`` was given ``value`` because of ``why``."""
+
+    subject: str
+    value: Scalar
+    why: Why
+
+
+# ---------------------------------------------------------------------------------------------------------- the model
+ComponentRole = Literal["dit", "encoder", "vae", "tokenizer", "processor", "scheduler", "other", "absent"]
+Path = Literal["already supported", "path A", "path B", "hybrid"]
+
+
+@dataclass(frozen=True)
+class ComponentPlan:
+    """One component of the pipeline, as ``model_index.json`` or the constructor names it.
+
+    ``library`` is the module the class is imported from (``diffusers``, ``transformers``, or a custom module).
+    """
+
+    name: str
+    library: str
+    class_name: str
+    role: ComponentRole
+    why: Why
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What is ported and by which path of the guide (step 0 of ``add-diffusion-model``)."""
+
+    model: str
+    form: Literal["hub", "local", "diffusers"]
+    revision: str | None
+    pipeline_class: str
+    path: Path
+    source: str  # package and version the reference source was read from, e.g. "diffusers 0.40.0"
+    components: tuple[ComponentPlan, ...]
+    why: tuple[Why, ...]  # evidence of the classification
+    follows: str  # what the guide says to do next
+
+
+# ---------------------------------------------------------------------------------------------------- the transformer
+@dataclass(frozen=True)
+class ClassPlan:
+    """A class brought into the port, specialised for the call sites that use it.
+
+    ``bindings`` are constructor and forward arguments that every call site fixes; ``folds`` are the conditions that
+    those bindings decide.
+    """
+
+    name: str
+    origin: str  # dotted name of the class in the reference
+    bindings: tuple[Decision, ...]
+    folds: tuple[Decision, ...]
+    why: Why
+
+
+LinearRole = Literal["column", "row", "qkv", "merged", "gathered", "replicated"]
+
+
+@dataclass(frozen=True)
+class LinearPlan:
+    """What becomes of one ``nn.Linear`` of the reference.
+
+    ``path`` is ``Class.attribute`` (``FluxAttention.to_q``, ``FeedForward.net.2``).  Roles: ``column`` shards the output,
+    ``row`` the input (one all-reduce), ``qkv``/``merged`` are columns fused with siblings into ``fused``,
+    ``gathered`` is a column whose small output is gathered (modulation), ``replicated`` stays whole.
+    ``packed`` are the expressions of the widths that a row-parallel layer's concatenated input is made of, in order.
+    """
+
+    path: str
+    role: LinearRole
+    fused: str | None  # attribute that takes it in: "to_qkv"
+    shard: str | None  # shard id in the fused layer: "q", "k", "v", "0", "1"
+    packed: tuple[str, ...]
+    why: Why
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """One attention call: which class holds it, and what the ``Attention`` layer is constructed with."""
+
+    class_name: str
+    heads: str  # expression of the number of heads over all ranks
+    kv_heads: str
+    head_dim: str
+    softmax_scale: str
+    causal: bool
+    kind: Literal["self", "cross", "joint"]
+    why: Why
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """One rule of ``load_weights``: checkpoint names that contain ``checkpoint`` fill ``shard`` of ``parameter``."""
+
+    parameter: str
+    checkpoint: str
+    shard: str | None
+
+
+@dataclass(frozen=True)
+class SpEntry:
+    """One entry of ``_sp_plan``.
+
+    ``module`` is the dotted path (``""`` is the root), ``key`` the name of a forward parameter or the index of an
+    output; ``kind`` says whether the tensor is split there or gathered.  ``dims`` is the expected rank of the tensor.
+    """
+
+    module: str
+    key: str | int
+    kind: Literal["split", "gather"]
+    dim: int
+    dims: int | None
+    split_output: bool
+    auto_pad: bool
+    why: Why
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """What the port declares about one acceleration feature; ``supported`` False carries the reason in ``why``."""
+
+    name: str
+    supported: bool
+    why: Why
+
+
+@dataclass(frozen=True)
+class BlockListPlan:
+    """A ``ModuleList`` of repeated blocks.  ``pattern`` is cache-dit's forward pattern number, None if it fits none."""
+
+    attribute: str
+    class_name: str
+    pattern: int | None
+    why: Why
+
+
+@dataclass(frozen=True)
+class TransformerPlan:
+    """Everything the port's transformer file is written from."""
+
+    class_name: str
+    module: str  # reference module: "diffusers.models.transformers.transformer_flux"
+    parameters: tuple[str, ...]  # of the constructor, as in the reference
+    forward: tuple[str, ...]  # parameters that the port's forward keeps
+    dropped: tuple[Decision, ...]  # forward parameters and features that the port leaves out, with the reason
+    classes: tuple[ClassPlan, ...]
+    linears: tuple[LinearPlan, ...]
+    attentions: tuple[AttentionPlan, ...]
+    weights: tuple[WeightPlan, ...]
+    sp: tuple[SpEntry, ...]
+    blocks: tuple[BlockListPlan, ...]
+    features: tuple[FeaturePlan, ...]
+    decisions: tuple[Decision, ...]
+
+
+# ------------------------------------------------------------------------------------------------------- the pipeline
+@dataclass(frozen=True)
+class ArgumentPlan:
+    """Where a parameter of the reference's ``__call__`` comes from in a request.
+
+    ``source`` is the expression over ``req``; ``default`` the reference's own default as source text.
+    """
+
+    name: str
+    source: str
+    default: str | None
+    why: Why
+
+
+@dataclass(frozen=True)
+class PipelinePlan:
+    """Everything the port's pipeline file is written from."""
+
+    class_name: str
+    module: str
+    output: Literal["image", "video", "audio"]
+    arguments: tuple[ArgumentPlan, ...]
+    dropped: tuple[Decision, ...]
+    cfg: Literal["none", "embedded", "sequential", "batched"]
+    transformer_attributes: tuple[str, ...]  # config values of the transformer that the pipeline reads
+    post_process: str | None
+    pre_process: str | None
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True)
+class PortPlan:
+    """The whole plan of a port."""
+
+    name: str
+    model: ModelPlan
+    transformer: TransformerPlan
+    pipeline: PipelinePlan
+    todos: tuple[Decision, ...]

@@ -1,0 +1,1 @@
+"""Room: reference sources, read as text and never imported."""

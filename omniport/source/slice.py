@@ -1,0 +1,97 @@
+"""Cut one class or function out of a module, as a libcst node whose statements remember their source lines.
+
+A whole module of a reference package costs more to parse with libcst than all its wanted classes together, and rewriting
+loses positions.  So the text of one definition is cut out with :mod:`ast`, every statement is tagged with a marker
+comment, and the markers travel through every rewrite; :func:`split_markers` takes them off again at the end.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+import libcst as cst
+
+if TYPE_CHECKING:
+    from omniport.source.tree import SourceModule
+
+_MARK = re.compile(r"[ \t]*#@([^\s:]+):(\d+)[ \t]*$")
+
+N = TypeVar("N", cst.ClassDef, cst.FunctionDef)
+
+
+def definition(module: SourceModule, name: str, kind: type[N]) -> N:
+    """The class or function ``name`` of ``module`` as a libcst node with marked statements.
+
+    Raises:
+        KeyError: the module does not define ``name`` at its top level.
+    """
+    node = module.definitions[name]
+    assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+    lines = module.text.splitlines()
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    ends: dict[int, int] = {}
+    heads: dict[int, int] = {}
+    for child in ast.walk(node):
+        if not isinstance(child, ast.stmt):
+            continue
+        if isinstance(child, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.FunctionDef | ast.ClassDef):
+            decorators = getattr(child, "decorator_list", [])
+            heads[min([child.lineno, *(d.lineno for d in decorators)])] = child.col_offset
+        elif child.end_lineno is not None:
+            ends[child.end_lineno] = child.lineno
+    out: list[str] = []
+    for number in range(first, (node.end_lineno or first) + 1):
+        line = lines[number - 1]
+        if number in heads and number != first:
+            out.append(f"{' ' * heads[number]}#@{module.file}:{number}")
+        out.append(f"{line}  #@{module.file}:{ends[number]}" if number in ends else line)
+    parsed = cst.parse_module("\n".join(out) + "\n").body[0]
+    assert isinstance(parsed, kind)
+    return parsed
+
+
+def marker(node: cst.CSTNode) -> tuple[str, int] | None:
+    """File and line of a marked statement, None where it carries no marker."""
+    comments: list[cst.Comment | None] = []
+    if isinstance(node, cst.SimpleStatementLine):
+        comments.append(node.trailing_whitespace.comment)
+    leading = getattr(node, "leading_lines", ())
+    comments.extend(line.comment for line in reversed(leading))
+    for comment in comments:
+        if comment and (found := _MARK.search(comment.value)):
+            return found.group(1), int(found.group(2))
+    return None
+
+
+def split_markers(code: str) -> tuple[str, dict[int, tuple[str, int]]]:
+    """Take the markers off ``code``: the clean text, and its 1-based lines -> (file, line) of the source."""
+    spans: dict[int, int] = {}
+    for node in ast.walk(ast.parse(code)):
+        simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
+        if simple and node.end_lineno is not None:  # type: ignore[attr-defined]
+            spans[node.end_lineno] = node.lineno  # type: ignore[attr-defined]
+    clean: list[str] = []
+    numbers: dict[int, int] = {}  # old line -> new line
+    marks: dict[int, tuple[str, int]] = {}
+    origins: dict[int, tuple[str, int]] = {}
+    pending: tuple[str, int] | None = None
+    for number, line in enumerate(code.splitlines(), 1):
+        found = _MARK.search(line)
+        text = _MARK.sub("", line)
+        if found and not text.strip():
+            pending = (found.group(1), int(found.group(2)))
+            continue
+        clean.append(text)
+        numbers[number] = len(clean)
+        if found:
+            marks[number] = (found.group(1), int(found.group(2)))
+        elif pending:
+            origins[len(clean)] = pending
+        pending = None
+    for number, mark in marks.items():
+        for line in range(spans.get(number, number), number + 1):
+            if line in numbers:
+                origins[numbers[line]] = mark
+    return "\n".join(clean) + "\n", origins
