@@ -1,0 +1,1 @@
+"""Room: from reference source to decisions."""

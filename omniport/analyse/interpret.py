@@ -1,0 +1,437 @@
+"""Abstract interpretation of a reference transformer, from the root class through every module it builds and calls.
+
+It answers, for each condition and each name in the classes that a port brings in, what they always are, given only what
+the sources themselves fix: literal arguments, defaults that no call overrides, and the facts of :mod:`.knowledge`.
+Constructor facts make variants of a class; forward facts are joined over all calls of a variant, to a fixpoint.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+import libcst as cst
+
+from omniport.analyse import knowledge
+from omniport.analyse.values import (
+    NONE,
+    PRESENT,
+    UNKNOWN,
+    Choices,
+    Const,
+    Instances,
+    ModuleList,
+    Present,
+    Processor,
+    Reference,
+    Sequence,
+    Unknown,
+    Value,
+    join,
+    present,
+    truth,
+)
+from omniport.analyse.variants import Notes, Variant
+from omniport.source.syntax import code, constant, dotted
+
+Env = dict[str, Value]
+#: Builds the variant for a constructor call: class, facts by parameter, the variant that calls.
+Construct = Callable[[Reference, "list[tuple[str | None, Value]]", Variant], Value]
+Resolve = Callable[[Variant, str], "Value | None"]
+CallForward = Callable[[str, "list[tuple[str | None, Value]]"], Value]
+
+
+class Interpreter:
+    """Interprets one function of one variant; collaborators decide construction, names and calls of other modules."""
+
+    def __init__(
+        self, variant: Variant, notes: Notes, *, construct: Construct, resolve: Resolve, forward: CallForward
+    ) -> None:
+        self.variant, self.notes = variant, notes
+        self.construct, self.resolve, self.call_forward = construct, resolve, forward
+        self.returned: list[Value] = []
+        self.depth = 0
+
+    # ------------------------------------------------------------------------------------------------- statements
+    def function(self, node: cst.FunctionDef, env: Env) -> Value:
+        """Run ``node`` with its parameters bound in ``env``; the join of what it returns."""
+        outer, self.returned = self.returned, []
+        self.depth += 1
+        if self.depth < 20:
+            falls = self.block(node.body.body, env)
+            if falls or not self.returned:
+                self.returned.append(NONE)
+        result = functools.reduce(join, self.returned) if self.returned else UNKNOWN
+        self.depth -= 1
+        self.returned = outer
+        return result
+
+    def block(self, body: Iterable[cst.CSTNode], env: Env) -> bool:
+        """Run statements; False if control cannot reach their end."""
+        return all(self.statement(statement, env) for statement in body)
+
+    def statement(self, node: cst.CSTNode, env: Env) -> bool:
+        if isinstance(node, cst.SimpleStatementLine):
+            return all(self.small(part, env) for part in node.body)
+        if isinstance(node, cst.If):
+            return self.branch(node, env)
+        if isinstance(node, cst.For):
+            element = self.element(self.value(node.iter, env))
+            for _ in range(2):
+                before = dict(env)
+                self.assign(node.target, element, env)
+                self.block(node.body.body, env)
+                self.merge(env, before)
+            return True
+        if isinstance(node, cst.With):
+            for item in node.items:
+                self.value(item.item, env)
+            return self.block(node.body.body, env)
+        if isinstance(node, cst.While | cst.Try):
+            before = dict(env)
+            self.block(node.body.body, env)
+            self.merge(env, before)
+            return True
+        if isinstance(node, cst.FunctionDef):
+            env[node.name.value] = PRESENT
+        return True
+
+    def small(self, node: cst.BaseSmallStatement, env: Env) -> bool:
+        if isinstance(node, cst.Assign):
+            value = self.value(node.value, env)
+            for target in node.targets:
+                self.assign(target.target, value, env)
+        elif isinstance(node, cst.AnnAssign) and node.value is not None:
+            self.assign(node.target, self.value(node.value, env), env)
+        elif isinstance(node, cst.AugAssign):
+            self.value(node.value, env)
+            self.assign(node.target, PRESENT, env)
+        elif isinstance(node, cst.Expr):
+            self.value(node.value, env)
+        elif isinstance(node, cst.Return):
+            self.returned.append(self.value(node.value, env) if node.value else NONE)
+            return False
+        elif isinstance(node, cst.Raise | cst.Continue | cst.Break):
+            return not isinstance(node, cst.Raise)
+        return True
+
+    def branch(self, node: cst.If, env: Env) -> bool:
+        if self.deprecated(node):
+            self.notes.note(self.notes.truths, node.test, False)
+            taken: bool | None = False
+        else:
+            taken = truth(self.value(node.test, env))
+            self.notes.note(self.notes.truths, node.test, taken)
+        orelse: Iterable[cst.CSTNode] = ()
+        if isinstance(node.orelse, cst.If):
+            orelse = (node.orelse,)
+        elif isinstance(node.orelse, cst.Else):
+            orelse = node.orelse.body.body
+        if taken is not None:
+            return self.block(node.body.body if taken else orelse, env)
+        attributes = dict(self.variant.attributes)
+        yes, no = self.refined(node.test, env, True), self.refined(node.test, env, False)
+        falls_yes = self.block(node.body.body, yes)
+        attributes_yes, self.variant.attributes = self.variant.attributes, dict(attributes)
+        falls_no = self.block(orelse, no)
+        if falls_yes:
+            self.variant.attributes = self.joined(attributes_yes, self.variant.attributes)
+        left = [e for e, falls in ((yes, falls_yes), (no, falls_no)) if falls]
+        if left:
+            merged = left[0] if len(left) == 1 else self.joined(left[0], left[1])
+            env.clear()
+            env.update(merged)
+        return bool(left)
+
+    @staticmethod
+    def deprecated(node: cst.If) -> bool:
+        """Whether the branch only serves a deprecated way to call: it says so in a warning and does little else."""
+        for statement in node.body.body:
+            if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Expr):
+                call = statement.body[0].value
+                if isinstance(call, cst.Call) and dotted(call.func) in ("deprecate", "logger.warning", "warnings.warn"):
+                    text = code(call)
+                    return dotted(call.func) == "deprecate" or bool(knowledge.DEPRECATION.search(text))
+        return False
+
+    @staticmethod
+    def joined(a: Env, b: Env) -> Env:
+        return {name: join(a[name], b[name]) if name in a and name in b else UNKNOWN for name in {**a, **b}}
+
+    def merge(self, env: Env, other: Env) -> None:
+        env.update(self.joined(env, other))
+
+    def refined(self, test: cst.BaseExpression, env: Env, holds: bool) -> Env:
+        """``env`` where ``test`` is known to be ``holds``: what ``x is None`` says of ``x``."""
+        env = dict(env)
+        if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And) and holds:
+            return self.refined(test.right, self.refined(test.left, env, True), True)
+        if isinstance(test, cst.Comparison) and len(test.comparisons) == 1 and isinstance(test.left, cst.Name):
+            target = test.comparisons[0]
+            if dotted(target.comparator) == "None":
+                is_none = isinstance(target.operator, cst.Is) == holds
+                if isinstance(target.operator, cst.Is | cst.IsNot) and test.left.value in env:
+                    env[test.left.value] = NONE if is_none else PRESENT
+        return env
+
+    def assign(self, target: cst.BaseExpression, value: Value, env: Env) -> None:
+        if isinstance(target, cst.Name):
+            env[target.value] = value
+        elif isinstance(target, cst.Tuple | cst.List):
+            known = isinstance(value, Sequence) and len(value.items) == len(target.elements)
+            for index, element in enumerate(target.elements):
+                item = value.items[index] if known and isinstance(value, Sequence) else UNKNOWN
+                self.assign(element.value, item, env)
+        elif isinstance(target, cst.Attribute) and dotted(target.value) == "self":
+            self.variant.attributes[target.attr.value] = value
+
+    # ------------------------------------------------------------------------------------------------ expressions
+    def value(self, node: cst.BaseExpression, env: Env) -> Value:
+        """The facts of an expression; names and attributes that are constant are noted."""
+        value = self.evaluate(node, env)
+        if isinstance(node, cst.Name | cst.Attribute):
+            self.notes.note(self.notes.values, node, value)
+        elif isinstance(node, cst.BooleanOperation | cst.Comparison | cst.UnaryOperation):
+            self.notes.note(self.notes.truths, node, truth(value))
+        return value
+
+    def evaluate(self, node: cst.BaseExpression, env: Env) -> Value:
+        literal = constant(node)
+        if literal is not ...:
+            return Const(literal)
+        if isinstance(node, cst.Name):
+            return self.name(node.value, env)
+        if isinstance(node, cst.Attribute):
+            return self.attribute(node, env)
+        if isinstance(node, cst.Call):
+            return self.call(node, env)
+        if isinstance(node, cst.Comparison):
+            return self.comparison(node, env)
+        if isinstance(node, cst.BooleanOperation):
+            left = self.value(node.left, env)
+            decided = truth(left)
+            if isinstance(node.operator, cst.And):
+                right = self.value(node.right, self.refined(node.left, env, True)) if decided is not False else left
+                if decided is None and truth(right) is False:
+                    return Const(False)  # as a condition; the exact falsy operand is never used by these sources
+            else:
+                right = self.value(node.right, env) if decided is not True else left
+            return right if decided is not None else join(left, right)
+        if isinstance(node, cst.UnaryOperation):
+            value = self.value(node.expression, env)
+            if isinstance(node.operator, cst.Not):
+                decided = truth(value)
+                return PRESENT if decided is None else Const(not decided)
+            return PRESENT
+        if isinstance(node, cst.IfExp):
+            decided = truth(self.value(node.test, env))
+            self.notes.note(self.notes.truths, node.test, decided)
+            if decided is not None:
+                return self.value(node.body if decided else node.orelse, env)
+            yes = self.value(node.body, self.refined(node.test, env, True))
+            return join(yes, self.value(node.orelse, self.refined(node.test, env, False)))
+        if isinstance(node, cst.Tuple | cst.List):
+            items = [self.value(element.value, env) for element in node.elements]
+            starred = any(isinstance(element, cst.StarredElement) for element in node.elements)
+            return PRESENT if starred else Sequence(tuple(items))
+        if isinstance(node, cst.ListComp | cst.GeneratorExp):
+            inner = dict(env)
+            self.assign(node.for_in.target, self.element(self.value(node.for_in.iter, env)), inner)
+            return ModuleList((self.value(node.elt, inner),), repeated=True)
+        if isinstance(node, cst.Subscript):
+            return self.subscript(node, env)
+        for child in node.children:
+            if isinstance(child, cst.BaseExpression):
+                self.value(child, env)
+        return PRESENT
+
+    def name(self, name: str, env: Env) -> Value:
+        if name in env:
+            return env[name]
+        if name in knowledge.DECIDED_NAMES:
+            return Const(knowledge.DECIDED_NAMES[name][0])
+        found = self.resolve(self.variant, name)
+        return UNKNOWN if found is None else found
+
+    def attribute(self, node: cst.Attribute, env: Env) -> Value:
+        name = node.attr.value
+        if dotted(node.value) == "self":
+            if name in knowledge.DECIDED_ATTRIBUTES:
+                return Const(knowledge.DECIDED_ATTRIBUTES[name][0])
+            for table in (self.variant.attributes, self.variant.constants):
+                if name in table:
+                    return table[name]
+            return UNKNOWN
+        if dotted(node.value) == "self.config":
+            return self.variant.arguments.get(name, UNKNOWN)
+        base = self.value(node.value, env)
+        return PRESENT if isinstance(base, Present | Instances) or name in ("shape", "dtype", "device") else UNKNOWN
+
+    def subscript(self, node: cst.Subscript, env: Env) -> Value:
+        base = self.value(node.value, env)
+        index: object = ...
+        if len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index):
+            inner = self.value(node.slice[0].slice.value, env)
+            index = inner.value if isinstance(inner, Const) else ...
+        items = base.items if isinstance(base, Sequence | ModuleList) else ()
+        if isinstance(index, int) and isinstance(base, ModuleList) and base.repeated:
+            return items[0]
+        if isinstance(index, int) and -len(items) <= index < len(items):
+            return items[index]
+        return PRESENT if isinstance(base, Present) and not isinstance(index, str) else UNKNOWN
+
+    def comparison(self, node: cst.Comparison, env: Env) -> Value:
+        left = self.value(node.left, env)
+        if len(node.comparisons) != 1:
+            return PRESENT
+        operator, right = node.comparisons[0].operator, self.value(node.comparisons[0].comparator, env)
+        if isinstance(operator, cst.Is | cst.IsNot) and right == NONE:
+            if left == NONE or present(left):
+                return Const((left == NONE) == isinstance(operator, cst.Is))
+        elif isinstance(left, Const) and isinstance(right, Const):
+            a, b = left.value, right.value
+            if isinstance(operator, cst.Equal | cst.NotEqual):
+                return Const((a == b) == isinstance(operator, cst.Equal))
+            if isinstance(a, int | float) and isinstance(b, int | float):
+                table = {cst.LessThan: a < b, cst.GreaterThan: a > b}
+                table |= {cst.LessThanEqual: a <= b, cst.GreaterThanEqual: a >= b}
+                if type(operator) in table:
+                    return Const(table[type(operator)])
+        if isinstance(operator, cst.In | cst.NotIn) and isinstance(left, Const):
+            members = None
+            if isinstance(right, Sequence) and all(isinstance(i, Const) for i in right.items):
+                members = [i.value for i in right.items if isinstance(i, Const)]
+            elif isinstance(right, Const) and isinstance(right.value, dict):
+                members = []
+            if members is not None:
+                return Const((left.value in members) == isinstance(operator, cst.In))
+        return PRESENT
+
+    # ------------------------------------------------------------------------------------------------------ calls
+    def arguments(self, node: cst.Call, env: Env) -> list[tuple[str | None, Value]]:
+        """The facts of a call's arguments; ``*``/``**`` of something that is not known to be empty give ``"*"``."""
+        found: list[tuple[str | None, Value]] = []
+        for arg in node.args:
+            value = self.value(arg.value, env)
+            if arg.star:
+                if truth(value) is not False:
+                    found.append(("*", value))
+            else:
+                found.append((arg.keyword.value if arg.keyword else None, value))
+        return found
+
+    def call(self, node: cst.Call, env: Env) -> Value:
+        name = dotted(node.func) or ""
+        arguments = self.arguments(node, env)
+        values = [value for _, value in arguments]
+        if name in knowledge.DECIDED_CALLS:
+            return Const(knowledge.DECIDED_CALLS[name][0])
+        if name == "is_torch_version" and len(values) == 2 and all(isinstance(v, Const) for v in values):
+            return Const(torch_version(*(v.value for v in values if isinstance(v, Const))))
+        if name == "len" and len(values) == 1:
+            size = values[0]
+            if isinstance(size, Sequence):
+                return Const(len(size.items))
+            return Const(len(size.value)) if isinstance(size, Const) and hasattr(size.value, "__len__") else PRESENT
+        if name == "hasattr" and len(values) == 2 and isinstance(values[1], Const):
+            owner = dotted(node.args[0].value)
+            if owner == "self":
+                known = {**self.variant.attributes, **self.variant.constants, **self.variant.methods}
+                return Const(values[1].value in known)
+            return Const(True) if owner in ("F", "torch.nn.functional") else PRESENT
+        if name in ("enumerate", "zip"):
+            elements = tuple(self.element(value) for value in values)
+            return ModuleList((Sequence((PRESENT, *elements) if name == "enumerate" else elements),), repeated=True)
+        if name in knowledge.CONTAINERS:
+            inner = values[0] if values else Sequence(())
+            if inner == Const([]):
+                return ModuleList((), repeated=False)
+            if isinstance(inner, Sequence):
+                return ModuleList(inner.items, repeated=False)
+            return inner if isinstance(inner, ModuleList) else UNKNOWN
+        parts = name.split(".")
+        if "nn" in parts[:-1] and parts[-1][:1].isupper():
+            return Instances(frozenset({name}))
+        if isinstance(node.func, cst.Attribute):
+            method = self.method(node.func, name, arguments, env)
+            if method is not None:
+                return method
+        target = self.value(node.func, env)
+        if isinstance(target, Reference):
+            built = self.construct(target, arguments, self.variant)
+            self.notes.note(self.notes.targets, node, built)
+            return built
+        if isinstance(target, Choices):
+            made = [self.construct(each, arguments, self.variant) for each in sorted(target.items, key=str)]
+            return functools.reduce(join, made)
+        if isinstance(target, Instances):
+            results = [self.call_forward(key, arguments) for key in sorted(target.variants)]
+            return functools.reduce(join, results)
+        return PRESENT if name.split(".")[0] in ("torch", "F", "nn", "np", "math", "int", "float", "str") else UNKNOWN
+
+    def method(self, func: cst.Attribute, name: str, arguments: list[tuple[str | None, Value]], env: Env) -> Value | None:
+        """A call ``owner.method(...)`` whose owner decides the outcome; None to go on."""
+        attr, owner = func.attr.value, dotted(func.value)
+        if owner == "self" and attr in self.variant.methods and attr not in self.variant.attributes:
+            bound = bind(self.variant.methods[attr], arguments)
+            return UNKNOWN if bound is None else self.function(self.variant.methods[attr], bound)
+        if attr == "append" and owner and owner.startswith("self.") and owner.count(".") == 1 and arguments:
+            old = self.variant.attributes.get(func.value.attr.value) if isinstance(func.value, cst.Attribute) else None
+            if isinstance(old, ModuleList) and isinstance(func.value, cst.Attribute):
+                items = (*old.items, arguments[0][1])
+                self.variant.attributes[func.value.attr.value] = ModuleList(items, repeated=False)
+            return NONE
+        if attr in ("get", "pop"):
+            base = self.value(func.value, env)
+            empty = isinstance(base, Const) and base.value == {}
+            return (arguments[1][1] if len(arguments) > 1 else NONE) if empty else UNKNOWN
+        if owner and owner.split(".")[0] in ("torch", "F", "nn", "np", "math"):
+            return None
+        base = self.value(func.value, env)
+        return PRESENT if isinstance(base, Present | Unknown) and owner != "self" else None
+
+    def element(self, value: Value) -> Value:
+        """What iterating over ``value`` gives."""
+        items = value.items if isinstance(value, Sequence | ModuleList) else ()
+        return functools.reduce(join, items) if items else UNKNOWN
+
+
+def torch_version(operator: object, version: object) -> bool:
+    """Decide ``is_torch_version(operator, version)`` for every torch that the target runs on."""
+    from packaging.version import Version
+
+    lowest, asked = Version(knowledge.TORCH), Version(str(version))
+    table = {">=": lowest >= asked, ">": lowest > asked, "<": lowest < asked, "<=": lowest <= asked}
+    return table.get(str(operator), False)
+
+
+def parameters(node: cst.FunctionDef) -> list[cst.Param]:
+    """All named parameters but ``self``."""
+    found = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
+    return [p for p in found if p.name.value != "self"]
+
+
+def bind(node: cst.FunctionDef, arguments: list[tuple[str | None, Value]]) -> Env | None:
+    """Bind call facts to the parameters of ``node``; None if the call does not fit or cannot be followed."""
+    names = parameters(node)
+    env: Env = {}
+    positional = [value for keyword, value in arguments if keyword is None]
+    if any(keyword == "*" for keyword, _ in arguments):
+        return None
+    for param in names:
+        default = constant(param.default) if param.default is not None else ...
+        env[param.name.value] = UNKNOWN if default is ... else Const(default)
+    for param, value in zip(names, positional, strict=False):
+        env[param.name.value] = value
+    extra = {keyword: value for keyword, value in arguments if keyword and keyword not in env}
+    env.update({keyword: value for keyword, value in arguments if keyword and keyword in env})
+    star, kwargs = node.params.star_arg, node.params.star_kwarg
+    if len(positional) > len(names) and not isinstance(star, cst.Param):
+        return None
+    if extra and kwargs is None:
+        return None
+    if isinstance(star, cst.Param):
+        env[star.name.value] = Const(()) if len(positional) <= len(names) else PRESENT
+    if kwargs is not None:
+        env[kwargs.name.value] = PRESENT if extra else Const({})
+    return env

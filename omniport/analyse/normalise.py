@@ -1,0 +1,238 @@
+"""The normal form of a reference transformer, with the decisions that led to it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from dataclasses import dataclass
+
+import libcst as cst
+
+from omniport.analyse.specialise import Specialised, specialise
+from omniport.errors import UnsupportedError
+from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.rewrite.normal.dead_code import drop_dead_code
+from omniport.rewrite.normal.docstring import DropDocstringEntries
+from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
+from omniport.rewrite.normal.shorten import inline_aliases, shorten
+from omniport.rewrite.normal.usage import UsageCache
+from omniport.source.normal import NormalForm, Origin
+from omniport.source.slice import split_markers
+from omniport.source.tree import SourceModule, SourceTree
+
+_ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A normal form, and what was decided on the way: the first half of a transformer plan."""
+
+    form: NormalForm
+    classes: tuple[ClassPlan, ...]
+    dropped: tuple[Decision, ...]
+    parameters: tuple[str, ...]  # of the root's constructor
+    forward: tuple[str, ...]  # that the root's forward keeps
+    decisions: tuple[Decision, ...]
+
+
+def normalise(tree: SourceTree, module: SourceModule, root: str) -> Normalised:
+    """Reduce the transformer class ``root`` to its normal form.
+
+    Raises:
+        UnsupportedError: a construct no pass understands, with its file and line.
+    """
+    specialised = specialise(tree, module, root)
+    body, attributes = config_reads(cst.Module(list(tidy(specialised, root).values())))
+    code, origins = split_markers(_comments(body).code)
+    imports, decisions = import_lines(tree, specialised, code)
+    head = "\n".join([*header(module), "", *imports, "", ""]) + "\n"
+    offset = head.count("\n")
+    lines: list[Origin | None] = [None] * offset
+    for number in range(1, code.count("\n") + 1):
+        lines.append(Origin(*origins[number]) if number in origins else None)
+    text = ast.parse(code)
+    cls = next(n for n in text.body if isinstance(n, ast.ClassDef) and n.name == root)
+    functions = {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
+    return Normalised(
+        form=NormalForm(head + code, root, tuple(lines)),
+        classes=specialised.plans,
+        dropped=specialised.dropped,
+        parameters=_names(functions["__init__"]),
+        forward=_names(functions["forward"]),
+        decisions=(*decisions, *attributes),
+    )
+
+
+def _names(node: ast.FunctionDef) -> tuple[str, ...]:
+    return tuple(a.arg for a in [*node.args.args, *node.args.kwonlyargs] if a.arg != "self")
+
+
+def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
+    """Remove what folding left without use, until nothing changes."""
+    dropped = {decision.subject for decision in specialised.dropped}
+    classes = {node.name.value: node for node in specialised.classes}
+    documented = classes[root].visit(DropDocstringEntries(dropped))
+    assert isinstance(documented, cst.ClassDef)
+    classes[root] = documented
+    cache = UsageCache()
+    settled: dict[str, cst.ClassDef] = {}
+    for _ in range(_ROUNDS):
+        before = dict(classes)
+        classes |= drop_unused_parameters(classes, cache.of(classes), root, dropped)
+        for name in classes:
+            node = drop_dead_code(classes[name], cache.of(classes))
+            if settled.get(name) is not node:
+                facts = cache.of(classes | {name: node})
+                short = shorten(node, facts)
+                if name != root and short is node:
+                    short = inline_aliases(node, facts)
+                if name != root and short is node:
+                    short = merge_equal_parameters(node, facts)
+                if short is node:
+                    settled[name] = node
+                node = short
+            classes[name] = node
+        if all(classes[name] is before[name] for name in classes):
+            return classes | require_parameters(classes, cache.of(classes), root, specialised.given)
+    raise UnsupportedError(f"{root}: tidying does not settle")
+
+
+class _PlainComments(cst.CSTTransformer):
+    """Drop comments of the parameter list and blank lines at the start of a body."""
+
+    def leave_Comma(self, original_node: cst.Comma, updated_node: cst.Comma) -> cst.Comma:
+        if isinstance(updated_node.whitespace_after, cst.ParenthesizedWhitespace):
+            return updated_node.with_changes(whitespace_after=cst.SimpleWhitespace(" "))
+        return updated_node
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        flat = cst.SimpleWhitespace("")
+        return updated_node.with_changes(whitespace_before_params=flat)
+
+
+def _comments(module: cst.Module) -> cst.Module:
+    body = []
+    for node in module.body:
+        if isinstance(node, cst.ClassDef):
+            members = []
+            for member in node.body.body:
+                if isinstance(member, cst.FunctionDef):
+                    member = member.with_changes(
+                        params=member.params.visit(_PlainComments()), whitespace_before_params=cst.SimpleWhitespace("")
+                    )
+                members.append(member)
+            node = node.with_changes(body=node.body.with_changes(body=members))
+        body.append(node)
+    return module.with_changes(body=body)
+
+
+def config_reads(module: cst.Module) -> tuple[cst.Module, tuple[Decision, ...]]:
+    """``self.config.x`` of the root becomes ``self.x``, assigned in the constructor where it is not yet."""
+    found: dict[str, None] = {}
+
+    class Reads(cst.CSTTransformer):
+        def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+            value = updated_node.value
+            if isinstance(value, cst.Attribute) and value.attr.value == "config":
+                found[updated_node.attr.value] = None
+                return updated_node.with_changes(value=cst.Name("self"))
+            return updated_node
+
+    new = module.visit(Reads())
+    assert isinstance(new, cst.Module)
+    why = Why("the forward reads it from the config")
+    return new, tuple(Decision(f"attribute {name}", f"self.{name} = {name}", why) for name in found)
+
+
+def header(module: SourceModule) -> list[str]:
+    """The leading comment lines of the reference file: its copyright notice and licence."""
+    lines = []
+    for line in module.text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line)
+    return lines
+
+
+_FIXED = {
+    "torch": "import torch",
+    "nn": "from torch import nn",
+    "F": "import torch.nn.functional as F",
+    "np": "import numpy as np",
+    "math": "import math",
+    "Any": "from typing import Any",
+}
+
+
+def import_lines(tree: SourceTree, specialised: Specialised, code: str) -> tuple[list[str], list[Decision]]:
+    """The imports that the free names of ``code`` need, each from where the reference defines it.
+
+    Raises:
+        UnsupportedError: a name that no module of the reference explains, or that two explain differently.
+    """
+    parsed = ast.parse(code)
+    plain: set[str] = set()
+    lines: dict[str, str] = {}
+    decisions: list[Decision] = []
+    own = {n.name for n in parsed.body if isinstance(n, ast.ClassDef)}
+    for node, scopes in zip([n for n in parsed.body if isinstance(n, ast.ClassDef)], specialised.scopes, strict=True):
+        for name in sorted(_free_names(node) - own):
+            line = _FIXED.get(name) or _import(tree, scopes, name)
+            if line is None:
+                where = scopes[0].file
+                raise UnsupportedError(f"{node.name} uses {name}, which no import of {where} explains", where, 0)
+            if not line:
+                continue
+            if lines.setdefault(name, line) != line:
+                raise UnsupportedError(f"{name} means two things: {lines[name]} and {line}", scopes[0].file, 0)
+            plain.add(line)
+    for name, line in sorted(lines.items()):
+        if line.startswith("from diffusers"):
+            decisions.append(Decision(f"import {name}", line, Why("holds no linear to shard and no attention: used as it is")))
+    return sorted(plain, key=lambda line: (not line.startswith("import"), line)), decisions
+
+
+def _import(tree: SourceTree, scopes: tuple[SourceModule, ...], name: str) -> str | None:
+    for scope in scopes:
+        found = tree.resolve(scope.name, name)
+        if found is not None:
+            definition = found[0].definitions[found[1]]
+            if isinstance(definition, ast.Assign) and "get_logger" in ast.unparse(definition):
+                return f"from vllm.logger import init_logger\n\n{name} = init_logger(__name__)"
+            alias = "" if found[1] == name else f" as {name}"
+            return f"from {found[0].name} import {found[1]}{alias}"
+        if name in scope.imports:
+            module, attribute = scope.imports[name]
+            if attribute is None:
+                return f"import {module}" + ("" if module.split(".")[0] == name else f" as {name}")
+            return f"from {module} import {attribute}" + ("" if attribute == name else f" as {name}")
+        if name in _conditional(scope):
+            return f"from {scope.name} import {name}"
+    return "" if hasattr(builtins, name) else None
+
+
+def _conditional(module: SourceModule) -> set[str]:
+    """Names that the module binds under an ``if`` or ``try`` at its top level."""
+    found: set[str] = set()
+    for outer in module.ast.body:
+        for node in ast.walk(outer) if isinstance(outer, ast.If | ast.Try) else ():
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+    return found
+
+
+def _free_names(node: ast.ClassDef) -> set[str]:
+    free: set[str] = set()
+    for member in node.body:
+        bound = {a.arg for n in ast.walk(member) if isinstance(n, ast.arguments) for a in _arguments(n)}
+        bound |= {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        loads = {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        free |= loads - bound
+    return free | {n.id for base in node.bases for n in ast.walk(base) if isinstance(n, ast.Name)}
+
+
+def _arguments(node: ast.arguments) -> list[ast.arg]:
+    extra = [a for a in (node.vararg, node.kwarg) if a is not None]
+    return [*node.posonlyargs, *node.args, *node.kwonlyargs, *extra]

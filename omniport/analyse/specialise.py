@@ -1,0 +1,433 @@
+"""From a reference transformer class to its normal form: which classes come along, and what each always does."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+import libcst as cst
+
+from omniport.analyse import knowledge
+from omniport.analyse.interpret import Interpreter, bind, parameters
+from omniport.analyse.values import NONE, PRESENT, UNKNOWN, Const, Instances, Processor, Reference, Value, present
+from omniport.analyse.variants import Notes, Variant
+from omniport.errors import UnsupportedError
+from omniport.plan.model import ClassPlan, Decision, Scalar, Why
+from omniport.rewrite.normal.fold import fold
+from omniport.rewrite.normal.inline_function import inline_functions
+from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
+from omniport.rewrite.normal.strip_class import strip_class
+from omniport.rewrite.normal.substitute import names_in
+from omniport.source.slice import definition, marker
+from omniport.source.syntax import code, constant
+from omniport.source.tree import SourceModule, SourceTree
+
+_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Specialised:
+    """The classes of a port in dependency order (root last), folded, with what decided them."""
+
+    classes: tuple[cst.ClassDef, ...]
+    plans: tuple[ClassPlan, ...]
+    dropped: tuple[Decision, ...]
+    scopes: tuple[tuple[SourceModule, ...], ...]  # for each class, the modules its names belong to
+    given: frozenset[tuple[str, str, str]]  # (class, function, parameter) that is never None
+
+
+def specialise(tree: SourceTree, module: SourceModule, root: str) -> Specialised:
+    """Specialise the transformer class ``root`` of ``module``.
+
+    Raises:
+        UnsupportedError: a construct that cannot be followed, with its file and line.
+    """
+    return _Program(tree).run(module, root)
+
+
+class _Program:
+    def __init__(self, tree: SourceTree) -> None:
+        self.tree = tree
+        self.variants: dict[str, Variant] = {}
+        self.notes = Notes()
+        self.root = ""
+        self.changed = False
+        self._brought: dict[Reference, bool] = {}
+
+    def run(self, module: SourceModule, root: str) -> Specialised:
+        reference = Reference(module.name, root)
+        variant = self.make(reference, {}, None, root=True)
+        self.root = variant.key
+        self.variants[variant.key] = variant
+        dropped = self.open_inputs(variant)
+        self.initialise(variant)
+        for _ in range(_ROUNDS):
+            self.changed = False
+            self.round()
+            if not self.changed:
+                break
+        else:
+            raise UnsupportedError(f"{root}: the facts about its modules do not settle", module.file, 0)
+        self.notes = Notes()
+        for each in list(self.variants.values()):
+            each.attributes = {}
+            self.initialise(each)
+        self.round()
+        used = self.reachable()
+        names = self.class_names(used)
+        order = sorted(used, key=lambda key: (key == self.root, self.depth(key)))
+        return Specialised(
+            classes=tuple(self.folded(self.variants[key], names) for key in order),
+            plans=tuple(self.plan(self.variants[key], names[key]) for key in order),
+            dropped=dropped,
+            scopes=tuple(self.variants[key].scopes for key in order),
+            given=frozenset(
+                (names[key], function, name)
+                for key in order
+                for function, table in (("__init__", self.variants[key].arguments), ("forward", self.variants[key].inputs or {}))
+                for name, value in table.items()
+                if present(value)
+            ),
+        )
+
+    # ------------------------------------------------------------------------------------------------ interpreting
+    def interpreter(self, variant: Variant) -> Interpreter:
+        return Interpreter(
+            variant, self.notes, construct=self.construct, resolve=self.resolve, forward=self.call_forward
+        )
+
+    def initialise(self, variant: Variant) -> None:
+        function = variant.methods.get("__init__")
+        if function is None:
+            raise UnsupportedError(f"{variant.origin.name} has no __init__ of its own", *self.where(variant.tree))
+        self.interpreter(variant).function(function, dict(variant.arguments))
+
+    def round(self) -> None:
+        for each in self.variants.values():
+            each.done = False
+        self.forward(self.variants[self.root])
+
+    def forward(self, variant: Variant) -> Value:
+        variant.done = True
+        function = variant.methods.get("forward")
+        if function is None or variant.inputs is None:
+            raise UnsupportedError(f"{variant.origin.name} has no forward of its own", *self.where(variant.tree))
+        variant.result = self.interpreter(variant).function(function, dict(variant.inputs))
+        return variant.result
+
+    def call_forward(self, key: str, arguments: list[tuple[str | None, Value]]) -> Value:
+        variant = self.variants.get(key)
+        if variant is None or "forward" not in variant.methods:
+            return PRESENT
+        bound = bind(variant.methods["forward"], arguments)
+        if bound is None:
+            where = self.where(variant.methods["forward"])
+            raise UnsupportedError(f"a call of {variant.origin.name}.forward does not fit its parameters", *where)
+        if variant.widen(bound):
+            self.changed = True
+            variant.done = False
+        return variant.result if variant.done else self.forward(variant)
+
+    def open_inputs(self, variant: Variant) -> tuple[Decision, ...]:
+        """The root's forward parameters: unknown, but for those a port leaves out."""
+        dropped = []
+        function = variant.methods["forward"]
+        inputs: dict[str, Value] = {}
+        for param in parameters(function):
+            name = param.name.value
+            inputs[name] = PRESENT if param.default is None else UNKNOWN
+            for pattern, value, reason in knowledge.DROPPED_PARAMETERS:
+                if pattern.match(name):
+                    default = constant(param.default) if param.default is not None else value
+                    bound = default if isinstance(default, bool) else value
+                    inputs[name] = Const(bound)
+                    dropped.append(Decision(name, bound, Why(reason, *self.where(function))))
+        if function.params.star_kwarg is not None:
+            inputs[function.params.star_kwarg.name.value] = Const({})
+        variant.inputs = inputs
+        return tuple(dropped)
+
+    # ------------------------------------------------------------------------------------------------ names, classes
+    def resolve(self, variant: Variant, name: str) -> Value | None:
+        for scope in variant.scopes:
+            found = self.tree.resolve(scope.name, name)
+            if found is not None:
+                node = found[0].definitions[found[1]]
+                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                    return Reference(found[0].name, found[1])
+                return _constant_assignment(node)
+            if name in scope.imports or name in scope.definitions:
+                return PRESENT
+        return PRESENT if name in dir(__builtins__) or name in _BUILTINS else None
+
+    def construct(self, ref: Reference, arguments: list[tuple[str | None, Value]], owner: Variant) -> Value:
+        module = self.tree.module(ref.module)
+        assert module is not None
+        node = module.definitions[ref.name]
+        if isinstance(node, ast.FunctionDef):
+            returns = [r for r in ast.walk(node) if isinstance(r, ast.Return)]
+            plain = all(r.value and not (isinstance(r.value, ast.Constant) and r.value.value is None) for r in returns)
+            return PRESENT if returns and plain else UNKNOWN
+        assert isinstance(node, ast.ClassDef)
+        methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
+        if "__call__" in methods and "forward" not in methods:
+            return Processor(ref)
+        if not self.brought(ref):
+            return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if "forward" in methods else PRESENT
+        probe = definition(module, ref.name, cst.ClassDef)
+        function = next((f for f in probe.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "__init__"), None)
+        if function is None:
+            raise UnsupportedError(f"{ref.name} has no __init__ of its own", module.file, node.lineno)
+        bound = bind(function, arguments)
+        if bound is None:
+            raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", module.file, node.lineno)
+        facts = {name: value if isinstance(value, Const | Processor) else _nullness(value) for name, value in bound.items()}
+        key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
+        if key not in self.variants:
+            processor = next((v for v in facts.values() if isinstance(v, Processor)), None)
+            self.variants[key] = self.make(ref, facts, processor, key=key)
+            self.initialise(self.variants[key])
+        if owner.key not in self.variants[key].owners:
+            self.variants[key].owners.append(owner.key)
+        return Instances(frozenset({key}))
+
+    def make(
+        self, ref: Reference, facts: dict[str, Value], processor: Processor | None, *, key: str = "", root: bool = False
+    ) -> Variant:
+        """The variant before interpretation: plumbing off, processor and helpers inlined."""
+        module = self.tree.module(ref.module)
+        assert module is not None
+        node = definition(module, ref.name, cst.ClassDef)
+        constants = self.class_constants(module, ref.name)
+        stripped = strip_class(node, keep_docstring=root)
+        scopes = [module]
+        if has_handover(stripped):
+            if processor is None:
+                default = next((b for b in constants.values() if isinstance(b, Reference)), None)
+                if default is None:
+                    raise UnsupportedError(f"{ref.name}: no processor is named", *self.where(node))
+                processor = Processor(default)
+            owner = self.tree.module(processor.cls.module)
+            assert owner is not None
+            body = definition(owner, processor.cls.name, cst.ClassDef)
+            call = next(f for f in body.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "__call__")
+            values = self.class_constants(owner, processor.cls.name)
+            stripped = inline_processor(
+                stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)}
+            )
+            scopes.append(owner)
+        found = tuple(dict.fromkeys(scopes))
+        stripped = inline_functions(stripped, lambda name: self.helper(found, name))
+        arguments = dict(facts)
+        if root:
+            for param in parameters(_method(stripped, "__init__")):
+                arguments[param.name.value] = _annotated(param)
+        return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
+
+    def helper(self, scopes: tuple[SourceModule, ...], name: str) -> cst.FunctionDef | None:
+        for scope in scopes:
+            found = self.tree.resolve(scope.name, name)
+            if found is not None and isinstance(found[0].definitions[found[1]], ast.FunctionDef):
+                return definition(found[0], found[1], cst.FunctionDef)
+        return None
+
+    def class_constants(self, module: SourceModule, name: str) -> dict[str, Value]:
+        """Class attributes with literal values, its own before those of its bases (one level of mixins each)."""
+        found: dict[str, Value] = {}
+        todo, seen = [(module, name)], set()
+        while todo:
+            scope, cls = todo.pop(0)
+            if (scope.name, cls) in seen:
+                continue
+            seen.add((scope.name, cls))
+            node = scope.class_def(cls)
+            for statement in node.body:
+                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                    target = statement.targets[0].id
+                    if isinstance(statement.value, ast.Constant):
+                        found.setdefault(target, Const(statement.value.value))
+                    elif isinstance(statement.value, ast.Name) and target == "_default_processor_cls":
+                        resolved = self.tree.resolve(scope.name, statement.value.id)
+                        if resolved:
+                            found.setdefault(target, Reference(resolved[0].name, resolved[1]))
+            for base in node.bases:
+                resolved = self.tree.resolve(scope.name, base.id) if isinstance(base, ast.Name) else None
+                if resolved and isinstance(resolved[0].definitions[resolved[1]], ast.ClassDef):
+                    todo.append(resolved)
+        return found
+
+    def brought(self, ref: Reference) -> bool:
+        """Whether a class comes into the port: it builds a linear, runs a processor, or builds a class that does."""
+        if ref not in self._brought:
+            self._brought[ref] = False  # for recursion
+            module = self.tree.module(ref.module)
+            assert module is not None
+            self._brought[ref] = not any(ref.module.endswith(end) for end in knowledge.IMPORTED) and self._holds(
+                module, ref.name
+            )
+        return self._brought[ref]
+
+    def _holds(self, module: SourceModule, name: str) -> bool:
+        for node in ast.walk(module.class_def(name)):
+            if isinstance(node, ast.Attribute) and node.attr in ("set_processor", "_default_processor_cls"):
+                return True
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called == "Linear":
+                return True
+            found = self.tree.resolve(module.name, called) if isinstance(node.func, ast.Name) else None
+            if found and isinstance(found[0].definitions[found[1]], ast.ClassDef) and self.brought(
+                Reference(found[0].name, found[1])
+            ):
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------------------- results
+    def reachable(self) -> list[str]:
+        """Variants that the last round really used."""
+        return [key for key, v in self.variants.items() if key == self.root or (v.inputs is not None and v.owners)]
+
+    def depth(self, key: str) -> int:
+        """Children before the classes that build them."""
+        below = [other.key for other in self.variants.values() if key in other.owners]
+        return 1 + max((self.depth(other) for other in below), default=0)
+
+    def class_names(self, used: list[str]) -> dict[str, str]:
+        """The reference's name for the first variant of a class; further ones are named after the block that uses them."""
+        names: dict[str, str] = {}
+        for key in used:
+            variant = self.variants[key]
+            name = variant.origin.name
+            if name in names.values():
+                owner = next((self.variants[o].origin.name for o in variant.owners), "")
+                common = len(_common_prefix(owner, name))
+                stem = owner.removesuffix("Block").removesuffix("Transformer")
+                name = stem + (name[common:] or name)
+                if name in names.values() or not stem:
+                    name = f"{variant.origin.name}{sum(n.startswith(variant.origin.name) for n in names.values()) + 1}"
+            names[key] = name
+        return names
+
+    def folded(self, variant: Variant, names: dict[str, str]) -> cst.ClassDef:
+        return fold(variant.tree, self.notes, names).with_changes(name=cst.Name(names[variant.key]))
+
+    def plan(self, variant: Variant, name: str) -> ClassPlan:
+        where = self.where(variant.tree)
+        bindings = []
+        for kind, table in (("", variant.arguments), ("forward ", variant.inputs or {})):
+            for key, value in table.items():
+                if isinstance(value, Const) and isinstance(value.value, bool | int | float | str | type(None)):
+                    why = Why(f"every {kind}call fixes it" if kind else "every construction fixes it", *where)
+                    bindings.append(Decision(f"{kind}{key}", value.value, why))
+        folds = []
+        for node in _ifs(variant.tree):
+            taken = self.notes.truths.get(node.test)
+            if isinstance(taken, bool):
+                folds.append(Decision(code(node.test), taken, Why(self.reason(node.test), *self.where(node))))
+        origin = f"{variant.origin.module}.{variant.origin.name}"
+        reason = "builds linears or runs attention; specialised for " + (
+            ", ".join(self.variants[o].origin.name for o in variant.owners) or "the pipeline"
+        )
+        return ClassPlan(name, origin, tuple(bindings), tuple(folds), Why(reason, *where))
+
+    def reason(self, test: cst.BaseExpression) -> str:
+        facts: dict[str, Scalar] = {}
+        for node in _loads(test):
+            value = self.notes.values.get(node)
+            if isinstance(value, Const) and isinstance(value.value, bool | int | float | str | type(None)):
+                facts[code(node)] = value.value
+            elif present(value) if isinstance(value, Instances) else value == PRESENT:
+                facts[code(node)] = "given"
+        known = [reason for table in (knowledge.DECIDED_CALLS,) for call, (_, reason) in table.items() if call in code(test)]
+        return "; ".join(known + [f"{name} is {value}" for name, value in facts.items()]) or "only a deprecated call uses it"
+
+    @staticmethod
+    def where(node: cst.CSTNode) -> tuple[str, int]:
+        return marker(node) or next((m for m in map(marker, _statements(node)) if m), ("", 0))
+
+
+_BUILTINS = frozenset(
+    "len range enumerate zip int float str bool list tuple dict set max min sum abs isinstance hasattr getattr super "
+    "ValueError ImportError NotImplementedError print type all any map sorted reversed round slice".split()
+)
+
+
+def _constant_assignment(node: ast.Assign | ast.AnnAssign) -> Value:
+    return Const(node.value.value) if isinstance(node.value, ast.Constant) else PRESENT
+
+
+def _nullness(value: Value) -> Value:
+    return PRESENT if present(value) else UNKNOWN
+
+
+def _annotated(param: cst.Param) -> Value:
+    """A constructor parameter of the root: its type says whether a config may hold None."""
+    if param.default is not None and constant(param.default) is None:
+        return UNKNOWN
+    text = code(param.annotation.annotation) if param.annotation else ""
+    return UNKNOWN if "None" in text or "Optional" in text else PRESENT
+
+
+def _method(node: cst.ClassDef, name: str) -> cst.FunctionDef:
+    return next(f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == name)
+
+
+def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
+    """Without the methods that neither the constructor nor the forward reaches."""
+    functions = {f.name.value: f for f in node.body.body if isinstance(f, cst.FunctionDef)}
+    used, todo = set(), [name for name in ("__init__", "forward") if name in functions]
+    while todo:
+        name = todo.pop()
+        used.add(name)
+        text = code(functions[name])
+        todo.extend(n for n in functions if n not in used and n not in todo and f"self.{n}" in text)
+    body = [m for m in node.body.body if not isinstance(m, cst.FunctionDef) or m.name.value in used]
+    return node.with_changes(body=node.body.with_changes(body=body))
+
+
+def _common_prefix(a: str, b: str) -> str:
+    length = 0
+    while length < min(len(a), len(b)) and a[length] == b[length]:
+        length += 1
+    return a[:length]
+
+
+def _ifs(node: cst.CSTNode) -> list[cst.If]:
+    found: list[cst.If] = []
+
+    class Collect(cst.CSTVisitor):
+        def visit_If(self, node: cst.If) -> None:
+            found.append(node)
+
+    node.visit(Collect())
+    return found
+
+
+def _loads(node: cst.CSTNode) -> list[cst.BaseExpression]:
+    found: list[cst.BaseExpression] = []
+
+    class Collect(cst.CSTVisitor):
+        def visit_Name(self, node: cst.Name) -> None:
+            found.append(node)
+
+        def visit_Attribute(self, node: cst.Attribute) -> bool:
+            found.append(node)
+            return False
+
+    node.visit(Collect())
+    return found
+
+
+def _statements(node: cst.CSTNode) -> list[cst.SimpleStatementLine]:
+    found: list[cst.SimpleStatementLine] = []
+
+    class Collect(cst.CSTVisitor):
+        def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> None:
+            found.append(node)
+
+    node.visit(Collect())
+    return found
+
+
+__all__ = ["NONE", "Specialised", "names_in", "specialise"]

@@ -1,0 +1,117 @@
+"""What is known of a value before the program runs.
+
+The lattice is small because the questions are few: is it a known constant, is it certainly not None, which modules may
+it be.  Everything else is :data:`UNKNOWN`.  :func:`join` keeps only what holds on both paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Nothing is known, None is possible."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """Certainly not None; nothing else is known."""
+
+
+@dataclass(frozen=True)
+class Const:
+    """A Python literal: None, a bool, a number, a string, or an empty tuple, list or dict (as ``()``, ``[]``, ``{}``)."""
+
+    value: Any
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), repr(self.value)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and type(self.value) is type(other.value) and self.value == other.value
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A tuple or list of known length."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """One of several modules, each brought into the port (a variant key) or opaque."""
+
+    variants: frozenset[str]
+
+
+@dataclass(frozen=True)
+class ModuleList:
+    """A ``ModuleList`` that holds such modules, in order if ``items`` are distinct positions."""
+
+    items: tuple[Value, ...]
+    repeated: bool  # built by a comprehension: any number of items[0]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A class or function of the reference sources, by module and name; ``arguments`` None until it is called."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of several classes of the reference, chosen by a condition that stays open."""
+
+    items: frozenset[Reference]
+
+
+@dataclass(frozen=True)
+class Processor:
+    """An instance of an attention processor class."""
+
+    cls: Reference
+
+
+Value = Unknown | Present | Const | Sequence | Instances | ModuleList | Reference | Choices | Processor
+
+UNKNOWN = Unknown()
+PRESENT = Present()
+NONE = Const(None)
+
+
+def join(a: Value, b: Value) -> Value:
+    """The most that is true of a value that is ``a`` on one path and ``b`` on another."""
+    if a == b:
+        return a
+    if isinstance(a, Sequence) and isinstance(b, Sequence) and len(a.items) == len(b.items):
+        return Sequence(tuple(join(x, y) for x, y in zip(a.items, b.items, strict=True)))
+    if isinstance(a, Instances) and isinstance(b, Instances):
+        return Instances(a.variants | b.variants)
+    if isinstance(a, Reference | Choices) and isinstance(b, Reference | Choices):
+        return Choices(_choices(a) | _choices(b))
+    return PRESENT if present(a) and present(b) else UNKNOWN
+
+
+def _choices(value: Reference | Choices) -> frozenset[Reference]:
+    return value.items if isinstance(value, Choices) else frozenset({value})
+
+
+def present(value: Value) -> bool:
+    """Whether ``value`` is certainly not None."""
+    return not isinstance(value, Unknown) and value != NONE
+
+
+def truth(value: Value) -> bool | None:
+    """The truth value, None if it is not decided."""
+    if isinstance(value, Const):
+        return bool(value.value)
+    if isinstance(value, Sequence):
+        return bool(value.items)
+    if isinstance(value, Instances | Reference | Choices | Processor):
+        return True
+    return None

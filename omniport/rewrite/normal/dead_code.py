@@ -1,0 +1,115 @@
+"""Remove what nothing reads: local values, attributes, methods, assignments of a name to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import libcst as cst
+
+from omniport.rewrite.normal.substitute import assigned_in, names_in
+from omniport.rewrite.normal.usage import Usage
+from omniport.source.syntax import code, dotted
+
+_PURE_CALLS = frozenset("int float str bool len tuple list dict set min max abs hasattr getattr isinstance".split())
+
+
+def pure(node: cst.CSTNode) -> bool:
+    """Whether evaluating ``node`` has no effect: no call but of a few builtins, no await, no walrus."""
+    if isinstance(node, cst.Name | cst.Integer | cst.Float | cst.SimpleString):
+        return True
+    if isinstance(node, cst.Call) and dotted(node.func) not in _PURE_CALLS:
+        return False
+    return not isinstance(node, cst.NamedExpr | cst.Await | cst.Yield) and all(pure(c) for c in node.children)
+
+
+def drop_dead_code(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
+    """``node`` without statements and methods that have no reader; the same object if there are none.
+
+    One round: removing a value may make another one dead.
+    """
+    own = facts.classes[node.name.value]
+    read = own.own | facts.read_elsewhere(node.name.value)
+    members: list[cst.BaseStatement | cst.BaseSmallStatement] = []
+    changed = False
+    for member in node.body.body:
+        if isinstance(member, cst.FunctionDef):
+            if member.name.value not in ("__init__", "forward") and member.name.value not in read:
+                changed = True
+                continue
+            body = _Dead(own.loads.get(member.name.value, {}), read).body(member.body)
+            if body is not member.body:
+                changed = True
+                member = member.with_changes(body=body)
+        members.append(member)
+    return node.with_changes(body=node.body.with_changes(body=members)) if changed else node
+
+
+class _Dead:
+    def __init__(self, loads: dict[str, int], attributes: set[str]) -> None:
+        self.loads, self.attributes = loads, attributes
+
+    def body(self, block: cst.BaseSuite) -> cst.BaseSuite:
+        """The block without dead statements; the same object if there are none."""
+        out: list[cst.BaseStatement | cst.BaseSmallStatement] = []
+        changed = False
+        for index, statement in enumerate(block.body):
+            if self.removable(statement, block.body[index + 1 :]):
+                changed = True
+                continue
+            inner = self.nested(statement)
+            changed |= inner is not statement
+            out.append(inner)
+        return block.with_changes(body=out) if changed else block
+
+    def nested(self, statement: cst.BaseStatement | cst.BaseSmallStatement) -> cst.BaseStatement | cst.BaseSmallStatement:
+        if isinstance(statement, cst.If | cst.For | cst.While | cst.With):
+            body = self.body(statement.body)
+            new = statement.with_changes(body=body) if body is not statement.body else statement
+            orelse = getattr(statement, "orelse", None)
+            if isinstance(orelse, cst.If):
+                inner = self.nested(orelse)
+            elif isinstance(orelse, cst.Else):
+                block = self.body(orelse.body)
+                inner = orelse.with_changes(body=block) if block is not orelse.body else orelse  # type: ignore[assignment]
+            else:
+                return new
+            return new.with_changes(orelse=inner) if inner is not orelse else new
+        return statement
+
+    def removable(self, statement: cst.CSTNode, following: Sequence[cst.CSTNode]) -> bool:
+        part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if not isinstance(part, cst.Assign):
+            return False
+        if len(part.targets) == 1 and code(part.targets[0].target) == code(part.value):
+            return True
+        if all(self.dead(t.target) for t in part.targets):
+            return pure(part.value)
+        names = assigned_in(part)
+        plain = bool(names) and all(isinstance(t.target, cst.Name) for t in part.targets)
+        return plain and all(_overwritten(name, following) for name in names) and pure(part.value)
+
+    def dead(self, target: cst.BaseExpression) -> bool:
+        if isinstance(target, cst.Name):
+            return target.value not in self.loads
+        if isinstance(target, cst.Tuple):
+            return all(self.dead(element.value) for element in target.elements)
+        if isinstance(target, cst.Attribute) and (dotted(target) or "").startswith("self."):
+            return target.attr.value not in self.attributes
+        return False
+
+
+def _overwritten(name: str, following: Sequence[cst.CSTNode]) -> bool:
+    """Whether the statements set ``name`` again before anything reads it."""
+    for statement in following:
+        part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if not isinstance(part, cst.Assign):
+            if name in names_in(statement):
+                return False
+            continue
+        if name in names_in(part.value):
+            return False
+        if name in assigned_in(part):
+            return True
+        if any(name in names_in(target) for target in part.targets):
+            return False
+    return False

@@ -1,0 +1,158 @@
+"""Apply what the interpretation decided: branches taken, constants in place of names, variants in place of classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import libcst as cst
+
+from omniport.analyse.values import Const, Instances, Value
+from omniport.analyse.variants import Notes
+
+Statement = cst.BaseStatement | cst.BaseSmallStatement
+
+
+def fold(node: cst.ClassDef, notes: Notes, names: Mapping[str, str]) -> cst.ClassDef:
+    """``node`` with every decided condition taken and every constant written out.
+
+    Args:
+        notes: what was decided, by node of ``node``.
+        names: variant key -> class name in the port.
+    """
+    folder = _Folder(notes, names)
+    members: list[Statement] = []
+    for member in node.body.body:
+        if isinstance(member, cst.FunctionDef):
+            body = folder.body(member.body.body)
+            member = member.with_changes(body=member.body.with_changes(body=body or [_pass()]))
+        members.append(member)
+    return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _pass() -> cst.SimpleStatementLine:
+    return cst.SimpleStatementLine([cst.Pass()])
+
+
+def literal(value: object) -> cst.BaseExpression:
+    """A scalar as an expression, strings in double quotes."""
+    if isinstance(value, str):
+        text = repr(value)
+        quoted = '"' + text[1:-1].replace('"', '\\"').replace("\\'", "'") + '"' if text[0] == "'" else text
+        return cst.parse_expression(quoted)
+    return cst.parse_expression(re.sub(r"e([+-])0+(?=\d)", r"e\1", repr(value)))
+
+
+class _Folder:
+    def __init__(self, notes: Notes, names: Mapping[str, str]) -> None:
+        self.notes = notes
+        self.expressions = _Expressions(notes, names)
+
+    def body(self, statements: Iterable[Statement]) -> list[Statement]:
+        out: list[Statement] = []
+        for statement in statements:
+            if isinstance(statement, cst.If):
+                out.extend(self.branch(statement))
+            elif isinstance(statement, cst.For | cst.While | cst.With):
+                inner = self.body(statement.body.body)
+                body = statement.body.with_changes(body=inner or [_pass()])
+                if isinstance(statement, cst.For):
+                    iterated = self.expression(statement.iter)
+                    out.append(statement.with_changes(body=body, iter=iterated))
+                elif isinstance(statement, cst.While):
+                    out.append(statement.with_changes(body=body, test=self.expression(statement.test)))
+                else:
+                    out.append(statement.with_changes(body=body))
+            else:
+                new = statement.visit(self.expressions)
+                assert isinstance(new, cst.BaseStatement | cst.BaseSmallStatement)
+                out.append(new)
+                if isinstance(new, cst.SimpleStatementLine) and isinstance(new.body[-1], cst.Return | cst.Raise):
+                    break
+        return out
+
+    def branch(self, node: cst.If) -> list[Statement]:
+        taken = self.notes.truths.get(node.test)
+        if taken is True:
+            return self.body(node.body.body)
+        if taken is False:
+            if isinstance(node.orelse, cst.If):
+                return self.branch(node.orelse)
+            return self.body(node.orelse.body.body) if isinstance(node.orelse, cst.Else) else []
+        body = node.body.with_changes(body=self.body(node.body.body) or [_pass()])
+        orelse: cst.If | cst.Else | None = None
+        if isinstance(node.orelse, cst.If):
+            inner = self.branch(node.orelse)
+            if len(inner) == 1 and isinstance(inner[0], cst.If):
+                orelse = inner[0]
+            elif inner:
+                orelse = cst.Else(cst.IndentedBlock(inner))
+        elif isinstance(node.orelse, cst.Else):
+            inner = self.body(node.orelse.body.body)
+            orelse = node.orelse.with_changes(body=node.orelse.body.with_changes(body=inner)) if inner else None
+        return [node.with_changes(test=self.expression(node.test), body=body, orelse=orelse)]
+
+    def expression(self, node: cst.BaseExpression) -> cst.BaseExpression:
+        new = node.visit(self.expressions)
+        assert isinstance(new, cst.BaseExpression)
+        return new
+
+
+class _Expressions(cst.CSTTransformer):
+    def __init__(self, notes: Notes, names: Mapping[str, str]) -> None:
+        self.notes, self.names = notes, names
+
+    def _constant(self, node: cst.BaseExpression) -> Value | None:
+        value = self.notes.values.get(node)
+        return value if isinstance(value, Const) else None
+
+    def _load(self, original: cst.BaseExpression, updated: cst.BaseExpression) -> cst.BaseExpression:
+        value = self._constant(original)
+        if isinstance(value, Const) and isinstance(value.value, bool | int | float | str | type(None)):
+            return literal(value.value)
+        return updated
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        return self._load(original_node, updated_node)
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        return self._load(original_node, updated_node)
+
+    def leave_IfExp(self, original_node: cst.IfExp, updated_node: cst.IfExp) -> cst.BaseExpression:
+        taken = self.notes.truths.get(original_node.test)
+        if isinstance(taken, bool):
+            chosen = updated_node.body if taken else updated_node.orelse
+            return chosen.with_changes(lpar=(), rpar=()) if chosen.lpar else chosen
+        return updated_node
+
+    def leave_BooleanOperation(
+        self, original_node: cst.BooleanOperation, updated_node: cst.BooleanOperation
+    ) -> cst.BaseExpression:
+        left = self._truth(original_node.left)
+        stops = isinstance(original_node.operator, cst.Or)
+        if left is None:
+            return updated_node
+        return updated_node.left if left == stops else updated_node.right
+
+    def _truth(self, node: cst.BaseExpression) -> bool | None:
+        taken = self.notes.truths.get(node)
+        if isinstance(taken, bool):
+            return taken
+        value = self._constant(node)
+        return bool(value.value) if isinstance(value, Const) else None
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        kept = []
+        for before, after in zip(original_node.args, updated_node.args, strict=True):
+            value = self._constant(before.value) if before.star else None
+            if not (isinstance(value, Const) and not value.value):
+                kept.append(after)
+        if len(kept) != len(updated_node.args) and kept:
+            kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+        updated_node = updated_node.with_changes(args=kept)
+        made = self.notes.targets.get(original_node)
+        if isinstance(made, Instances) and len(made.variants) == 1:
+            name = self.names.get(next(iter(made.variants)))
+            if name is not None:
+                return updated_node.with_changes(func=cst.Name(name))
+        return updated_node

@@ -1,0 +1,99 @@
+"""``return self.processor(self, ...)`` becomes the processor's own body, with ``attn`` read as ``self``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import libcst as cst
+
+from omniport.errors import UnsupportedError
+from omniport.rewrite.normal.substitute import Substitute, assigned_in
+from omniport.source.slice import marker
+from omniport.source.syntax import code, dotted
+
+
+def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any]) -> cst.ClassDef:
+    """The attention class with the processor's ``__call__`` as its forward.
+
+    Args:
+        node: the attention class, its forward ending in ``return self.processor(self, ...)``.
+        call: the processor's ``__call__(self, attn, ...)``.
+        constants: class attributes of the processor, read as ``self.<name>`` in ``call``.
+
+    Raises:
+        UnsupportedError: the forward does not hand over to a processor, or the processor reads state of its own.
+    """
+    forward = next(f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "forward")
+    handover = _handover(forward)
+    if handover is None:
+        raise UnsupportedError(f"{node.name.value}.forward calls no processor", *(marker(forward) or ("", 0)))
+    params = [p for p in call.params.params if p.name.value != "self"]
+    attn, params = params[0].name.value, params[1:]
+    given: dict[str, cst.BaseExpression] = {}
+    for param, arg in zip(params, [a for a in handover.args[1:] if not a.keyword and not a.star], strict=False):
+        given[param.name.value] = arg.value
+    given.update({a.keyword.value: a.value for a in handover.args[1:] if a.keyword is not None})
+
+    body = call.body.visit(_OwnState(constants, node.name.value, marker(call) or ("", 0)))
+    assert isinstance(body, cst.IndentedBlock)
+    names: dict[str, cst.BaseExpression] = {attn: cst.Name("self")}
+    before: list[cst.BaseStatement] = []
+    changed = assigned_in(body)
+    for param in params:
+        name = param.name.value
+        value = given.get(name, param.default)
+        if value is None:
+            raise UnsupportedError(f"{node.name.value} gives its processor no {name}", *(marker(forward) or ("", 0)))
+        if dotted(value) == name:
+            continue
+        if name in changed or not isinstance(value, cst.Name):
+            assign = cst.Assign([cst.AssignTarget(cst.Name(name))], value.deep_clone())
+            before.append(cst.SimpleStatementLine([assign]))
+        else:
+            names[name] = value
+    body = body.visit(Substitute(names))
+    assert isinstance(body, cst.IndentedBlock)
+    statements = [s for s in body.body if not _docstring(s)]
+    new = forward.with_changes(
+        params=forward.params.with_changes(star_kwarg=None, star_arg=cst.MaybeSentinel.DEFAULT),
+        body=body.with_changes(body=[*before, *statements]),
+    )
+    members = [new if member is forward else member for member in node.body.body]
+    return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def has_handover(node: cst.ClassDef) -> bool:
+    """Whether the class's forward ends in a call of ``self.processor``."""
+    functions = (f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "forward")
+    return any(_handover(f) is not None for f in functions)
+
+
+def _handover(forward: cst.FunctionDef) -> cst.Call | None:
+    last = forward.body.body[-1] if forward.body.body else None
+    if isinstance(last, cst.SimpleStatementLine) and isinstance(last.body[0], cst.Return):
+        value = last.body[0].value
+        if isinstance(value, cst.Call) and dotted(value.func) == "self.processor":
+            return value
+    return None
+
+
+def _docstring(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
+    if not isinstance(statement, cst.SimpleStatementLine) or not isinstance(statement.body[0], cst.Expr):
+        return False
+    return isinstance(statement.body[0].value, cst.SimpleString | cst.ConcatenatedString)
+
+
+class _OwnState(cst.CSTTransformer):
+    """``self.<constant>`` of the processor becomes the constant."""
+
+    def __init__(self, constants: Mapping[str, Any], owner: str, where: tuple[str, int]) -> None:
+        self.constants, self.owner, self.where = constants, owner, where
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        if dotted(original_node.value) != "self":
+            return updated_node
+        name = original_node.attr.value
+        if name not in self.constants:
+            raise UnsupportedError(f"processor of {self.owner} reads {code(original_node)}", *self.where)
+        return cst.parse_expression(repr(self.constants[name]))

@@ -1,0 +1,197 @@
+"""Remove parameters that nothing reads any more, with the arguments at every call, and merge those always given alike."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import libcst as cst
+
+from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
+from omniport.rewrite.normal.usage import Usage
+from omniport.source.syntax import code, dotted
+
+Key = tuple[str, str]
+
+
+def _named(function: cst.FunctionDef) -> list[str]:
+    return [p.name.value for p in function.params.params if p.name.value != "self"]
+
+
+def _given(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
+    """Parameter -> argument of a call; None if the call has star arguments."""
+    if any(arg.star for arg in call.args):
+        return None
+    positional = [arg for arg in call.args if arg.keyword is None]
+    found = dict(zip(names, positional, strict=False))
+    found.update({arg.keyword.value: arg for arg in call.args if arg.keyword is not None})
+    return found
+
+
+def drop_unused_parameters(
+    classes: dict[str, cst.ClassDef], facts: Usage, root: str, dropped: Collection[str]
+) -> dict[str, cst.ClassDef]:
+    """Drop unread parameters of constructors and forwards, with their arguments: the classes that changed.
+
+    The root keeps its constructor, and its forward keeps all but ``dropped``: they are the port's interface.
+    """
+    gone: dict[Key, set[str]] = {}
+    stars: set[Key] = set()
+    arguments: dict[cst.Call, set[cst.Arg]] = {}
+    touched: set[str] = set()
+    for cls, own in facts.classes.items():
+        for name in ("__init__", "forward"):
+            function = own.function(name)
+            if function is None or (cls == root and name == "__init__"):
+                continue
+            key = (cls, name)
+            used = {*own.loads.get(name, {}), *own.stores.get(name, {})}
+            if stored := [p for p in _named(function) if p in own.stores.get(name, {})]:
+                used -= _reset(function) & set(stored)
+            unused = [p for p in _named(function) if p not in used and (cls != root or p in dropped)]
+            star = (function.params.star_arg, function.params.star_kwarg)
+            if cls != root and any(isinstance(s, cst.Param) and s.name.value not in used for s in star):
+                stars.add(key)
+                touched.add(cls)
+            sites = facts.sites.get(key, [])
+            for param in unused:
+                taken: list[tuple[str, cst.Call, cst.Arg]] = []
+                for owner, call, callees in sites:
+                    given = _given(call, _named(function))
+                    if given is None or (param in given and len(callees) > 1):
+                        break
+                    if param in given:
+                        taken.append((owner, call, given[param]))
+                else:
+                    gone.setdefault(key, set()).add(param)
+                    touched |= {cls, *(owner for owner, _, _ in taken)}
+                    for _, call, arg in taken:
+                        arguments.setdefault(call, set()).add(arg)
+    changed: dict[str, cst.ClassDef] = {}
+    for cls in touched:
+        new = classes[cls].visit(_Drop(gone, stars, arguments))
+        assert isinstance(new, cst.ClassDef)
+        changed[cls] = new
+    return changed
+
+
+def _reset(function: cst.FunctionDef) -> set[str]:
+    """Parameters that the body sets before it reads them."""
+    reset: set[str] = set()
+    seen: set[str] = set()
+    for statement in function.body.body:
+        if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Assign):
+            seen |= names_in(statement.body[0].value)
+            reset |= assigned_in(statement.body[0]) - seen
+        seen |= names_in(statement)
+    return reset
+
+
+def require_parameters(
+    classes: dict[str, cst.ClassDef], facts: Usage, root: str, given: Collection[tuple[str, str, str]]
+) -> dict[str, cst.ClassDef]:
+    """A parameter that every call gives, and never as None, needs no default and no ``| None``.
+
+    Args:
+        given: (class, function, parameter) that are certainly not None.
+    """
+    needed: set[tuple[str, str, str]] = set()
+    for cls, own in facts.classes.items():
+        for name in ("__init__", "forward"):
+            function = own.function(name)
+            sites = facts.sites.get((cls, name), [])
+            if function is None or cls == root or not sites:
+                continue
+            names = _named(function)
+            calls = [_given(call, names) for _, call, _ in sites]
+            for param in names:
+                if (cls, name, param) not in given or not all(call is not None and param in call for call in calls):
+                    break
+                needed.add((cls, name, param))
+    changed: dict[str, cst.ClassDef] = {}
+    for cls in {cls for cls, _, _ in needed}:
+        new = classes[cls].visit(_Require(needed))
+        assert isinstance(new, cst.ClassDef)
+        changed[cls] = new
+    return changed
+
+
+class _Require(cst.CSTTransformer):
+    def __init__(self, needed: set[tuple[str, str, str]]) -> None:
+        self.needed = needed
+        self.where = ["", ""]
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        self.where[0] = node.name.value
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        self.where[1] = node.name.value
+
+    def leave_Param(self, original_node: cst.Param, updated_node: cst.Param) -> cst.Param:
+        if (self.where[0], self.where[1], original_node.name.value) not in self.needed:
+            return updated_node
+        annotation = updated_node.annotation
+        if annotation is not None and isinstance(annotation.annotation, cst.BinaryOperation):
+            union = annotation.annotation
+            if isinstance(union.operator, cst.BitOr) and code(union.right) == "None":
+                annotation = annotation.with_changes(annotation=union.left)
+        return updated_node.with_changes(default=None, annotation=annotation, equal=cst.MaybeSentinel.DEFAULT)
+
+
+class _Drop(cst.CSTTransformer):
+    def __init__(self, gone: dict[Key, set[str]], stars: set[Key], arguments: dict[cst.Call, set[cst.Arg]]) -> None:
+        self.gone, self.stars, self.arguments = gone, stars, arguments
+        self.cls = ""
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        self.cls = node.name.value
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        key = (self.cls, original_node.name.value)
+        params = updated_node.params
+        if key in self.gone:
+            kept = [p for p in params.params if p.name.value not in self.gone[key]]
+            if kept:
+                kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+            params = params.with_changes(params=kept)
+        if key in self.stars:
+            params = params.with_changes(star_arg=cst.MaybeSentinel.DEFAULT, star_kwarg=None)
+        return updated_node.with_changes(params=params)
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        drop = self.arguments.get(original_node)
+        if not drop:
+            return updated_node
+        kept = [new for old, new in zip(original_node.args, updated_node.args, strict=True) if old not in drop]
+        if kept:
+            kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+        return updated_node.with_changes(args=kept)
+
+
+def merge_equal_parameters(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
+    """``FluxAttention(query_dim=dim, out_dim=dim)`` at every site: one parameter says the same as two."""
+    cls = node.name.value
+    own = facts.classes[cls]
+    function = own.function("__init__")
+    sites = facts.sites.get((cls, "__init__"), [])
+    if function is None or not sites:
+        return node
+    names = _named(function)
+    stored, loaded = own.stores.get("__init__", {}), own.loads.get("__init__", {})
+    first: dict[tuple[str, ...], str] = {}
+    renames: dict[str, cst.BaseExpression] = {}
+    for name in names:
+        found = []
+        for _, call, _ in sites:
+            arg = (_given(call, names) or {}).get(name)
+            if arg is not None and dotted(arg.value):
+                found.append(code(arg.value))
+        if len(found) != len(sites) or name in stored or name not in loaded:
+            continue
+        kept = first.setdefault(tuple(found), name)
+        if kept != name:
+            renames[name] = cst.Name(kept)
+    if not renames:
+        return node
+    new = function.with_changes(body=function.body.visit(Substitute(renames)))
+    members = [new if member is function else member for member in node.body.body]
+    return node.with_changes(body=node.body.with_changes(body=members))

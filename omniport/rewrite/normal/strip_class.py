@@ -1,0 +1,72 @@
+"""Take the plumbing off a class: decorators, mixins, private class attributes, processor registration, docstring."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.analyse import knowledge
+from omniport.errors import UnsupportedError
+from omniport.source.slice import marker
+from omniport.source.syntax import code, dotted
+
+
+def strip_class(node: cst.ClassDef, *, keep_docstring: bool) -> cst.ClassDef:
+    """``node`` as a plain ``nn.Module``.
+
+    Raises:
+        UnsupportedError: a decorator or a base that is not known to be plumbing.
+    """
+    for decorator in [*node.decorators, *(d for f in _functions(node) for d in f.decorators)]:
+        target = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else decorator.decorator
+        name = dotted(target) or code(target)
+        if name not in knowledge.DROPPED_DECORATORS and name not in ("staticmethod", "property"):
+            raise UnsupportedError(f"decorator @{name} on {node.name.value}", *(marker(node) or ("", 0)))
+    bases = []
+    for base in node.bases:
+        name = (dotted(base.value) or code(base.value)).split(".")[-1]
+        if name != "Module" and not knowledge.DROPPED_BASES.match(name):
+            raise UnsupportedError(f"base class {name} of {node.name.value}", *(marker(node) or ("", 0)))
+    bases = [cst.Arg(cst.Attribute(cst.Name("nn"), cst.Name("Module")))]
+    body = []
+    for index, statement in enumerate(node.body.body):
+        if isinstance(statement, cst.FunctionDef):
+            body.append(statement.with_changes(decorators=_kept(statement), body=_plain(statement.body)))
+        elif isinstance(statement, cst.SimpleStatementLine):
+            part = statement.body[0]
+            docstring = index == 0 and isinstance(part, cst.Expr)
+            if docstring and keep_docstring:
+                body.append(statement)
+            elif isinstance(part, cst.Assign | cst.AnnAssign) and not _private(part):
+                body.append(statement)
+    lines = [line for line in node.leading_lines if line.comment is not None]
+    return node.with_changes(
+        decorators=(), bases=bases, body=node.body.with_changes(body=body), leading_lines=lines, lpar=_LPAR, rpar=_RPAR
+    )
+
+
+_LPAR, _RPAR = cst.LeftParen(), cst.RightParen()
+
+
+def _functions(node: cst.ClassDef) -> list[cst.FunctionDef]:
+    return [f for f in node.body.body if isinstance(f, cst.FunctionDef)]
+
+
+def _kept(node: cst.FunctionDef) -> list[cst.Decorator]:
+    return [d for d in node.decorators if dotted(d.decorator) in ("staticmethod", "property")]
+
+
+def _private(node: cst.Assign | cst.AnnAssign) -> bool:
+    target = node.target if isinstance(node, cst.AnnAssign) else node.targets[0].target
+    return (dotted(target) or "").startswith("_")
+
+
+def _plain(body: cst.BaseSuite) -> cst.BaseSuite:
+    """Without ``self.set_processor(...)``: the processor becomes part of the forward."""
+
+    def registers(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
+        if not isinstance(statement, cst.SimpleStatementLine) or not isinstance(statement.body[0], cst.Expr):
+            return False
+        call = statement.body[0].value
+        return isinstance(call, cst.Call) and dotted(call.func) == "self.set_processor"
+
+    return body.with_changes(body=[s for s in body.body if not registers(s)])

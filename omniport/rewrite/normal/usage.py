@@ -1,0 +1,225 @@
+"""Which names, attributes and parameters the classes of a module use, and who calls whom: the facts that tidying rests on.
+
+Facts are kept per class node, so that a round of tidying only looks again at the classes that the last one changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from omniport.source.syntax import dotted
+
+Names = dict[str, int]
+
+
+@dataclass
+class ClassFacts:
+    """Facts of one class.
+
+    ``loads`` and ``stores`` count reads and writes of local names by function; ``own`` are the attributes it reads of
+    ``self``, ``other`` those it reads of anything else; ``calls`` are its calls by function, with what a name that is
+    called iterates over.
+    """
+
+    node: cst.ClassDef
+    loads: dict[str, Names] = field(default_factory=dict)
+    stores: dict[str, Names] = field(default_factory=dict)
+    own: set[str] = field(default_factory=set)
+    outside_init: set[str] = field(default_factory=set)
+    other: set[str] = field(default_factory=set)
+    calls: list[tuple[cst.Call, str, str]] = field(default_factory=list)  # node, callee, what the callee iterates over
+
+    def function(self, name: str) -> cst.FunctionDef | None:
+        members = (m for m in self.node.body.body if isinstance(m, cst.FunctionDef) and m.name.value == name)
+        return next(members, None)
+
+
+@dataclass
+class Usage:
+    """Facts of a module: of each class, and of the calls between them.
+
+    ``sites`` are the calls of each class's constructor and forward: the class that calls, the call, and every class the
+    callee may be (``?`` for one that is not ours).
+    """
+
+    classes: dict[str, ClassFacts]
+    sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]]
+
+    def read_elsewhere(self, cls: str) -> set[str]:
+        """Attributes that any class reads of something other than its own ``self``."""
+        return set().union(*(facts.other for facts in self.classes.values()))
+
+
+class UsageCache:
+    """Computes :class:`Usage`, reusing the facts of class nodes that did not change."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, ClassFacts] = {}
+
+    def of(self, classes: Mapping[str, cst.ClassDef]) -> Usage:
+        for name, node in classes.items():
+            known = self._facts.get(name)
+            if known is None or known.node is not node:
+                facts = ClassFacts(node)
+                node.body.visit(_Collect(facts))
+                self._facts[name] = facts
+        facts_by_class = {name: self._facts[name] for name in classes}
+        sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
+        for name, facts in facts_by_class.items():
+            members = _members(facts, classes)
+            for call, callee, iterated in facts.calls:
+                if callee in classes:
+                    sites.setdefault((callee, "__init__"), []).append((name, call, frozenset({callee})))
+                    continue
+                path = (iterated or callee).removeprefix("self.")
+                made = members.get(path, frozenset())
+                for cls in made - {"?"}:
+                    sites.setdefault((cls, "forward"), []).append((name, call, made))
+        return Usage(facts_by_class, sites)
+
+
+def _members(facts: ClassFacts, classes: Mapping[str, cst.ClassDef]) -> dict[str, frozenset[str]]:
+    """Attribute -> classes of the module (or of the elements of the list) it holds."""
+    found: dict[str, frozenset[str]] = {}
+    local: dict[str, frozenset[str]] = {}
+    init = facts.function("__init__")
+    for statement in init.body.body if init else ():
+        part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if isinstance(part, cst.Assign):
+            made = _built(part.value, classes, local)
+            for target in part.targets:
+                name = dotted(target.target) or ""
+                table = found if name.startswith("self.") else local
+                table[name.removeprefix("self.")] = made
+        elif isinstance(part, cst.Expr) and isinstance(part.value, cst.Call):
+            name = dotted(part.value.func) or ""
+            if name.startswith("self.") and name.endswith(".append") and part.value.args:
+                attribute = name[len("self.") : -len(".append")]
+                found[attribute] = found.get(attribute, frozenset()) | _built(part.value.args[0].value, classes, local)
+        elif isinstance(statement, cst.If | cst.For | cst.While):
+            found.update({attribute: frozenset({"?"}) for attribute in _assigned_attributes(statement)})
+    return found
+
+
+def _built(
+    node: cst.BaseExpression, classes: Mapping[str, cst.ClassDef], local: Mapping[str, frozenset[str]]
+) -> frozenset[str]:
+    """The classes that an expression builds, itself or in a list."""
+    if isinstance(node, cst.Name):
+        return local.get(node.value, frozenset({"?"}))
+    if isinstance(node, cst.Call):
+        name = dotted(node.func) or ""
+        if name in classes:
+            return frozenset({name})
+        if name.split(".")[-1] in ("ModuleList", "Sequential"):
+            return frozenset().union(*(_built(arg.value, classes, local) for arg in node.args))
+        return frozenset({"?"})
+    if isinstance(node, cst.List | cst.Tuple):
+        return frozenset().union(*(_built(element.value, classes, local) for element in node.elements))
+    if isinstance(node, cst.ListComp | cst.GeneratorExp):
+        return _built(node.elt, classes, local)
+    return frozenset({"?"})
+
+
+def _assigned_attributes(node: cst.CSTNode) -> set[str]:
+    found: set[str] = set()
+
+    class Look(cst.CSTVisitor):
+        def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
+            name = dotted(node.target) or ""
+            if name.startswith("self."):
+                found.add(name[len("self.") :])
+
+    node.visit(Look())
+    return found
+
+
+class _Collect(cst.CSTVisitor):
+    def __init__(self, facts: ClassFacts) -> None:
+        self.facts = facts
+        self.fn = ""
+        self.loops: dict[str, str] = {}
+
+    def count(self, table: dict[str, Names], name: str) -> None:
+        names = table.setdefault(self.fn, {})
+        names[name] = names.get(name, 0) + 1
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        if not self.fn:
+            self.fn, self.loops = node.name.value, {}
+            node.params.visit(self)
+            node.body.visit(self)
+            self.fn = ""
+            return False
+        return True
+
+    def visit_Annotation(self, node: cst.Annotation) -> bool:
+        return False
+
+    def visit_Param(self, node: cst.Param) -> bool:
+        if node.default is not None:
+            node.default.visit(self)
+        return False
+
+    def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
+        self.target(node.target)
+        return False
+
+    def visit_AnnAssign(self, node: cst.AnnAssign) -> bool:
+        self.target(node.target)
+        if node.value is not None:
+            node.value.visit(self)
+        return False
+
+    def target(self, node: cst.BaseExpression) -> None:
+        if isinstance(node, cst.Name):
+            self.count(self.facts.stores, node.value)
+        elif isinstance(node, cst.Tuple | cst.List):
+            for element in node.elements:
+                self.target(element.value)
+        elif isinstance(node, cst.Attribute):
+            node.value.visit(self)
+        else:
+            node.visit(self)
+
+    def visit_For(self, node: cst.For) -> bool:
+        node.iter.visit(self)
+        self.target(node.target)
+        if isinstance(node.target, cst.Name):
+            self.loops[node.target.value] = dotted(node.iter) or "?"
+        elif isinstance(node.target, cst.Tuple) and isinstance(node.iter, cst.Call):
+            names = [e.value.value if isinstance(e.value, cst.Name) else "" for e in node.target.elements]
+            over = [dotted(a.value) or "?" for a in node.iter.args]
+            called = dotted(node.iter.func)
+            over = ["?", *over] if called == "enumerate" else over
+            if called in ("enumerate", "zip"):
+                self.loops.update(zip(names, over, strict=False))
+        node.body.visit(self)
+        return False
+
+    def visit_Attribute(self, node: cst.Attribute) -> bool:
+        if isinstance(node.value, cst.Name) and node.value.value == "self":
+            self.facts.own.add(node.attr.value)
+            if self.fn != "__init__":
+                self.facts.outside_init.add(node.attr.value)
+        else:
+            if (dotted(node.value) or "").split(".")[0] not in ("torch", "F", "nn", "np", "math"):
+                self.facts.other.add(node.attr.value)
+            node.value.visit(self)
+        return False
+
+    def visit_Arg(self, node: cst.Arg) -> bool:
+        node.value.visit(self)
+        return False
+
+    def visit_Name(self, node: cst.Name) -> None:
+        self.count(self.facts.loads, node.value)
+
+    def visit_Call(self, node: cst.Call) -> None:
+        callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
+        name = dotted(callee)
+        if name:
+            self.facts.calls.append((node, name, self.loops.get(name, "")))
