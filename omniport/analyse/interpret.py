@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 import libcst as cst
 
 from omniport.analyse import knowledge
+from omniport.analyse.binding import Env, bind, torch_version
 from omniport.analyse.values import (
     NONE,
     PRESENT,
@@ -22,7 +23,6 @@ from omniport.analyse.values import (
     Instances,
     ModuleList,
     Present,
-    Processor,
     Reference,
     Sequence,
     Unknown,
@@ -34,7 +34,6 @@ from omniport.analyse.values import (
 from omniport.analyse.variants import Notes, Variant
 from omniport.source.syntax import code, constant, dotted
 
-Env = dict[str, Value]
 #: Builds the variant for a constructor call: class, facts by parameter, the variant that calls.
 Construct = Callable[[Reference, "list[tuple[str | None, Value]]", Variant], Value]
 Resolve = Callable[[Variant, str], "Value | None"]
@@ -369,7 +368,9 @@ class Interpreter:
             return functools.reduce(join, results)
         return PRESENT if name.split(".")[0] in ("torch", "F", "nn", "np", "math", "int", "float", "str") else UNKNOWN
 
-    def method(self, func: cst.Attribute, name: str, arguments: list[tuple[str | None, Value]], env: Env) -> Value | None:
+    def method(
+        self, func: cst.Attribute, name: str, arguments: list[tuple[str | None, Value]], env: Env
+    ) -> Value | None:
         """A call ``owner.method(...)`` whose owner decides the outcome; None to go on."""
         attr, owner = func.attr.value, dotted(func.value)
         if owner == "self" and attr in self.variant.methods and attr not in self.variant.attributes:
@@ -394,44 +395,3 @@ class Interpreter:
         """What iterating over ``value`` gives."""
         items = value.items if isinstance(value, Sequence | ModuleList) else ()
         return functools.reduce(join, items) if items else UNKNOWN
-
-
-def torch_version(operator: object, version: object) -> bool:
-    """Decide ``is_torch_version(operator, version)`` for every torch that the target runs on."""
-    from packaging.version import Version
-
-    lowest, asked = Version(knowledge.TORCH), Version(str(version))
-    table = {">=": lowest >= asked, ">": lowest > asked, "<": lowest < asked, "<=": lowest <= asked}
-    return table.get(str(operator), False)
-
-
-def parameters(node: cst.FunctionDef) -> list[cst.Param]:
-    """All named parameters but ``self``."""
-    found = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
-    return [p for p in found if p.name.value != "self"]
-
-
-def bind(node: cst.FunctionDef, arguments: list[tuple[str | None, Value]]) -> Env | None:
-    """Bind call facts to the parameters of ``node``; None if the call does not fit or cannot be followed."""
-    names = parameters(node)
-    env: Env = {}
-    positional = [value for keyword, value in arguments if keyword is None]
-    if any(keyword == "*" for keyword, _ in arguments):
-        return None
-    for param in names:
-        default = constant(param.default) if param.default is not None else ...
-        env[param.name.value] = UNKNOWN if default is ... else Const(default)
-    for param, value in zip(names, positional, strict=False):
-        env[param.name.value] = value
-    extra = {keyword: value for keyword, value in arguments if keyword and keyword not in env}
-    env.update({keyword: value for keyword, value in arguments if keyword and keyword in env})
-    star, kwargs = node.params.star_arg, node.params.star_kwarg
-    if len(positional) > len(names) and not isinstance(star, cst.Param):
-        return None
-    if extra and kwargs is None:
-        return None
-    if isinstance(star, cst.Param):
-        env[star.name.value] = Const(()) if len(positional) <= len(names) else PRESENT
-    if kwargs is not None:
-        env[kwargs.name.value] = PRESENT if extra else Const({})
-    return env

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import textwrap
 from dataclasses import dataclass
 
 import libcst as cst
@@ -18,9 +19,12 @@ from omniport.rewrite.normal.shorten import inline_aliases, shorten
 from omniport.rewrite.normal.usage import UsageCache
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
+from omniport.source.syntax import dotted
 from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.walk import walk
 
 _ROUNDS = 20
+WIDTH = 120  # columns, as in the target's ruff settings
 
 
 @dataclass(frozen=True)
@@ -43,24 +47,36 @@ def normalise(tree: SourceTree, module: SourceModule, root: str) -> Normalised:
     """
     specialised = specialise(tree, module, root)
     body, attributes = config_reads(cst.Module(list(tidy(specialised, root).values())))
-    code, origins = split_markers(_comments(body).code)
+    code, origins = split_markers(_laid_out(body).code)
     imports, decisions = import_lines(tree, specialised, code)
     head = "\n".join([*header(module), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")
     lines: list[Origin | None] = [None] * offset
-    for number in range(1, code.count("\n") + 1):
-        lines.append(Origin(*origins[number]) if number in origins else None)
+    wrapped: list[str] = []
+    for number, line in enumerate(code.splitlines(), 1):
+        parts = _wrapped(line)
+        wrapped += parts
+        lines += [Origin(*origins[number]) if number in origins else None] * len(parts)
     text = ast.parse(code)
     cls = next(n for n in text.body if isinstance(n, ast.ClassDef) and n.name == root)
     functions = {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
     return Normalised(
-        form=NormalForm(head + code, root, tuple(lines)),
+        form=NormalForm(head + "\n".join(wrapped) + "\n", root, tuple(lines)),
         classes=specialised.plans,
         dropped=specialised.dropped,
         parameters=_names(functions["__init__"]),
         forward=_names(functions["forward"]),
         decisions=(*decisions, *attributes),
     )
+
+
+def _wrapped(line: str) -> list[str]:
+    """A comment line that is too long, as several; any other line as it is."""
+    text = line.lstrip()
+    if len(line) <= WIDTH or not text.startswith("# "):
+        return [line]
+    start = line[: len(line) - len(text)] + "# "
+    return textwrap.wrap(text[2:], WIDTH, initial_indent=start, subsequent_indent=start)
 
 
 def _names(node: ast.FunctionDef) -> tuple[str, ...]:
@@ -76,11 +92,16 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
     classes[root] = documented
     cache = UsageCache()
     settled: dict[str, cst.ClassDef] = {}
+    alive: dict[str, tuple[cst.ClassDef, frozenset[str]]] = {}  # looked at with these attributes read elsewhere
     for _ in range(_ROUNDS):
         before = dict(classes)
         classes |= drop_unused_parameters(classes, cache.of(classes), root, dropped)
         for name in classes:
-            node = drop_dead_code(classes[name], cache.of(classes))
+            facts = cache.of(classes)
+            looked = (classes[name], frozenset(facts.read_elsewhere()))
+            node = classes[name] if alive.get(name) == looked else drop_dead_code(classes[name], facts)
+            if node is classes[name]:
+                alive[name] = looked
             if settled.get(name) is not node:
                 facts = cache.of(classes | {name: node})
                 short = shorten(node, facts)
@@ -97,29 +118,28 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
     raise UnsupportedError(f"{root}: tidying does not settle")
 
 
-class _PlainComments(cst.CSTTransformer):
-    """Drop comments of the parameter list and blank lines at the start of a body."""
+class _Layout(cst.CSTTransformer):
+    """Parameter lists without comments and trailing comma, so that the formatter lays them out."""
 
     def leave_Comma(self, original_node: cst.Comma, updated_node: cst.Comma) -> cst.Comma:
-        if isinstance(updated_node.whitespace_after, cst.ParenthesizedWhitespace):
-            return updated_node.with_changes(whitespace_after=cst.SimpleWhitespace(" "))
-        return updated_node
+        return cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
 
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        flat = cst.SimpleWhitespace("")
-        return updated_node.with_changes(whitespace_before_params=flat)
+    def leave_Parameters(self, original_node: cst.Parameters, updated_node: cst.Parameters) -> cst.Parameters:
+        params = list(updated_node.params)
+        if params and not updated_node.kwonly_params and updated_node.star_kwarg is None:
+            params[-1] = params[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+        return updated_node.with_changes(params=params)
 
 
-def _comments(module: cst.Module) -> cst.Module:
+def _laid_out(module: cst.Module) -> cst.Module:
     body = []
     for node in module.body:
         if isinstance(node, cst.ClassDef):
             members = []
             for member in node.body.body:
                 if isinstance(member, cst.FunctionDef):
-                    member = member.with_changes(
-                        params=member.params.visit(_PlainComments()), whitespace_before_params=cst.SimpleWhitespace("")
-                    )
+                    params, flat = member.params.visit(_Layout()), cst.SimpleWhitespace("")
+                    member = member.with_changes(params=params, whitespace_before_params=flat)
                 members.append(member)
             node = node.with_changes(body=node.body.with_changes(body=members))
         body.append(node)
@@ -129,6 +149,8 @@ def _comments(module: cst.Module) -> cst.Module:
 def config_reads(module: cst.Module) -> tuple[cst.Module, tuple[Decision, ...]]:
     """``self.config.x`` of the root becomes ``self.x``, assigned in the constructor where it is not yet."""
     found: dict[str, None] = {}
+    if not any(isinstance(n, cst.Attribute) and dotted(n) == "self.config" for n in walk(module)):
+        return module, ()
 
     class Reads(cst.CSTTransformer):
         def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
@@ -188,7 +210,9 @@ def import_lines(tree: SourceTree, specialised: Specialised, code: str) -> tuple
             plain.add(line)
     for name, line in sorted(lines.items()):
         if line.startswith("from diffusers"):
-            decisions.append(Decision(f"import {name}", line, Why("holds no linear to shard and no attention: used as it is")))
+            decisions.append(
+                Decision(f"import {name}", line, Why("holds no linear to shard and no attention: used as it is"))
+            )
     return sorted(plain, key=lambda line: (not line.startswith("import"), line)), decisions
 
 

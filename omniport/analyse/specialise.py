@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from dataclasses import dataclass
 
 import libcst as cst
 
 from omniport.analyse import knowledge
-from omniport.analyse.interpret import Interpreter, bind, parameters
-from omniport.analyse.values import NONE, PRESENT, UNKNOWN, Const, Instances, Processor, Reference, Value, present
+from omniport.analyse.binding import bind, parameters
+from omniport.analyse.closure import Closure
+from omniport.analyse.interpret import Interpreter
+from omniport.analyse.values import PRESENT, UNKNOWN, Const, Instances, Processor, Reference, Value, present
 from omniport.analyse.variants import Notes, Variant
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Scalar, Why
@@ -17,10 +20,10 @@ from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
 from omniport.rewrite.normal.strip_class import strip_class
-from omniport.rewrite.normal.substitute import names_in
-from omniport.source.slice import definition, marker
+from omniport.source.slice import definition, marker, signature
 from omniport.source.syntax import code, constant
 from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.walk import children, walk
 
 _ROUNDS = 12
 
@@ -52,7 +55,7 @@ class _Program:
         self.notes = Notes()
         self.root = ""
         self.changed = False
-        self._brought: dict[Reference, bool] = {}
+        self.closure = Closure(tree)
 
     def run(self, module: SourceModule, root: str) -> Specialised:
         reference = Reference(module.name, root)
@@ -84,7 +87,7 @@ class _Program:
             given=frozenset(
                 (names[key], function, name)
                 for key in order
-                for function, table in (("__init__", self.variants[key].arguments), ("forward", self.variants[key].inputs or {}))
+                for function, table in self.variants[key].facts.items()
                 for name, value in table.items()
                 if present(value)
             ),
@@ -158,7 +161,7 @@ class _Program:
                 return _constant_assignment(node)
             if name in scope.imports or name in scope.definitions:
                 return PRESENT
-        return PRESENT if name in dir(__builtins__) or name in _BUILTINS else None
+        return PRESENT if name in _BUILTINS else None
 
     def construct(self, ref: Reference, arguments: list[tuple[str | None, Value]], owner: Variant) -> Value:
         module = self.tree.module(ref.module)
@@ -172,16 +175,17 @@ class _Program:
         methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
         if "__call__" in methods and "forward" not in methods:
             return Processor(ref)
-        if not self.brought(ref):
+        if not self.closure.brought(ref):
             return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if "forward" in methods else PRESENT
-        probe = definition(module, ref.name, cst.ClassDef)
-        function = next((f for f in probe.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "__init__"), None)
+        function = signature(module, ref.name, "__init__")
         if function is None:
             raise UnsupportedError(f"{ref.name} has no __init__ of its own", module.file, node.lineno)
         bound = bind(function, arguments)
         if bound is None:
             raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", module.file, node.lineno)
-        facts = {name: value if isinstance(value, Const | Processor) else _nullness(value) for name, value in bound.items()}
+        facts = {
+            name: value if isinstance(value, Const | Processor) else _nullness(value) for name, value in bound.items()
+        }
         key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
         if key not in self.variants:
             processor = next((v for v in facts.values() if isinstance(v, Processor)), None)
@@ -198,7 +202,7 @@ class _Program:
         module = self.tree.module(ref.module)
         assert module is not None
         node = definition(module, ref.name, cst.ClassDef)
-        constants = self.class_constants(module, ref.name)
+        constants = self.closure.class_constants(module, ref.name)
         stripped = strip_class(node, keep_docstring=root)
         scopes = [module]
         if has_handover(stripped):
@@ -211,77 +215,16 @@ class _Program:
             assert owner is not None
             body = definition(owner, processor.cls.name, cst.ClassDef)
             call = next(f for f in body.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "__call__")
-            values = self.class_constants(owner, processor.cls.name)
-            stripped = inline_processor(
-                stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)}
-            )
+            values = self.closure.class_constants(owner, processor.cls.name)
+            stripped = inline_processor(stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)})
             scopes.append(owner)
         found = tuple(dict.fromkeys(scopes))
-        stripped = inline_functions(stripped, lambda name: self.helper(found, name))
+        stripped = inline_functions(stripped, lambda name: self.closure.helper(found, name))
         arguments = dict(facts)
         if root:
             for param in parameters(_method(stripped, "__init__")):
                 arguments[param.name.value] = _annotated(param)
         return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
-
-    def helper(self, scopes: tuple[SourceModule, ...], name: str) -> cst.FunctionDef | None:
-        for scope in scopes:
-            found = self.tree.resolve(scope.name, name)
-            if found is not None and isinstance(found[0].definitions[found[1]], ast.FunctionDef):
-                return definition(found[0], found[1], cst.FunctionDef)
-        return None
-
-    def class_constants(self, module: SourceModule, name: str) -> dict[str, Value]:
-        """Class attributes with literal values, its own before those of its bases (one level of mixins each)."""
-        found: dict[str, Value] = {}
-        todo, seen = [(module, name)], set()
-        while todo:
-            scope, cls = todo.pop(0)
-            if (scope.name, cls) in seen:
-                continue
-            seen.add((scope.name, cls))
-            node = scope.class_def(cls)
-            for statement in node.body:
-                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                    target = statement.targets[0].id
-                    if isinstance(statement.value, ast.Constant):
-                        found.setdefault(target, Const(statement.value.value))
-                    elif isinstance(statement.value, ast.Name) and target == "_default_processor_cls":
-                        resolved = self.tree.resolve(scope.name, statement.value.id)
-                        if resolved:
-                            found.setdefault(target, Reference(resolved[0].name, resolved[1]))
-            for base in node.bases:
-                resolved = self.tree.resolve(scope.name, base.id) if isinstance(base, ast.Name) else None
-                if resolved and isinstance(resolved[0].definitions[resolved[1]], ast.ClassDef):
-                    todo.append(resolved)
-        return found
-
-    def brought(self, ref: Reference) -> bool:
-        """Whether a class comes into the port: it builds a linear, runs a processor, or builds a class that does."""
-        if ref not in self._brought:
-            self._brought[ref] = False  # for recursion
-            module = self.tree.module(ref.module)
-            assert module is not None
-            self._brought[ref] = not any(ref.module.endswith(end) for end in knowledge.IMPORTED) and self._holds(
-                module, ref.name
-            )
-        return self._brought[ref]
-
-    def _holds(self, module: SourceModule, name: str) -> bool:
-        for node in ast.walk(module.class_def(name)):
-            if isinstance(node, ast.Attribute) and node.attr in ("set_processor", "_default_processor_cls"):
-                return True
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called == "Linear":
-                return True
-            found = self.tree.resolve(module.name, called) if isinstance(node.func, ast.Name) else None
-            if found and isinstance(found[0].definitions[found[1]], ast.ClassDef) and self.brought(
-                Reference(found[0].name, found[1])
-            ):
-                return True
-        return False
 
     # ------------------------------------------------------------------------------------------------------- results
     def reachable(self) -> list[str]:
@@ -294,7 +237,7 @@ class _Program:
         return 1 + max((self.depth(other) for other in below), default=0)
 
     def class_names(self, used: list[str]) -> dict[str, str]:
-        """The reference's name for the first variant of a class; further ones are named after the block that uses them."""
+        """The reference's name for the first variant of a class; further ones are named after the block using them."""
         names: dict[str, str] = {}
         for key in used:
             variant = self.variants[key]
@@ -339,18 +282,20 @@ class _Program:
                 facts[code(node)] = value.value
             elif present(value) if isinstance(value, Instances) else value == PRESENT:
                 facts[code(node)] = "given"
-        known = [reason for table in (knowledge.DECIDED_CALLS,) for call, (_, reason) in table.items() if call in code(test)]
-        return "; ".join(known + [f"{name} is {value}" for name, value in facts.items()]) or "only a deprecated call uses it"
+        known = [
+            reason for table in (knowledge.DECIDED_CALLS,) for call, (_, reason) in table.items() if call in code(test)
+        ]
+        return (
+            "; ".join(known + [f"{name} is {value}" for name, value in facts.items()])
+            or "only a deprecated call uses it"
+        )
 
     @staticmethod
     def where(node: cst.CSTNode) -> tuple[str, int]:
         return marker(node) or next((m for m in map(marker, _statements(node)) if m), ("", 0))
 
 
-_BUILTINS = frozenset(
-    "len range enumerate zip int float str bool list tuple dict set max min sum abs isinstance hasattr getattr super "
-    "ValueError ImportError NotImplementedError print type all any map sorted reversed round slice".split()
-)
+_BUILTINS = frozenset(dir(builtins))
 
 
 def _constant_assignment(node: ast.Assign | ast.AnnAssign) -> Value:
@@ -394,40 +339,15 @@ def _common_prefix(a: str, b: str) -> str:
 
 
 def _ifs(node: cst.CSTNode) -> list[cst.If]:
-    found: list[cst.If] = []
-
-    class Collect(cst.CSTVisitor):
-        def visit_If(self, node: cst.If) -> None:
-            found.append(node)
-
-    node.visit(Collect())
-    return found
+    return [part for part in walk(node) if isinstance(part, cst.If)]
 
 
 def _loads(node: cst.CSTNode) -> list[cst.BaseExpression]:
-    found: list[cst.BaseExpression] = []
-
-    class Collect(cst.CSTVisitor):
-        def visit_Name(self, node: cst.Name) -> None:
-            found.append(node)
-
-        def visit_Attribute(self, node: cst.Attribute) -> bool:
-            found.append(node)
-            return False
-
-    node.visit(Collect())
-    return found
+    """Names and whole attribute chains in an expression."""
+    if isinstance(node, cst.Name | cst.Attribute):
+        return [node]
+    return [load for child in children(node) for load in _loads(child)]
 
 
 def _statements(node: cst.CSTNode) -> list[cst.SimpleStatementLine]:
-    found: list[cst.SimpleStatementLine] = []
-
-    class Collect(cst.CSTVisitor):
-        def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> None:
-            found.append(node)
-
-    node.visit(Collect())
-    return found
-
-
-__all__ = ["NONE", "Specialised", "names_in", "specialise"]
+    return [part for part in walk(node) if isinstance(part, cst.SimpleStatementLine)]

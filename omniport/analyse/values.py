@@ -22,7 +22,7 @@ class Present:
 
 @dataclass(frozen=True)
 class Const:
-    """A Python literal: None, a bool, a number, a string, or an empty tuple, list or dict (as ``()``, ``[]``, ``{}``)."""
+    """A Python literal: None, a bool, a number, a string, or an empty tuple, list or dict."""
 
     value: Any
 

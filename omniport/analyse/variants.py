@@ -37,6 +37,11 @@ class Variant:
     def methods(self) -> dict[str, cst.FunctionDef]:
         return {node.name.value: node for node in self.tree.body.body if isinstance(node, cst.FunctionDef)}
 
+    @property
+    def facts(self) -> dict[str, dict[str, Value]]:
+        """What is known of the parameters, by function."""
+        return {"__init__": self.arguments, "forward": self.inputs or {}}
+
     def widen(self, inputs: dict[str, Value]) -> bool:
         """Join the facts of one more forward call; True if anything changed."""
         if self.inputs is None:

@@ -92,8 +92,8 @@ LinearRole = Literal["column", "row", "qkv", "merged", "gathered", "replicated"]
 class LinearPlan:
     """What becomes of one ``nn.Linear`` of the reference.
 
-    ``path`` is ``Class.attribute`` (``FluxAttention.to_q``, ``FeedForward.net.2``).  Roles: ``column`` shards the output,
-    ``row`` the input (one all-reduce), ``qkv``/``merged`` are columns fused with siblings into ``fused``,
+    ``path`` is ``Class.attribute`` (``FluxAttention.to_q``, ``FeedForward.net.2``).  Roles: ``column`` shards the
+    output, ``row`` the input (one all-reduce), ``qkv``/``merged`` are columns fused with siblings into ``fused``,
     ``gathered`` is a column whose small output is gathered (modulation), ``replicated`` stays whole.
     ``packed`` are the expressions of the widths that a row-parallel layer's concatenated input is made of, in order.
     """

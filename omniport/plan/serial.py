@@ -7,6 +7,7 @@ import functools
 import json
 import types
 import typing
+from collections.abc import Hashable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ def to_data(value: Any) -> Any:
 
 
 @functools.cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
@@ -37,7 +38,8 @@ def from_data(cls: type[T], data: Any) -> T:
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if wrong := names.symmetric_difference(data):
         raise ValueError(f"{cls.__name__}: missing or unknown keys {sorted(wrong)}")
-    return cls(**{k: _convert(_hints(cls)[k], v, f"{cls.__name__}.{k}") for k, v in data.items()})
+    hints = _hints(typing.cast(Hashable, cls))
+    return cls(**{k: _convert(hints[k], v, f"{cls.__name__}.{k}") for k, v in data.items()})
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -1,8 +1,8 @@
 """The normal form: a reference transformer reduced to plain PyTorch.
 
 It is what lies between the two halves of a port.  Reading and specialising (``source``, ``analyse.specialise``) end in
-it; sharding (``analyse.tp``, ``analyse.sp``, ``rewrite``) begins with it.  It computes what the reference computes under
-its published use, with the reference's class, attribute and parameter names, and
+it; sharding (``analyse.tp``, ``analyse.sp``, ``rewrite``) begins with it.  It computes what the reference computes
+under its published use, with the reference's class, attribute and parameter names, and
 
 * holds every class that contains a linear to shard or an attention to replace, each specialised: no processor object,
   no mixin, no decorator, no training, LoRA, IP-adapter or ControlNet branch, no condition that the call sites decide;

@@ -1,13 +1,14 @@
 """Cut one class or function out of a module, as a libcst node whose statements remember their source lines.
 
-A whole module of a reference package costs more to parse with libcst than all its wanted classes together, and rewriting
-loses positions.  So the text of one definition is cut out with :mod:`ast`, every statement is tagged with a marker
-comment, and the markers travel through every rewrite; :func:`split_markers` takes them off again at the end.
+A whole module of a reference package costs more to parse with libcst than all its wanted classes together, and
+rewriting loses positions.  So the text of one definition is cut out with :mod:`ast`, every statement is tagged with a
+marker comment, and the markers travel through every rewrite; :func:`split_markers` takes them off at the end.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,6 +28,19 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
     Raises:
         KeyError: the module does not define ``name`` at its top level.
     """
+    found = _parse(module, name)
+    assert isinstance(found, kind)
+    return found
+
+
+@functools.lru_cache(maxsize=500)
+def signature(module: SourceModule, cls: str, method: str) -> cst.FunctionDef | None:
+    """A method of a class for reading only: the node is shared by all who ask.  None if the class defines none."""
+    members = definition(module, cls, cst.ClassDef).body.body
+    return next((m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == method), None)
+
+
+def _parse(module: SourceModule, name: str) -> cst.BaseStatement | cst.BaseSmallStatement:
     node = module.definitions[name]
     assert isinstance(node, ast.ClassDef | ast.FunctionDef)
     lines = module.text.splitlines()
@@ -47,9 +61,7 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
         if number in heads and number != first:
             out.append(f"{' ' * heads[number]}#@{module.file}:{number}")
         out.append(f"{line}  #@{module.file}:{ends[number]}" if number in ends else line)
-    parsed = cst.parse_module("\n".join(out) + "\n").body[0]
-    assert isinstance(parsed, kind)
-    return parsed
+    return cst.parse_module("\n".join(out) + "\n").body[0]
 
 
 def marker(node: cst.CSTNode) -> tuple[str, int] | None:
@@ -91,7 +103,7 @@ def split_markers(code: str) -> tuple[str, dict[int, tuple[str, int]]]:
             origins[len(clean)] = pending
         pending = None
     for number, mark in marks.items():
-        for line in range(spans.get(number, number), number + 1):
-            if line in numbers:
-                origins[numbers[line]] = mark
+        for old in range(spans.get(number, number), number + 1):
+            if old in numbers:
+                origins[numbers[old]] = mark
     return "\n".join(clean) + "\n", origins

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import ast as python
 import functools
 import importlib.util
 import re
@@ -30,10 +30,10 @@ class SourceModule:
     is_package: bool = False
 
     @functools.cached_property
-    def ast(self) -> ast.Module:
+    def ast(self) -> python.Module:
         """The parsed module; raises OmniportError on a syntax error."""
         try:
-            return ast.parse(self.text)
+            return python.parse(self.text)
         except SyntaxError as error:
             raise OmniportError(f"{self.file}:{error.lineno}: not valid Python: {error.msg}") from None
 
@@ -43,7 +43,7 @@ class SourceModule:
 
         return libcst.parse_module(self.text)
 
-    def absolute(self, node: ast.ImportFrom) -> str:
+    def absolute(self, node: python.ImportFrom) -> str:
         """The absolute dotted name of the module that a ``from`` import in this module names."""
         if not node.level:
             return node.module or ""
@@ -56,11 +56,11 @@ class SourceModule:
     def imports(self) -> dict[str, tuple[str, str | None]]:
         """Local name -> (module, attribute); attribute is None for ``import module``.  Nested imports count too."""
         found: dict[str, tuple[str, str | None]] = {}
-        for node in ast.walk(self.ast):
-            if isinstance(node, ast.ImportFrom):
+        for node in python.walk(self.ast):
+            if isinstance(node, python.ImportFrom):
                 for alias in node.names:
                     found[alias.asname or alias.name] = (self.absolute(node), alias.name)
-            elif isinstance(node, ast.Import):
+            elif isinstance(node, python.Import):
                 for alias in node.names:
                     found[alias.asname or alias.name.split(".")[0]] = (
                         alias.name if alias.asname else alias.name.split(".")[0],
@@ -69,24 +69,24 @@ class SourceModule:
         return found
 
     @functools.cached_property
-    def definitions(self) -> dict[str, ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign]:
+    def definitions(self) -> dict[str, python.ClassDef | python.FunctionDef | python.Assign | python.AnnAssign]:
         """Module-level names -> the statement that defines them (the last one, as at run time)."""
-        found: dict[str, ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign] = {}
+        found: dict[str, python.ClassDef | python.FunctionDef | python.Assign | python.AnnAssign] = {}
         for node in self.ast.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            if isinstance(node, python.ClassDef | python.FunctionDef):
                 found[node.name] = node
-            elif isinstance(node, ast.Assign):
+            elif isinstance(node, python.Assign):
                 for target in node.targets:
-                    if isinstance(target, ast.Name):
+                    if isinstance(target, python.Name):
                         found[target.id] = node
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            elif isinstance(node, python.AnnAssign) and isinstance(node.target, python.Name):
                 found[node.target.id] = node
         return found
 
-    def class_def(self, name: str) -> ast.ClassDef:
+    def class_def(self, name: str) -> python.ClassDef:
         """The class ``name`` of this module; raises OmniportError if it defines none."""
         node = self.definitions.get(name)
-        if not isinstance(node, ast.ClassDef):
+        if not isinstance(node, python.ClassDef):
             raise OmniportError(f"{self.file} defines no class {name}")
         return node
 

@@ -9,8 +9,12 @@ import libcst as cst
 from omniport.rewrite.normal.substitute import assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import children
 
-_PURE_CALLS = frozenset("int float str bool len tuple list dict set min max abs hasattr getattr isinstance".split())
+_PURE_CALLS = frozenset(
+    {"int", "float", "str", "bool", "len", "tuple", "list", "dict", "set", "min", "max", "abs"}
+    | {"hasattr", "getattr", "isinstance"}
+)
 
 
 def pure(node: cst.CSTNode) -> bool:
@@ -19,7 +23,7 @@ def pure(node: cst.CSTNode) -> bool:
         return True
     if isinstance(node, cst.Call) and dotted(node.func) not in _PURE_CALLS:
         return False
-    return not isinstance(node, cst.NamedExpr | cst.Await | cst.Yield) and all(pure(c) for c in node.children)
+    return not isinstance(node, cst.NamedExpr | cst.Await | cst.Yield) and all(pure(c) for c in children(node))
 
 
 def drop_dead_code(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
@@ -28,7 +32,7 @@ def drop_dead_code(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     One round: removing a value may make another one dead.
     """
     own = facts.classes[node.name.value]
-    read = own.own | facts.read_elsewhere(node.name.value)
+    read = own.own | facts.read_elsewhere()
     members: list[cst.BaseStatement | cst.BaseSmallStatement] = []
     changed = False
     for member in node.body.body:
@@ -56,12 +60,15 @@ class _Dead:
             if self.removable(statement, block.body[index + 1 :]):
                 changed = True
                 continue
+            assert isinstance(statement, cst.BaseStatement | cst.BaseSmallStatement)
             inner = self.nested(statement)
             changed |= inner is not statement
             out.append(inner)
         return block.with_changes(body=out) if changed else block
 
-    def nested(self, statement: cst.BaseStatement | cst.BaseSmallStatement) -> cst.BaseStatement | cst.BaseSmallStatement:
+    def nested(
+        self, statement: cst.BaseStatement | cst.BaseSmallStatement
+    ) -> cst.BaseStatement | cst.BaseSmallStatement:
         if isinstance(statement, cst.If | cst.For | cst.While | cst.With):
             body = self.body(statement.body)
             new = statement.with_changes(body=body) if body is not statement.body else statement
@@ -80,13 +87,18 @@ class _Dead:
         part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
         if not isinstance(part, cst.Assign):
             return False
-        if len(part.targets) == 1 and code(part.targets[0].target) == code(part.value):
+        if (
+            len(part.targets) == 1
+            and isinstance(part.value, cst.Name)
+            and code(part.targets[0].target) == part.value.value
+        ):
             return True
         if all(self.dead(t.target) for t in part.targets):
             return pure(part.value)
+        if not all(isinstance(t.target, cst.Name) for t in part.targets):
+            return False
         names = assigned_in(part)
-        plain = bool(names) and all(isinstance(t.target, cst.Name) for t in part.targets)
-        return plain and all(_overwritten(name, following) for name in names) and pure(part.value)
+        return bool(names) and all(_overwritten(name, following) for name in names) and pure(part.value)
 
     def dead(self, target: cst.BaseExpression) -> bool:
         if isinstance(target, cst.Name):

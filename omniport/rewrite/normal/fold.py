@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import libcst as cst
 
-from omniport.analyse.values import Const, Instances, Value
+from omniport.analyse.values import Const, Instances, Processor, Value
 from omniport.analyse.variants import Notes
+from omniport.rewrite.normal.inline_function import block
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
@@ -43,6 +44,11 @@ def literal(value: object) -> cst.BaseExpression:
     return cst.parse_expression(re.sub(r"e([+-])0+(?=\d)", r"e\1", repr(value)))
 
 
+def _leaves(statement: Statement) -> bool:
+    """Whether control never goes past ``statement``."""
+    return isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[-1], cst.Return | cst.Raise)
+
+
 class _Folder:
     def __init__(self, notes: Notes, names: Mapping[str, str]) -> None:
         self.notes = notes
@@ -53,6 +59,10 @@ class _Folder:
         for statement in statements:
             if isinstance(statement, cst.If):
                 out.extend(self.branch(statement))
+                if out and _leaves(out[-1]):
+                    break
+            elif self.makes_processor(statement):
+                continue
             elif isinstance(statement, cst.For | cst.While | cst.With):
                 inner = self.body(statement.body.body)
                 body = statement.body.with_changes(body=inner or [_pass()])
@@ -67,9 +77,16 @@ class _Folder:
                 new = statement.visit(self.expressions)
                 assert isinstance(new, cst.BaseStatement | cst.BaseSmallStatement)
                 out.append(new)
-                if isinstance(new, cst.SimpleStatementLine) and isinstance(new.body[-1], cst.Return | cst.Raise):
+                if _leaves(new):
                     break
         return out
+
+    def makes_processor(self, statement: Statement) -> bool:
+        """``processor = SomeProcessor()``: its body is part of the forward already."""
+        part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if not isinstance(part, cst.Assign):
+            return False
+        return isinstance(self.notes.targets.get(part.value), Processor)
 
     def branch(self, node: cst.If) -> list[Statement]:
         taken = self.notes.truths.get(node.test)
@@ -86,7 +103,7 @@ class _Folder:
             if len(inner) == 1 and isinstance(inner[0], cst.If):
                 orelse = inner[0]
             elif inner:
-                orelse = cst.Else(cst.IndentedBlock(inner))
+                orelse = cst.Else(block(inner))
         elif isinstance(node.orelse, cst.Else):
             inner = self.body(node.orelse.body.body)
             orelse = node.orelse.with_changes(body=node.orelse.body.with_changes(body=inner)) if inner else None

@@ -10,9 +10,15 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import children
 
 Lookup = Callable[[str], "cst.FunctionDef | None"]
 Statement = cst.BaseStatement | cst.BaseSmallStatement
+
+
+def block(body: Sequence[Statement]) -> cst.IndentedBlock:
+    """An indented block; the statements of one are never bare small statements."""
+    return cst.IndentedBlock([s for s in body if isinstance(s, cst.BaseStatement)])
 
 
 def inline_functions(node: cst.ClassDef, lookup: Lookup) -> cst.ClassDef:
@@ -33,7 +39,7 @@ def inline_functions(node: cst.ClassDef, lookup: Lookup) -> cst.ClassDef:
     return node.with_changes(body=node.body.with_changes(body=members))
 
 
-def _body(statements: Sequence[Statement], taken: set[str], lookup: Lookup, depth: int) -> list[Statement]:
+def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup, depth: int) -> list[Statement]:
     out: list[Statement] = []
     for statement in statements:
         found = _call(statement, lookup)
@@ -53,15 +59,13 @@ def _body(statements: Sequence[Statement], taken: set[str], lookup: Lookup, dept
     return out
 
 
-def _if(node: cst.If, taken: set[str], lookup: Lookup, depth: int) -> cst.If:
+def _if(node: cst.If, taken: frozenset[str], lookup: Lookup, depth: int) -> cst.If:
     body = node.body.with_changes(body=_body(node.body.body, taken, lookup, depth))
     orelse = node.orelse
     if isinstance(orelse, cst.If):
         orelse = _if(orelse, taken, lookup, depth)
     elif isinstance(orelse, cst.Else):
-        orelse = orelse.with_changes(
-            body=orelse.body.with_changes(body=_body(orelse.body.body, taken, lookup, depth))
-        )
+        orelse = orelse.with_changes(body=orelse.body.with_changes(body=_body(orelse.body.body, taken, lookup, depth)))
     return node.with_changes(body=body, orelse=orelse)
 
 
@@ -79,7 +83,7 @@ def _call(statement: Statement, lookup: Lookup) -> tuple[cst.Call, cst.FunctionD
 
 
 def _expand(
-    statement: cst.SimpleStatementLine, call: cst.Call, definition: cst.FunctionDef, taken: set[str]
+    statement: cst.SimpleStatementLine, call: cst.Call, definition: cst.FunctionDef, taken: frozenset[str]
 ) -> list[Statement]:
     where = marker(statement) or ("", 0)
     params = definition.params
@@ -135,10 +139,10 @@ def _returns(
             elif isinstance(statement.orelse, cst.If):
                 orelse = [statement.orelse]
             no, ends_too = _returns([*orelse, *rest], targets, where)
-            branch = cst.Else(cst.IndentedBlock(no)) if no else None
+            branch = cst.Else(block(no)) if no else None
             if not yes:
                 yes = [cst.SimpleStatementLine([cst.Pass()])]
-            out.append(statement.with_changes(body=cst.IndentedBlock(yes), orelse=branch))
+            out.append(statement.with_changes(body=block(yes), orelse=branch))
             return out, ends_too
         if isinstance(statement, cst.For | cst.While | cst.With) and _has_return(statement):
             raise UnsupportedError("helper returns from inside a loop", *where)
@@ -147,15 +151,6 @@ def _returns(
 
 
 def _has_return(node: cst.CSTNode) -> bool:
-    found = False
-
-    class Look(cst.CSTVisitor):
-        def visit_Return(self, node: cst.Return) -> None:
-            nonlocal found
-            found = True
-
-        def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-            return False
-
-    node.visit(Look())
-    return found
+    return isinstance(node, cst.Return) or (
+        not isinstance(node, cst.FunctionDef) and any(_has_return(child) for child in children(node))
+    )

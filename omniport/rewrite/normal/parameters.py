@@ -1,4 +1,4 @@
-"""Remove parameters that nothing reads any more, with the arguments at every call, and merge those always given alike."""
+"""Remove parameters that nothing reads, with the arguments at every call, and merge those always given alike."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def drop_unused_parameters(
     return changed
 
 
-def _reset(function: cst.FunctionDef) -> set[str]:
+def _reset(function: cst.FunctionDef) -> frozenset[str]:
     """Parameters that the body sets before it reads them."""
-    reset: set[str] = set()
-    seen: set[str] = set()
+    reset: frozenset[str] = frozenset()
+    seen: frozenset[str] = frozenset()
     for statement in function.body.body:
         if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Assign):
             seen |= names_in(statement.body[0].value)

@@ -17,16 +17,43 @@ from omniport.analyse import knowledge
 from omniport.rewrite.normal.substitute import Substitute
 from omniport.rewrite.normal.usage import ClassFacts, Usage
 from omniport.source.syntax import code, constant, dotted
+from omniport.source.walk import walk
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
 
 def shorten(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     """One round over every function of a class; the same object if nothing changed."""
+    if not _worth(node, facts.classes[node.name.value]):
+        return node
     worker = _Shorten(facts.classes[node.name.value])
     new = node.visit(worker)
     assert isinstance(new, cst.ClassDef)
     return new if worker.changed else node
+
+
+def _worth(node: cst.ClassDef, facts: ClassFacts) -> bool:
+    """Whether there is anything to shorten: reading the class is much cheaper than rebuilding it."""
+    for part in walk(node):
+        if isinstance(part, cst.For) and isinstance(part.target, cst.Tuple):
+            return True
+        if isinstance(part, cst.Attribute) and dotted(part) == "torch.nn":
+            return True
+        if isinstance(part, cst.Call):
+            name = dotted(part.func) or ""
+            defaults = knowledge.DEFAULTS.get(name)
+            if defaults is not None and any(_default(a, defaults) for a in part.args):
+                return True
+            if name.startswith("self.") and name.count(".") == 1 and facts.function(name[5:]) is not None:
+                return True
+        if isinstance(part, cst.IndentedBlock):
+            pairs = [_assign(s) for s in part.body]
+            for before, now in zip(pairs, pairs[1:], strict=False):
+                if before and now and isinstance(now[1], cst.Name) and code(before[0]) == now[1].value:
+                    return True
+            if any(pair and _empty_list(pair[1]) for pair in pairs):
+                return True
+    return False
 
 
 def _assign(statement: Statement) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
@@ -202,35 +229,48 @@ def _default(arg: cst.Arg, defaults: Mapping[str, Sequence[object]]) -> bool:
 
 
 def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
-    """``self.inner_dim = query_dim`` that only the constructor reads: the parameter says the same."""
+    """``self.inner_dim = query_dim`` that only the constructor reads, or ``dim_out = dim``: the parameter says it."""
     own = facts.classes[node.name.value]
     function = own.function("__init__")
     if function is None:
         return node
-    stored = own.stores.get("__init__", {})
-    elsewhere = own.outside_init | facts.read_elsewhere(node.name.value)
+    stored, loaded = own.stores.get("__init__", {}), own.loads.get("__init__", {})
+    elsewhere = own.outside_init | facts.read_elsewhere()
+    attributes: dict[str, cst.BaseExpression] = {}
     names: dict[str, cst.BaseExpression] = {}
     for statement in function.body.body:
         pair = _assign(statement)
         target = dotted(pair[0]) if pair else None
-        if pair and target and target.startswith("self.") and isinstance(pair[1], cst.Name):
-            if pair[1].value not in stored and target[5:] not in elsewhere and target[5:] in own.own:
-                names[target[5:]] = pair[1]
-    if not names:
+        if pair is None or target is None or not isinstance(pair[1], cst.Name) or pair[1].value in stored:
+            continue
+        if target.startswith("self.") and target[5:] not in elsewhere and target[5:] in own.own:
+            attributes[target[5:]] = pair[1]
+        elif "." not in target and stored.get(target) == 1 and target in loaded and target != pair[1].value:
+            names[target] = pair[1]
+    if not attributes and not names:
         return node
-    inner = function.visit(_Alias(names))
+    inner = function.visit(_Alias(attributes, names))
     members = [inner if m is function else m for m in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
 
 
 class _Alias(cst.CSTTransformer):
-    def __init__(self, names: Mapping[str, cst.BaseExpression]) -> None:
-        self.names = names
+    def __init__(self, attributes: Mapping[str, cst.BaseExpression], names: Mapping[str, cst.BaseExpression]) -> None:
+        self.attributes, self.names = attributes, Substitute(names)
+
+    def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
+        return updated_node.with_changes(keyword=original_node.keyword)
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        return self.names.leave_Name(original_node, updated_node)
+
+    def visit_Param(self, node: cst.Param) -> bool:
+        return False
 
     def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
         return False
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
-        if dotted(original_node.value) == "self" and original_node.attr.value in self.names:
-            return self.names[original_node.attr.value].deep_clone()
-        return updated_node
+        if dotted(original_node.value) == "self" and original_node.attr.value in self.attributes:
+            return self.attributes[original_node.attr.value].deep_clone()
+        return updated_node.with_changes(attr=original_node.attr)

@@ -16,27 +16,28 @@ def strip_class(node: cst.ClassDef, *, keep_docstring: bool) -> cst.ClassDef:
     Raises:
         UnsupportedError: a decorator or a base that is not known to be plumbing.
     """
-    for decorator in [*node.decorators, *(d for f in _functions(node) for d in f.decorators)]:
+    where = _where(node)
+    for place, decorator in [(where, d) for d in node.decorators] + [
+        (marker(f) or where, d) for f in _functions(node) for d in f.decorators
+    ]:
         target = decorator.decorator.func if isinstance(decorator.decorator, cst.Call) else decorator.decorator
         name = dotted(target) or code(target)
         if name not in knowledge.DROPPED_DECORATORS and name not in ("staticmethod", "property"):
-            raise UnsupportedError(f"decorator @{name} on {node.name.value}", *(marker(node) or ("", 0)))
+            raise UnsupportedError(f"decorator @{name} on {node.name.value}", *place)
     bases = []
     for base in node.bases:
         name = (dotted(base.value) or code(base.value)).split(".")[-1]
         if name != "Module" and not knowledge.DROPPED_BASES.match(name):
-            raise UnsupportedError(f"base class {name} of {node.name.value}", *(marker(node) or ("", 0)))
+            raise UnsupportedError(f"base class {name} of {node.name.value}", *where)
     bases = [cst.Arg(cst.Attribute(cst.Name("nn"), cst.Name("Module")))]
-    body = []
+    body: list[cst.BaseStatement | cst.BaseSmallStatement] = []
     for index, statement in enumerate(node.body.body):
         if isinstance(statement, cst.FunctionDef):
             body.append(statement.with_changes(decorators=_kept(statement), body=_plain(statement.body)))
         elif isinstance(statement, cst.SimpleStatementLine):
             part = statement.body[0]
             docstring = index == 0 and isinstance(part, cst.Expr)
-            if docstring and keep_docstring:
-                body.append(statement)
-            elif isinstance(part, cst.Assign | cst.AnnAssign) and not _private(part):
+            if docstring and keep_docstring or isinstance(part, cst.Assign | cst.AnnAssign) and not _private(part):
                 body.append(statement)
     lines = [line for line in node.leading_lines if line.comment is not None]
     return node.with_changes(
@@ -45,6 +46,12 @@ def strip_class(node: cst.ClassDef, *, keep_docstring: bool) -> cst.ClassDef:
 
 
 _LPAR, _RPAR = cst.LeftParen(), cst.RightParen()
+
+
+def _where(node: cst.ClassDef) -> tuple[str, int]:
+    """The class line, or the nearest line below it that is known."""
+    marks = (marker(member) for member in node.body.body)
+    return marker(node) or next((m for m in marks if m), ("", 0))
 
 
 def _functions(node: cst.ClassDef) -> list[cst.FunctionDef]:

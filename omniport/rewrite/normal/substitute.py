@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import libcst as cst
+
+from omniport.source.walk import children, walk
 
 
 class Substitute(cst.CSTTransformer):
@@ -29,59 +32,37 @@ class Substitute(cst.CSTTransformer):
         return updated_node if found is None else found.deep_clone()
 
 
-def names_in(node: cst.CSTNode) -> set[str]:
+@functools.lru_cache(maxsize=20_000)
+def names_in(node: cst.CSTNode) -> frozenset[str]:
     """Every name that occurs in ``node`` as an expression of its own, loads and stores alike."""
     found: set[str] = set()
-
-    class Collect(cst.CSTVisitor):
-        def visit_Attribute(self, node: cst.Attribute) -> bool:
-            node.value.visit(self)
-            return False
-
-        def visit_Arg(self, node: cst.Arg) -> bool:
-            node.value.visit(self)
-            return False
-
-        def visit_Param(self, node: cst.Param) -> bool:
-            if node.default is not None:
-                node.default.visit(self)
-            if node.annotation is not None:
-                node.annotation.visit(self)
-            return False
-
-        def visit_Name(self, node: cst.Name) -> None:
-            found.add(node.value)
-
-    node.visit(Collect())
-    return found
+    todo: list[cst.CSTNode] = [node]
+    while todo:
+        current = todo.pop()
+        if isinstance(current, cst.Name):
+            found.add(current.value)
+        elif isinstance(current, cst.Attribute | cst.Arg):
+            todo.append(current.value)
+        elif isinstance(current, cst.Param):
+            todo.extend(part for part in (current.default, current.annotation) if part is not None)
+        elif isinstance(current, cst.FunctionDef):
+            todo.extend((current.params, current.body))
+        else:
+            todo.extend(children(current))
+    return frozenset(found)
 
 
-def assigned_in(node: cst.CSTNode) -> set[str]:
+@functools.lru_cache(maxsize=20_000)
+def assigned_in(node: cst.CSTNode) -> frozenset[str]:
     """Every name that a statement in ``node`` assigns."""
     found: set[str] = set()
-
-    def add(target: cst.BaseExpression) -> None:
-        if isinstance(target, cst.Name):
-            found.add(target.value)
-        elif isinstance(target, cst.Tuple | cst.List):
-            for element in target.elements:
-                add(element.value)
-
-    class Collect(cst.CSTVisitor):
-        def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
-            add(node.target)
-
-        def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
-            add(node.target)
-
-        def visit_AugAssign(self, node: cst.AugAssign) -> None:
-            add(node.target)
-
-        def visit_For(self, node: cst.For) -> None:
-            add(node.target)
-
-        def visit_NamedExpr(self, node: cst.NamedExpr) -> None:
-            add(node.target)
-
-    node.visit(Collect())
-    return found
+    for part in walk(node):
+        if isinstance(part, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.For | cst.NamedExpr):
+            targets = [part.target]
+            while targets:
+                target = targets.pop()
+                if isinstance(target, cst.Name):
+                    found.add(target.value)
+                elif isinstance(target, cst.Tuple | cst.List):
+                    targets.extend(element.value for element in target.elements)
+    return frozenset(found)

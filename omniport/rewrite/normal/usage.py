@@ -1,4 +1,4 @@
-"""Which names, attributes and parameters the classes of a module use, and who calls whom: the facts that tidying rests on.
+"""Which names, attributes and parameters the classes of a module use, and who calls whom: what tidying rests on.
 
 Facts are kept per class node, so that a round of tidying only looks again at the classes that the last one changed.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from omniport.source.syntax import dotted
+from omniport.source.walk import children, walk
 
 Names = dict[str, int]
 
@@ -48,7 +49,7 @@ class Usage:
     classes: dict[str, ClassFacts]
     sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]]
 
-    def read_elsewhere(self, cls: str) -> set[str]:
+    def read_elsewhere(self) -> set[str]:
         """Attributes that any class reads of something other than its own ``self``."""
         return set().union(*(facts.other for facts in self.classes.values()))
 
@@ -64,7 +65,7 @@ class UsageCache:
             known = self._facts.get(name)
             if known is None or known.node is not node:
                 facts = ClassFacts(node)
-                node.body.visit(_Collect(facts))
+                _Collect(facts).visit(node.body)
                 self._facts[name] = facts
         facts_by_class = {name: self._facts[name] for name in classes}
         sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
@@ -125,19 +126,13 @@ def _built(
 
 
 def _assigned_attributes(node: cst.CSTNode) -> set[str]:
-    found: set[str] = set()
-
-    class Look(cst.CSTVisitor):
-        def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
-            name = dotted(node.target) or ""
-            if name.startswith("self."):
-                found.add(name[len("self.") :])
-
-    node.visit(Look())
-    return found
+    targets = [dotted(part.target) or "" for part in walk(node) if isinstance(part, cst.AssignTarget)]
+    return {name[len("self.") :] for name in targets if name.startswith("self.")}
 
 
-class _Collect(cst.CSTVisitor):
+class _Collect:
+    """Reads one class; ``visit`` follows the tree, with rules of its own for what binds and what calls."""
+
     def __init__(self, facts: ClassFacts) -> None:
         self.facts = facts
         self.fn = ""
@@ -147,32 +142,39 @@ class _Collect(cst.CSTVisitor):
         names = table.setdefault(self.fn, {})
         names[name] = names.get(name, 0) + 1
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        if not self.fn:
-            self.fn, self.loops = node.name.value, {}
-            node.params.visit(self)
-            node.body.visit(self)
-            self.fn = ""
-            return False
-        return True
-
-    def visit_Annotation(self, node: cst.Annotation) -> bool:
-        return False
-
-    def visit_Param(self, node: cst.Param) -> bool:
-        if node.default is not None:
-            node.default.visit(self)
-        return False
-
-    def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
-        self.target(node.target)
-        return False
-
-    def visit_AnnAssign(self, node: cst.AnnAssign) -> bool:
-        self.target(node.target)
-        if node.value is not None:
-            node.value.visit(self)
-        return False
+    def visit(self, node: cst.CSTNode) -> None:
+        if isinstance(node, cst.Name):
+            self.count(self.facts.loads, node.value)
+        elif isinstance(node, cst.Attribute):
+            self.attribute(node)
+        elif isinstance(node, cst.Arg):
+            self.visit(node.value)
+        elif isinstance(node, cst.AssignTarget):
+            self.target(node.target)
+        elif isinstance(node, cst.AnnAssign):
+            self.target(node.target)
+            if node.value is not None:
+                self.visit(node.value)
+        elif isinstance(node, cst.For):
+            self.loop(node)
+        elif isinstance(node, cst.FunctionDef):
+            outer = self.fn
+            if not outer:
+                self.fn, self.loops = node.name.value, {}
+            self.visit(node.params)
+            self.visit(node.body)
+            self.fn = outer
+        elif isinstance(node, cst.Param):
+            if node.default is not None:
+                self.visit(node.default)
+        elif not isinstance(node, cst.Annotation):
+            if isinstance(node, cst.Call):
+                callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
+                name = dotted(callee)
+                if name:
+                    self.facts.calls.append((node, name, self.loops.get(name, "")))
+            for child in children(node):
+                self.visit(child)
 
     def target(self, node: cst.BaseExpression) -> None:
         if isinstance(node, cst.Name):
@@ -181,12 +183,12 @@ class _Collect(cst.CSTVisitor):
             for element in node.elements:
                 self.target(element.value)
         elif isinstance(node, cst.Attribute):
-            node.value.visit(self)
+            self.visit(node.value)
         else:
-            node.visit(self)
+            self.visit(node)
 
-    def visit_For(self, node: cst.For) -> bool:
-        node.iter.visit(self)
+    def loop(self, node: cst.For) -> None:
+        self.visit(node.iter)
         self.target(node.target)
         if isinstance(node.target, cst.Name):
             self.loops[node.target.value] = dotted(node.iter) or "?"
@@ -197,10 +199,9 @@ class _Collect(cst.CSTVisitor):
             over = ["?", *over] if called == "enumerate" else over
             if called in ("enumerate", "zip"):
                 self.loops.update(zip(names, over, strict=False))
-        node.body.visit(self)
-        return False
+        self.visit(node.body)
 
-    def visit_Attribute(self, node: cst.Attribute) -> bool:
+    def attribute(self, node: cst.Attribute) -> None:
         if isinstance(node.value, cst.Name) and node.value.value == "self":
             self.facts.own.add(node.attr.value)
             if self.fn != "__init__":
@@ -208,18 +209,4 @@ class _Collect(cst.CSTVisitor):
         else:
             if (dotted(node.value) or "").split(".")[0] not in ("torch", "F", "nn", "np", "math"):
                 self.facts.other.add(node.attr.value)
-            node.value.visit(self)
-        return False
-
-    def visit_Arg(self, node: cst.Arg) -> bool:
-        node.value.visit(self)
-        return False
-
-    def visit_Name(self, node: cst.Name) -> None:
-        self.count(self.facts.loads, node.value)
-
-    def visit_Call(self, node: cst.Call) -> None:
-        callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
-        name = dotted(callee)
-        if name:
-            self.facts.calls.append((node, name, self.loops.get(name, "")))
+            self.visit(node.value)

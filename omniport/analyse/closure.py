@@ -1,0 +1,81 @@
+"""Which classes of the reference come into a port, and what their class bodies say."""
+
+from __future__ import annotations
+
+import ast
+
+import libcst as cst
+
+from omniport.analyse import knowledge
+from omniport.analyse.values import Const, Reference, Value
+from omniport.source.slice import definition
+from omniport.source.tree import SourceModule, SourceTree
+
+
+class Closure:
+    """Looks up classes, helpers and class attributes in a source tree."""
+
+    def __init__(self, tree: SourceTree) -> None:
+        self.tree = tree
+        self._brought: dict[Reference, bool] = {}
+
+    def helper(self, scopes: tuple[SourceModule, ...], name: str) -> cst.FunctionDef | None:
+        for scope in scopes:
+            found = self.tree.resolve(scope.name, name)
+            if found is not None and isinstance(found[0].definitions[found[1]], ast.FunctionDef):
+                return definition(found[0], found[1], cst.FunctionDef)
+        return None
+
+    def class_constants(self, module: SourceModule, name: str) -> dict[str, Value]:
+        """Class attributes with literal values, its own before those of its bases (one level of mixins each)."""
+        found: dict[str, Value] = {}
+        todo, seen = [(module, name)], set()
+        while todo:
+            scope, cls = todo.pop(0)
+            if (scope.name, cls) in seen:
+                continue
+            seen.add((scope.name, cls))
+            node = scope.class_def(cls)
+            for statement in node.body:
+                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                    target = statement.targets[0].id
+                    if isinstance(statement.value, ast.Constant):
+                        found.setdefault(target, Const(statement.value.value))
+                    elif isinstance(statement.value, ast.Name) and target == "_default_processor_cls":
+                        resolved = self.tree.resolve(scope.name, statement.value.id)
+                        if resolved:
+                            found.setdefault(target, Reference(resolved[0].name, resolved[1]))
+            for base in node.bases:
+                resolved = self.tree.resolve(scope.name, base.id) if isinstance(base, ast.Name) else None
+                if resolved and isinstance(resolved[0].definitions[resolved[1]], ast.ClassDef):
+                    todo.append(resolved)
+        return found
+
+    def brought(self, ref: Reference) -> bool:
+        """Whether a class comes into the port: it builds a linear, runs a processor, or builds a class that does."""
+        if ref not in self._brought:
+            self._brought[ref] = False  # for recursion
+            module = self.tree.module(ref.module)
+            assert module is not None
+            self._brought[ref] = not any(ref.module.endswith(end) for end in knowledge.IMPORTED) and self.holds(
+                module, ref.name
+            )
+        return self._brought[ref]
+
+    def holds(self, module: SourceModule, name: str) -> bool:
+        for node in ast.walk(module.class_def(name)):
+            if isinstance(node, ast.Attribute) and node.attr in ("set_processor", "_default_processor_cls"):
+                return True
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called == "Linear":
+                return True
+            found = self.tree.resolve(module.name, called) if isinstance(node.func, ast.Name) else None
+            if (
+                found
+                and isinstance(found[0].definitions[found[1]], ast.ClassDef)
+                and self.brought(Reference(found[0].name, found[1]))
+            ):
+                return True
+        return False

@@ -1,0 +1,267 @@
+"""From MODEL to a plan, and from a plan to the files of a port: the flow through the rooms, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniport.errors import OmniportError
+from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, Why
+
+if TYPE_CHECKING:
+    from omniport.hub.repo import Repo
+    from omniport.source.normal import NormalForm
+    from omniport.source.tree import SourceTree
+    from omniport.target.tree import Target
+    from omniport.target.write import FileStatus
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A plan with the sources it was made from, which rewriting reads again."""
+
+    plan: PortPlan
+    repo: Repo
+    source: SourceTree
+    normal: NormalForm
+    header: str  # copyright notice of the transformer's source
+
+
+@dataclass(frozen=True)
+class ScaffoldResult:
+    """What scaffolding did, or with ``dry_run`` would do."""
+
+    plan: PortPlan
+    root: Path
+    files: tuple[FileStatus, ...]
+    unchecked: tuple[str, ...]  # imports of packages that are not installed here
+    notes: tuple[str, ...]
+    dry_run: bool
+    diffs: tuple[str, ...]
+
+    def to_data(self) -> dict[str, Any]:
+        return {
+            "name": self.plan.name,
+            "root": str(self.root),
+            "dry_run": self.dry_run,
+            "path": self.plan.model.path,
+            "files": [
+                {"path": f.path, "verb": f.verb, **({"reason": f.reason} if f.reason else {})} for f in self.files
+            ],
+            "unchecked_imports": list(self.unchecked),
+            "notes": list(self.notes),
+            "todos": [todo.subject for todo in self.plan.todos],
+        }
+
+    def text(self) -> str:
+        plan = self.plan
+        sharded = [linear for linear in plan.transformer.linears if linear.role != "replicated"]
+        sp = next((f for f in plan.transformer.features if f.name == "sp"), None)
+        lines = [
+            f"{plan.model.pipeline_class} ({plan.model.path}) from {plan.model.source}",
+            f"  transformer  {plan.transformer.class_name}: {len(plan.transformer.classes)} classes, "
+            f"{len(sharded)} of {len(plan.transformer.linears)} linears sharded",
+            f"  sequence     {'sharded at ' + _places(plan) if plan.transformer.sp else _reason(sp)}",
+            f"  guidance     {plan.pipeline.cfg}",
+            f"  open TODOs   {len(plan.todos)}",
+            "",
+            *(f"{f.verb:>9}  {f.path}{'  (' + f.reason + ')' if f.reason else ''}" for f in self.files),
+        ]
+        if self.unchecked:
+            lines += ["", f"not checked (not installed here): {', '.join(self.unchecked)}"]
+        lines += [f"note: {note}" for note in self.notes]
+        if self.dry_run:
+            lines += ["", "dry run: nothing was written"]
+        return "\n".join([*self.diffs, *lines])
+
+
+def _places(plan: PortPlan) -> str:
+    return ", ".join(dict.fromkeys(str(e.key) if not e.module else e.module for e in plan.transformer.sp))
+
+
+def _reason(feature: Any) -> str:
+    return f"not sharded: {feature.why.reason}" if feature else "not sharded"
+
+
+def analyse(
+    model: str,
+    *,
+    target: Target,
+    source: Path | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    name: str | None = None,
+) -> Analysis:
+    """Everything that is decided about a port, with nothing written.
+
+    Raises:
+        OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
+            understood; the message names it.
+    """
+    from omniport.analyse.normalise import header, normalise
+    from omniport.analyse.parallel import plan_parallel
+    from omniport.analyse.pipeline import analyse_pipeline
+    from omniport.classify import classify
+    from omniport.emit import default_name
+    from omniport.emit.names import check_name
+    from omniport.hub import open_model
+    from omniport.source.tree import SourceTree
+
+    tree = SourceTree.locate(source)
+    repo = open_model(model, revision=revision, offline=offline, source=tree, require_index=False)
+    classified = classify(repo, tree, target.registry)
+    if classified.path in ("path B", "hybrid"):
+        reasons = "; ".join(why.reason for why in classified.why)
+        raise OmniportError(f"{model} takes {classified.path}, which is not built yet: {reasons}. {classified.follows}")
+    port_name = name or default_name(classified.pipeline_class)
+    check_name(port_name)
+    pipeline = analyse_pipeline(tree, classified.pipeline_class, repo.index, target.features, name=port_name)
+    class_name = _transformer_class(classified)
+    module = tree.find_class(class_name, "models")
+    normal = normalise(tree, module, class_name)
+    parallel = plan_parallel(normal.form)
+    transformer = TransformerPlan(
+        class_name=class_name,
+        module=module.name,
+        parameters=normal.parameters,
+        forward=normal.forward,
+        dropped=normal.dropped,
+        classes=normal.classes,
+        linears=parallel.linears,
+        attentions=parallel.attentions,
+        weights=parallel.weights,
+        sp=parallel.sp,
+        blocks=parallel.blocks,
+        features=parallel.features,
+        decisions=(*normal.decisions, *parallel.decisions, *_config(repo, class_name, normal.parameters)),
+    )
+    plan = PortPlan(port_name, classified, transformer, pipeline, todos=())
+    return Analysis(plan, repo, tree, normal.form, "\n".join(header(module)))
+
+
+def _transformer_class(model: ModelPlan) -> str:
+    dits = [c for c in model.components if c.role == "dit"]
+    if len(dits) != 1:
+        found = ", ".join(c.name for c in dits) or "none"
+        raise OmniportError(f"{model.pipeline_class}: expected one denoising transformer, found {found}")
+    return dits[0].class_name
+
+
+def _config(repo: Repo, class_name: str, parameters: tuple[str, ...]) -> tuple[Decision, ...]:
+    """Every key of the published config reaches the constructor, or the port would drop it silently.
+
+    Raises:
+        OmniportError: a key that the reference's constructor does not take.
+    """
+    component = next((n for n, c in repo.index.components.items() if c is not None and c.class_name == class_name), "")
+    config = {key for key in repo.config(component) if not key.startswith("_")} if component else set()
+    if unknown := sorted(config - set(parameters)):
+        raise OmniportError(
+            f"{component}/config.json has keys that {class_name} of this diffusers does not take: "
+            f"{', '.join(unknown)}; use a newer diffusers with --source DIR"
+        )
+    why = Why("every key of the published config is a constructor parameter", f"{component}/config.json", 0)
+    return (Decision("config keys", len(config), why),)
+
+
+def plan(
+    model: str,
+    *,
+    source: Path | None = None,
+    revision: str | None = None,
+    offline: bool = False,
+    into: Path | None = None,
+) -> PortPlan:
+    """The plan of a port of ``model`` for the tree ``into``, or for a plugin."""
+    from omniport.target.tree import installed_target, open_target
+
+    target = open_target(into) if into else installed_target()
+    return analyse(model, target=target, source=source, revision=revision, offline=offline).plan
+
+
+def scaffold(
+    model: str,
+    *,
+    into: Path | None,
+    plugin: Path | None,
+    name: str | None = None,
+    revision: str | None = None,
+    source: Path | None = None,
+    dry_run: bool = False,
+    diff: bool = False,
+    force: bool = False,
+    offline: bool = False,
+) -> ScaffoldResult:
+    """Port ``model`` into the tree ``into``, or into a package of its own at ``plugin``.
+
+    Everything is rendered, parsed and resolved before the first file is written; all files are written or none.
+
+    Raises:
+        OmniportError: exit code 2, see :func:`analyse`; the target is none or cannot be written.
+        FindingsError: files stand in the way that are not ours or were edited.
+    """
+    from omniport import emit
+    from omniport.rewrite.pipeline.module import render_pipeline
+    from omniport.rewrite.transformer import render_transformer
+    from omniport.target import journal, write
+    from omniport.target.tree import installed_target, open_target
+
+    if (into is None) == (plugin is None):
+        raise OmniportError("give one of --into TREE and --plugin DIR")
+    if into is not None:
+        target = open_target(into, writable=not dry_run)
+        assert target.root is not None
+        root = target.root
+    else:
+        assert plugin is not None
+        target, root = installed_target(), plugin
+        if not dry_run:
+            write.require_writable(root)
+            journal.recover(root)
+    found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
+    port = found.plan
+    transformer = render_transformer(
+        found.normal,
+        port.transformer,
+        header=found.header,
+        attributes=port.pipeline.transformer_attributes,
+        separate_cfg=port.pipeline.cfg == "sequential",
+    )
+    pipeline = render_pipeline(found.source, port, target.features)
+    style: list[Any] = []
+    changes = emit.port_files(port, transformer, pipeline, target, plugin=plugin is not None, force=force, notes=style)
+    changes.append(
+        emit.manifest_file(
+            port,
+            changes,
+            root,
+            plugin=plugin is not None,
+            inputs=_inputs(found, target, model),
+            model_index=found.repo.index.data,
+            configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},
+        )
+    )
+    prepared = write.prepare(root, changes, package=target.package, force=force)
+    files = prepared.files if dry_run else write.apply(prepared)
+    unchecked = sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})
+    return ScaffoldResult(
+        plan=port,
+        root=root,
+        files=files,
+        unchecked=tuple(unchecked),
+        notes=tuple(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style),
+        dry_run=dry_run,
+        diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
+    )
+
+
+def _inputs(found: Analysis, target: Target, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "form": found.repo.form,
+        "revision": found.repo.revision,
+        "diffusers": found.source.version,
+        "vllm_omni": target.version,
+        "options": {"name": found.plan.name},
+    }

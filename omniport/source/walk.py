@@ -1,0 +1,53 @@
+"""Read-only traversal of libcst trees.
+
+A libcst visitor rebuilds the tree it walks and calls hooks for every token and blank; reading is many times faster
+without.  Whitespace, commas, brackets and the like are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import libcst as cst
+
+_LAYOUT = (
+    "whitespace",
+    "lpar",
+    "rpar",
+    "lbrac",
+    "rbrac",
+    "leading_lines",
+    "lines_after",
+    "trailing",
+    "comma",
+    "header",
+)
+_LAYOUT += ("footer", "indent", "dot", "equal", "semicolon", "lbracket", "rbracket", "empty_lines", "asynchronous")
+
+
+@functools.cache
+def _fields(cls: type[cst.CSTNode]) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls) if not f.name.startswith(_LAYOUT))
+
+
+def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The children of ``node`` that mean something, in source order of their fields."""
+    for name in _fields(type(node)):
+        value = getattr(node, name)
+        if isinstance(value, cst.CSTNode):
+            yield value
+        elif isinstance(value, list | tuple):
+            for item in value:
+                if isinstance(item, cst.CSTNode):
+                    yield item
+
+
+def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """``node`` and everything below it, parents first."""
+    todo = [node]
+    while todo:
+        current = todo.pop()
+        yield current
+        todo.extend(reversed(list(children(current))))
