@@ -321,7 +321,8 @@ def _method(node: cst.ClassDef, name: str) -> cst.FunctionDef:
 def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
     """Without the methods that neither the constructor nor the forward reaches."""
     functions = {f.name.value: f for f in node.body.body if isinstance(f, cst.FunctionDef)}
-    used, todo = set(), [name for name in ("__init__", "forward") if name in functions]
+    used: set[str] = set()
+    todo: list[str] = [name for name in ("__init__", "forward") if name in functions]
     while todo:
         name = todo.pop()
         used.add(name)

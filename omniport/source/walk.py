@@ -12,19 +12,10 @@ from collections.abc import Iterator
 
 import libcst as cst
 
-_LAYOUT = (
-    "whitespace",
-    "lpar",
-    "rpar",
-    "lbrac",
-    "rbrac",
-    "leading_lines",
-    "lines_after",
-    "trailing",
-    "comma",
-    "header",
+_LAYOUT: tuple[str, ...] = tuple(
+    "whitespace lpar rpar lbrac rbrac leading_lines lines_after trailing comma header footer indent dot equal semicolon "
+    "lbracket rbracket empty_lines asynchronous".split()  # noqa: SIM905
 )
-_LAYOUT += ("footer", "indent", "dot", "equal", "semicolon", "lbracket", "rbracket", "empty_lines", "asynchronous")
 
 
 @functools.cache
