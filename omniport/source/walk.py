@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 
 import libcst as cst
 
-_LAYOUT: tuple[str, ...] = tuple(
-    "whitespace lpar rpar lbrac rbrac leading_lines lines_after trailing comma header footer indent dot equal semicolon "
-    "lbracket rbracket empty_lines asynchronous".split()  # noqa: SIM905
+_LAYOUT = re.compile(
+    r"whitespace|[lr](par|brace?|bracket)|leading_lines|lines_after|trailing|comma|header|footer|indent|dot|equal"
+    r"|semicolon|empty_lines|asynchronous"
 )
 
 
 @functools.cache
 def _fields(cls: type[cst.CSTNode]) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(cls) if not f.name.startswith(_LAYOUT))
+    return tuple(f.name for f in dataclasses.fields(cls) if not _LAYOUT.match(f.name))
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

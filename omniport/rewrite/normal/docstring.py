@@ -11,20 +11,25 @@ import libcst as cst
 def drop_entries(text: str, names: Collection[str]) -> str:
     """``text`` without the ``Args:`` entries of ``names``; an entry ends at the next line that is not deeper."""
     out: list[str] = []
+    blank: list[str] = []  # blank lines that may belong to the entry being skipped
     skip: int | None = None
     for line in text.split("\n"):
         indent = len(line) - len(line.lstrip())
-        if skip is not None and (not line.strip() or indent > skip):
-            if line.strip():
+        if skip is not None:
+            if not line.strip():
+                blank.append(line)
                 continue
-            skip = None
-        elif skip is not None:
+            if indent > skip:
+                blank.clear()
+                continue
+            out += blank
+            blank.clear()
             skip = None
         found = re.match(r"\s*(\w+)\s*(\(|:)", line)
         if found and found.group(1) in names:
             skip = indent
-            continue
-        out.append(line)
+        else:
+            out.append(line)
     return "\n".join(out)
 
 

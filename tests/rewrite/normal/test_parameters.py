@@ -1,0 +1,157 @@
+"""Parameters that nothing reads go with their arguments; two that are always given alike become one."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
+from omniport.rewrite.normal.usage import UsageCache
+from tests.rewrite.normal.helpers import Classes, check_noop, check_transformed, each
+
+MERGE = each(merge_equal_parameters)
+
+
+def drop(found: Classes) -> Classes:
+    return found | drop_unused_parameters(found, UsageCache().of(found), "Root", {"dropped"})
+
+
+def require(found: Classes) -> Classes:
+    given = {("A", "forward", "x"), ("A", "forward", "y")}
+    return found | require_parameters(found, UsageCache().of(found), "Root", given)
+
+
+ROOT = """
+class Root(nn.Module):
+    def __init__(self, width):
+        self.a = A({arguments})
+    def forward(self, x):
+        return self.a({call})
+"""
+
+
+def with_a(body: str, arguments: str = "width", call: str = "x") -> str:
+    return f"{body}\n{ROOT.format(arguments=arguments, call=call)}"
+
+
+A_DROPS = """
+class A(nn.Module):
+    def __init__(self, width, bias=True):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x, mask=None):
+        return self.lin(x)
+"""
+A_CLEAN = """
+class A(nn.Module):
+    def __init__(self, width):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x):
+        return self.lin(x)
+"""
+
+
+def test_unread_parameters_go_with_their_arguments() -> None:
+    check_transformed(drop, with_a(A_DROPS, "width, bias=False", "x, mask=None"), with_a(A_CLEAN))
+
+
+def test_read_parameters_stay() -> None:
+    check_noop(drop, with_a(A_CLEAN))
+
+
+def test_the_root_keeps_its_constructor() -> None:
+    check_noop(drop, "class Root(nn.Module):\n    def __init__(self, width):\n        self.x = 1\n")
+
+
+def test_the_root_keeps_its_forward() -> None:
+    check_noop(drop, "class Root(nn.Module):\n    def forward(self, x, unread=None):\n        return x\n")
+
+
+def test_the_root_loses_what_the_plan_drops() -> None:
+    check_transformed(
+        drop,
+        "class Root(nn.Module):\n    def forward(self, x, dropped=None):\n        return x\n",
+        "class Root(nn.Module):\n    def forward(self, x):\n        return x\n",
+    )
+
+
+def test_star_arguments_at_a_call_keep_the_parameter() -> None:
+    check_noop(drop, with_a(A_DROPS.replace(", bias=True", ""), "width", "*x"))
+
+
+def test_a_parameter_that_is_set_before_it_is_read_goes() -> None:
+    check_transformed(
+        drop,
+        with_a(
+            A_CLEAN.replace("def __init__(self, width)", "def __init__(self, width, inner=None)").replace(
+                "        self.lin = nn.Linear(width, width)",
+                "        inner = 2 * width\n        self.lin = nn.Linear(width, inner)",
+            )
+        ),
+        with_a(
+            A_CLEAN.replace(
+                "        self.lin = nn.Linear(width, width)",
+                "        inner = 2 * width\n        self.lin = nn.Linear(width, inner)",
+            )
+        ),
+    )
+
+
+TWO = """
+class A(nn.Module):
+    def __init__(self, dim, out):
+        self.lin = nn.Linear(dim, out)
+    def forward(self, x):
+        return self.lin(x)
+"""
+
+
+def test_equal_arguments_merge() -> None:
+    merged = TWO.replace("nn.Linear(dim, out)", "nn.Linear(dim, dim)")
+    check_transformed(MERGE, with_a(TWO, "width, width"), with_a(merged, "width, width"))
+
+
+def test_different_arguments_do_not_merge() -> None:
+    check_noop(MERGE, with_a(TWO, "width, 2 * width"))
+    check_noop(MERGE, with_a(TWO, "width, height"))
+
+
+def test_a_parameter_that_is_set_does_not_merge() -> None:
+    check_noop(
+        MERGE, with_a(TWO.replace("        self.lin", "        out = out + 1\n        self.lin"), "width, width")
+    )
+
+
+def test_arguments_equal_at_one_call_only_do_not_merge() -> None:
+    check_noop(
+        MERGE,
+        with_a(TWO, "width, width").replace(
+            "self.a = A(width, width)", "self.a = A(width, width)\n        self.b = A(width, 4)"
+        ),
+    )
+
+
+OPTIONAL = """
+class A(nn.Module):
+    def __init__(self, width):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None):
+        return self.lin(x) + y
+"""
+
+
+def test_a_parameter_always_given_needs_no_default() -> None:
+    needed = OPTIONAL.replace("y: torch.Tensor | None = None", "y: torch.Tensor")
+    check_transformed(require, with_a(OPTIONAL, call="x, y=x"), with_a(needed, call="x, y=x"))
+
+
+def test_a_parameter_left_out_somewhere_keeps_its_default() -> None:
+    check_noop(require, with_a(OPTIONAL, call="x"))
+
+
+def test_the_call_is_found_through_a_module_list() -> None:
+    text = with_a(A_DROPS.replace(", bias=True", ""), call="x, mask=None")
+    text = text.replace("self.a = A(width)", "self.a = nn.ModuleList([A(width) for _ in range(2)])")
+    text = text.replace(
+        "return self.a(x, mask=None)", "for block in self.a:\n            x = block(x, mask=None)\n        return x"
+    )
+    found = drop({n.name.value: n for n in cst.parse_module(text.lstrip()).body if isinstance(n, cst.ClassDef)})
+    assert "mask" not in cst.Module(list(found.values())).code
