@@ -120,7 +120,7 @@ def analyse(
     class_name = _transformer_class(classified)
     module = tree.find_class(class_name, "models")
     normal = normalise(tree, module, class_name)
-    parallel = plan_parallel(normal.form)
+    parallel = plan_parallel(normal.form, tree)
     transformer = TransformerPlan(
         class_name=class_name,
         module=module.name,
@@ -195,6 +195,8 @@ def scaffold(
 ) -> ScaffoldResult:
     """Port ``model`` into the tree ``into``, or into a package of its own at ``plugin``.
 
+    Without either the package goes to a folder of its name in the current one.
+
     Everything is rendered, parsed and resolved before the first file is written; all files are written or none.
 
     Raises:
@@ -207,20 +209,18 @@ def scaffold(
     from omniport.target import journal, write
     from omniport.target.tree import installed_target, open_target
 
-    if (into is None) == (plugin is None):
-        raise OmniportError("give one of --into TREE and --plugin DIR")
-    if into is not None:
-        target = open_target(into, writable=not dry_run)
-        assert target.root is not None
+    if into is not None and plugin is not None:
+        raise OmniportError("--into and --plugin exclude each other: a port goes into a tree or becomes a package")
+    target = open_target(into, writable=not dry_run) if into is not None else installed_target()
+    found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
+    port = found.plan
+    if target.root is not None and into is not None:
         root = target.root
     else:
-        assert plugin is not None
-        target, root = installed_target(), plugin
+        root = plugin if plugin is not None else Path(emit.package_name(port.name))
         if not dry_run:
             write.require_writable(root)
             journal.recover(root)
-    found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
-    port = found.plan
     transformer = render_transformer(
         found.normal,
         port.transformer,
@@ -230,13 +230,13 @@ def scaffold(
     )
     pipeline = render_pipeline(found.source, port, target.features)
     style: list[Any] = []
-    changes = emit.port_files(port, transformer, pipeline, target, plugin=plugin is not None, force=force, notes=style)
+    changes = emit.port_files(port, transformer, pipeline, target, plugin=into is None, force=force, notes=style)
     changes.append(
         emit.manifest_file(
             port,
             changes,
             root,
-            plugin=plugin is not None,
+            plugin=into is None,
             inputs=_inputs(found, target, model),
             model_index=found.repo.index.data,
             configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},

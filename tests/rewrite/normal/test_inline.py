@@ -14,9 +14,11 @@ from tests.rewrite.normal.helpers import Classes, check_noop, check_transformed,
 
 HELPERS = {
     "_project": "def _project(attn, x):\n    return attn.q(x), attn.k(x)\n",
-    "_early": "def _early(attn, x):\n    if attn.fused:\n        return attn.qk(x)\n    y = attn.q(x)\n    return y, attn.k(x)\n",
+    "_early": "def _early(attn, x):\n    if attn.fused:\n        return attn.qk(x)\n"
+    "    y = attn.q(x)\n    return y, attn.k(x)\n",
     "_looped": "def _looped(attn, x):\n    for l in attn.ls:\n        return l(x)\n",
-    "_half": "def _half(attn, x):\n    if attn.fused:\n        if x is None:\n            return x\n    return attn.q(x)\n",
+    "_half": "def _half(attn, x):\n    if attn.fused:\n        if x is None:\n            return x\n"
+    "    return attn.q(x)\n",
     "_again": "def _again(attn, x):\n    return _again(attn, x)\n",
     "_clash": "def _clash(attn, x):\n    y = attn.q(x)\n    return y + 1\n",
     "_starred": "def _starred(attn, *xs):\n    return attn.q(xs)\n",

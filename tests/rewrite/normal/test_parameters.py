@@ -78,21 +78,10 @@ def test_star_arguments_at_a_call_keep_the_parameter() -> None:
 
 
 def test_a_parameter_that_is_set_before_it_is_read_goes() -> None:
-    check_transformed(
-        drop,
-        with_a(
-            A_CLEAN.replace("def __init__(self, width)", "def __init__(self, width, inner=None)").replace(
-                "        self.lin = nn.Linear(width, width)",
-                "        inner = 2 * width\n        self.lin = nn.Linear(width, inner)",
-            )
-        ),
-        with_a(
-            A_CLEAN.replace(
-                "        self.lin = nn.Linear(width, width)",
-                "        inner = 2 * width\n        self.lin = nn.Linear(width, inner)",
-            )
-        ),
-    )
+    linear = "        self.lin = nn.Linear(width, width)"
+    after = A_CLEAN.replace(linear, "        inner = 2 * width\n        self.lin = nn.Linear(width, inner)")
+    before = after.replace("def __init__(self, width)", "def __init__(self, width, inner=None)")
+    check_transformed(drop, with_a(before), with_a(after))
 
 
 TWO = """
@@ -121,11 +110,9 @@ def test_a_parameter_that_is_set_does_not_merge() -> None:
 
 
 def test_arguments_equal_at_one_call_only_do_not_merge() -> None:
+    text = with_a(TWO, "width, width")
     check_noop(
-        MERGE,
-        with_a(TWO, "width, width").replace(
-            "self.a = A(width, width)", "self.a = A(width, width)\n        self.b = A(width, 4)"
-        ),
+        MERGE, text.replace("self.a = A(width, width)", "self.a = A(width, width)\n        self.b = A(width, 4)")
     )
 
 

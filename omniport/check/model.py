@@ -1,0 +1,64 @@
+"""What a rule is, and what it finds."""
+
+from __future__ import annotations
+
+import abc
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from omniport.check.port import Port
+    from omniport.check.source import SourceFile
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place of a port that breaks a rule.
+
+    ``line`` and ``col`` are 1-based.  ``evidence`` is what in the source shows it, the line itself unless the rule
+    has something better.
+    """
+
+    code: str
+    path: str
+    line: int
+    col: int
+    message: str
+    evidence: str
+
+
+class Rule(abc.ABC):
+    """A rule: its docstring is its documentation, its examples are its tests.
+
+    The docstring says in its first line what is wrong, then what the rule looks for; a paragraph that starts with
+    ``Why:`` gives the evidence and one that starts with ``Fix:`` the remedy.  Examples are files of a port.
+    """
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    #: ports on which the rule must be silent
+    VALID: ClassVar[tuple[str, ...]]
+    #: ports in which the rule must find something
+    INVALID: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def check(self, port: Port) -> Iterator[Finding]:
+        """Every place of ``port`` that breaks this rule."""
+
+    def at(self, file: SourceFile, node: ast.AST, message: str, evidence: str | None = None) -> Finding:
+        """A finding at a node of a file."""
+        line, col = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
+        shown = file.line(line) if evidence is None else evidence
+        return Finding(self.code, file.path.as_posix(), line, col, message, shown)
+
+    @classmethod
+    def documentation(cls) -> str:
+        return inspect.cleandoc(cls.__doc__ or "")
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the documentation."""
+        return cls.documentation().partition("\n")[0]

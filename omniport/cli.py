@@ -1,0 +1,236 @@
+"""The command line: thin commands over the rooms, with everything heavy imported inside them."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from omniport import __version__
+from omniport.errors import FindingsError, OmniportError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MODEL_HELP = "Hugging Face id (org/name), a local folder with that layout, or diffusers:<PipelineClass>."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+Into = Annotated[
+    Path | None, typer.Option(metavar="TREE", help="vllm-omni checkout, or a folder holding the package vllm_omni.")
+]
+Source = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Reference source: a diffusers checkout (default: the installed one)."),
+]
+Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit of the model repository.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Commands(TyperGroup):
+    """Turns what a command raises into an exit code; any other exception is a bug and shows its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OmniportError as error:
+            _fail(error)
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+app = typer.Typer(
+    name="omniport",
+    cls=Commands,
+    help="Port a Hugging Face diffusion model to vLLM-Omni, and prove the port.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: rich would double the start-up time
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    gc.set_threshold(100_000)  # syntax trees live to the end; collecting in between is a tenth of the time of `check`
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"omniport {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Port a Hugging Face diffusion model to vLLM-Omni, and prove the port."""
+
+
+@app.command()
+def scaffold(
+    model: Model,
+    into: Into = None,
+    plugin: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a pip-installable out-of-tree package here.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the port (default: from the pipeline class).")
+    ] = None,
+    revision: Revision = None,
+    source: Source = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
+    offline: Offline = False,
+    json: Json = False,
+) -> None:
+    """Classify, analyse, rewrite, and write the port."""
+    from omniport import port
+
+    result = port.scaffold(
+        model,
+        into=into,
+        plugin=plugin,
+        name=name,
+        revision=revision,
+        source=source,
+        dry_run=dry_run,
+        diff=diff,
+        force=force,
+        offline=offline,
+    )
+    if json:
+        _print_json(result.to_data())
+    else:
+        typer.echo(result.text())
+
+
+@app.command()
+def plan(
+    model: Model,
+    into: Into = None,
+    revision: Revision = None,
+    source: Source = None,
+    offline: Offline = False,
+    json: Json = False,
+) -> None:
+    """Show every decision, its reason and its source line; write nothing."""
+    from omniport import port
+
+    result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
+    if json:
+        from omniport.plan.serial import dumps
+
+        typer.echo(dumps(result), nl=False)
+    else:
+        from omniport.report.plan import render
+
+        render(result, _console())
+
+
+@app.command()
+def check(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="A port's folder, a file, a plugin or a tree (default: here)."),
+    ] = None,
+    select: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Only rules whose code starts so; repeat or use commas.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Not rules whose code starts so; repeat or use commas.")
+    ] = None,
+    output_format: Annotated[str, typer.Option(metavar="text|json", help="How findings are printed.")] = "text",
+) -> None:
+    """Lint one port, or every port of a tree, without importing it."""
+    from omniport.check import engine
+    from omniport.report import findings
+
+    if output_format not in findings.FORMATS:
+        raise OmniportError(f"--output-format {output_format!r}: choose {' or '.join(findings.FORMATS)}")
+    report = engine.check(paths or [Path()], select=_split(select), ignore=_split(ignore))
+    findings.FORMATS[output_format](report, sys.stdout)
+    if report.findings:
+        raise typer.Exit(FindingsError.exit_code)
+
+
+@app.command()
+def explain(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="Code or name of a rule; none lists all.")] = None,
+) -> None:
+    """A rule's meaning, why it matters, examples and the fix."""
+    from omniport.report.rules import explanation, listing
+
+    typer.echo(listing() if code is None else explanation(code), nl=False)
+
+
+@app.command()
+def verify(
+    port: Annotated[
+        Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)
+    ],
+    feature: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only these features; repeat or use commas.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")] = None,
+    details: Annotated[bool, typer.Option("--details", help="List every check.")] = False,
+    json: Json = False,
+) -> None:
+    """Prove a port on the real vLLM-Omni, on CPU."""
+    from omniport.verify import api
+
+    report = api.verify(port, features=tuple(_split(feature)) or None, name=name)
+    if json:
+        _print_json(report.to_data())
+    else:
+        from omniport.report.verify_table import verify_table
+
+        _console().print(verify_table(report, details=details))
+    if not report.ok:
+        raise typer.Exit(FindingsError.exit_code)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What is installed, and what each command would need."""
+    from omniport import doctor as room
+
+    needs = room.examine()
+    typer.echo(room.to_json(needs) if json else room.to_text(needs), nl=False)
+    if not all(need.ok for need in needs):
+        raise typer.Exit(FindingsError.exit_code)
+
+
+def _split(values: list[str] | None) -> list[str]:
+    """Values of an option that may be repeated, or hold several with commas between them."""
+    return [part for value in values or () for part in value.split(",") if part]
+
+
+def _print_json(data: object) -> None:
+    from json import dumps
+
+    typer.echo(dumps(data, indent=2, ensure_ascii=False))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that honours NO_COLOR and writes no escape codes to a file or a pipe."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=stderr)
+
+
+def _fail(error: OmniportError) -> None:
+    from rich.text import Text
+
+    _console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)))

@@ -1,0 +1,82 @@
+"""The documentation of rules: for ``explain``, and ``docs/rules.md`` (``python -m omniport.report.rules``)."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+
+from omniport.check.model import Rule
+from omniport.check.rules import load_rules
+from omniport.errors import OmniportError
+
+FAMILIES = {
+    "1": "Weights",
+    "2": "Tensor parallelism",
+    "3": "Sequence parallelism",
+    "4": "Guidance and requests",
+    "5": "Compilation and caches",
+    "6": "LoRA and quantisation",
+    "7": "Device and dtype",
+}
+
+
+def find_rule(code: str) -> Rule:
+    """The rule with this code or name, in any case.
+
+    Raises:
+        OmniportError: there is none.
+    """
+    rules = load_rules()
+    wanted = code.strip()
+    for rule in rules.values():
+        if wanted.upper() == rule.code or wanted.lower() == rule.name:
+            return rule
+    raise OmniportError(f"{code!r} is no rule; codes are {', '.join(rules)} (`omniport explain` lists them)")
+
+
+def listing() -> str:
+    """One line per rule, by family."""
+    lines: list[str] = []
+    for family, title in FAMILIES.items():
+        lines.append(title)
+        lines += [f"  {rule.code}  {rule.name}" for rule in load_rules().values() if rule.code[2] == family]
+    return "\n".join(lines) + "\n"
+
+
+def explanation(code: str) -> str:
+    """The documentation of a rule with its first invalid and its first valid example, as plain text."""
+    rule = find_rule(code)
+    parts = [f"{rule.code} {rule.name}", rule.documentation().replace("``", "`")]
+    parts += ["Invalid:", textwrap.indent(example(rule.INVALID[0]), "    ")]
+    parts += ["Valid:", textwrap.indent(example(rule.VALID[0]), "    ")]
+    return "\n\n".join(parts) + "\n"
+
+
+def example(text: str) -> str:
+    """An example as it would stand in a file, without the blank lines around it."""
+    return textwrap.dedent(text).strip("\n").rstrip()
+
+
+def reference() -> str:
+    """All rules as Markdown."""
+    lines = [
+        "# Rules of `omniport check`",
+        "",
+        "Written from the rules themselves by `python -m omniport.report.rules`; do not edit.",
+        "",
+    ]
+    for family, title in FAMILIES.items():
+        lines += [f"## {title}", ""]
+        for rule in load_rules().values():
+            if rule.code[2] != family:
+                continue
+            text = rule.documentation().replace("``", "`")
+            text = text.replace("\nWhy: ", "\n**Why.** ").replace("\nFix: ", "\n**Fix.** ")
+            lines += [f"### {rule.code} {rule.name}", "", text, "", "Invalid:", ""]
+            lines += ["```python", example(rule.INVALID[0]), "```", "", "Valid:", ""]
+            lines += ["```python", example(rule.VALID[0]), "```", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,115 @@
+"""What the rules find in the hand-written ports of the installed vllm-omni: the defects known from reading them."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+
+import pytest
+
+from omniport.check.engine import Report, check
+
+SPEC = importlib.util.find_spec("vllm_omni")
+pytestmark = pytest.mark.skipif(SPEC is None, reason="vllm-omni is not installed")
+
+#: (code, file below diffusion/models) of defects known before the rules were written
+KNOWN = {
+    ("OP101", "qwen_image/qwen_image_transformer.py"),
+    ("OP101", "flux2/flux2_transformer.py"),
+    ("OP101", "ernie_image/ernie_image_transformer.py"),
+    ("OP101", "krea2/krea2_transformer.py"),
+    ("OP101", "hunyuan_video/hunyuan_video_15_transformer.py"),
+    ("OP101", "glm_image/glm_image_transformer.py"),
+    ("OP101", "stable_audio/stable_audio_transformer.py"),
+    ("OP101", "hidream_image/hidream_image_transformer.py"),
+    ("OP101", "sdxl/sdxl_unet.py"),
+    ("OP102", "flux/flux_transformer.py"),
+    ("OP102", "sd3/sd3_transformer.py"),
+    ("OP103", "flux/flux_transformer.py"),
+    ("OP103", "z_image/z_image_transformer.py"),
+    ("OP201", "longcat_image/longcat_image_transformer.py"),
+    ("OP201", "sdxl/sdxl_unet.py"),
+    ("OP202", "helios/helios_transformer.py"),
+    ("OP202", "hidream_image/hidream_image_transformer.py"),
+    ("OP202", "ltx2/ltx2_transformer.py"),
+    ("OP402", "flux/pipeline_flux.py"),
+    ("OP402", "sd3/pipeline_sd3.py"),
+    ("OP402", "ovis_image/pipeline_ovis_image.py"),
+    ("OP402", "longcat_image/pipeline_longcat_image.py"),
+    ("OP402", "longcat_image/pipeline_longcat_image_edit.py"),
+    ("OP402", "flux2/pipeline_flux2.py"),
+    ("OP402", "flux2_klein/pipeline_flux2_klein.py"),
+    ("OP402", "ernie_image/pipeline_ernie_image.py"),
+    ("OP402", "sdxl/pipeline_sdxl.py"),
+    ("OP402", "z_image/pipeline_z_image.py"),
+    ("OP403", "wan2_2/pipeline_wan2_2.py"),
+    ("OP403", "hunyuan_video/pipeline_hunyuan_video_1_5.py"),
+    ("OP501", "hidream_image/hidream_image_transformer.py"),
+    ("OP501", "sana_video/transformer_sana_video.py"),
+    ("OP601", "flux/flux_transformer.py"),
+    ("OP601", "hunyuan_video/hunyuan_video_15_transformer.py"),
+    ("OP601", "helios/helios_transformer.py"),
+    ("OP601", "hidream_image/hidream_image_transformer.py"),
+    ("OP602", "longcat_image/longcat_image_transformer.py"),
+    ("OP602", "sd3/sd3_transformer.py"),
+    ("OP602", "sdxl/sdxl_unet.py"),
+}
+
+#: ports that do it right, or state their choice
+RIGHT = {
+    ("OP102", "wan2_2/wan2_2_transformer.py"),  # keeps the set of shards
+    ("OP102", "boogu_image/boogu_image_transformer.py"),
+    ("OP103", "flux2/flux2_transformer.py"),  # dotted
+    ("OP103", "qwen_image/qwen_image_transformer.py"),  # tests the fused name too
+    ("OP103", "hunyuan_video/hunyuan_video_15_transformer.py"),  # goes on where the new name is no parameter
+    ("OP201", "flux/flux_transformer.py"),  # to_qkv.num_heads
+    ("OP201", "ovis_image/ovis_image_transformer.py"),  # disable_tp
+    ("OP202", "wan2_2/wan2_2_transformer.py"),  # uses the result
+    ("OP202", "minimax_h3/encoder.py"),  # a torch process group
+    ("OP301", "helios/helios_transformer.py"),  # counts the depth by hand
+    ("OP301", "wan2_2/wan2_2_transformer.py"),
+    ("OP402", "flux/pipeline_flux_kontext.py"),  # asks guidance_scale_provided
+    ("OP402", "wan2_2/pipeline_wan2_2.py"),
+    ("OP403", "sana_video/pipeline_sana_video.py"),  # resolve_video_num_frames
+    ("OP501", "wan2_2/wan2_2_vace_transformer.py"),  # inherits
+    ("OP601", "qwen_image/qwen_image_transformer.py"),  # sets the attribute
+    ("OP601", "sana_wm/sana_wm_transformer.py"),  # fused in the checkpoint too
+    ("OP602", "flux/flux_transformer.py"),
+    ("OP602", "z_image/z_image_transformer.py"),  # quant_config=None where it says so
+    ("OP701", "boogu_image/pipeline_boogu_image.py"),  # asks for the device first
+}
+
+
+@pytest.fixture(scope="module")
+def timed() -> tuple[Report, float]:
+    assert SPEC is not None and SPEC.submodule_search_locations
+    start = time.process_time()
+    report = check([Path(SPEC.submodule_search_locations[0])])
+    return report, time.process_time() - start
+
+
+@pytest.fixture(scope="module")
+def found(timed: tuple[Report, float]) -> set[tuple[str, str]]:
+    return {(f.code, f.path.rpartition("diffusion/models/")[2]) for f in timed[0].findings}
+
+
+def test_known_defects_are_found(found: set[tuple[str, str]]) -> None:
+    assert KNOWN - found == set()
+
+
+def test_ports_that_do_it_right_are_left_alone(found: set[tuple[str, str]]) -> None:
+    assert RIGHT & found == set()
+
+
+def test_every_registered_port_is_read_and_is_valid_python(timed: tuple[Report, float]) -> None:
+    report, _ = timed
+    assert {"flux", "qwen_image", "wan2_2", "z_image"} <= set(report.ports)
+    assert "t5_encoder" not in report.ports  # no row in the registry: a part of others
+    assert "OP000" not in report.counts()
+
+
+def test_a_whole_tree_takes_seconds(timed: tuple[Report, float]) -> None:
+    report, seconds = timed
+    assert report.files > 300
+    assert seconds < 10
