@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,14 +213,15 @@ def scaffold(
         raise OmniportError("--into and --plugin exclude each other: a port goes into a tree or becomes a package")
     target = open_target(into, writable=not dry_run) if into is not None else installed_target()
     found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
-    port = found.plan
+    inputs = _inputs(found, target, model)
     if target.root is not None and into is not None:
         root = target.root
     else:
-        root = plugin if plugin is not None else Path(emit.package_name(port.name))
+        root = plugin if plugin is not None else Path(emit.package_name(found.plan.name))
         if not dry_run:
             write.require_writable(root)
             journal.recover(root)
+    port = _as_first_classified(found.plan, root, inputs)
     transformer = render_transformer(
         found.normal,
         port.transformer,
@@ -237,7 +238,7 @@ def scaffold(
             changes,
             root,
             plugin=into is None,
-            inputs=_inputs(found, target, model),
+            inputs=inputs,
             model_index=found.repo.index.data,
             configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},
         )
@@ -254,6 +255,22 @@ def scaffold(
         dry_run=dry_run,
         diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
     )
+
+
+def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> PortPlan:
+    """The plan with the classification of the run that first wrote the port.
+
+    Writing a port changes the registry that classification reads; a second run must not see its own row as evidence.
+    """
+    from omniport.target import manifest
+
+    known = manifest.find(root).get(plan.name)
+    if known is None or known.inputs != inputs:
+        return plan
+    try:
+        return replace(plan, model=known.port_plan().model)
+    except ValueError:  # another version of omniport recorded its plans differently
+        return plan
 
 
 def _inputs(found: Analysis, target: Target, model: str) -> dict[str, Any]:
