@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError
+from omniport.source.toplevel import Definitions, import_statements
 
 if TYPE_CHECKING:
     import libcst
@@ -56,36 +57,26 @@ class SourceModule:
     def imports(self) -> dict[str, tuple[str, str | None]]:
         """Local name -> (module, attribute); attribute is None for ``import module``.  Nested imports count too."""
         found: dict[str, tuple[str, str | None]] = {}
-        for node in python.walk(self.ast):
-            if isinstance(node, python.ImportFrom):
-                for alias in node.names:
+        for node in import_statements(self.text):
+            for alias in node.names:
+                if isinstance(node, python.ImportFrom):
                     found[alias.asname or alias.name] = (self.absolute(node), alias.name)
-            elif isinstance(node, python.Import):
-                for alias in node.names:
-                    found[alias.asname or alias.name.split(".")[0]] = (
-                        alias.name if alias.asname else alias.name.split(".")[0],
-                        None,
-                    )
+                else:
+                    module = alias.name if alias.asname else alias.name.split(".")[0]
+                    found[alias.asname or module] = (module, None)
         return found
 
     @functools.cached_property
-    def definitions(self) -> dict[str, python.ClassDef | python.FunctionDef | python.Assign | python.AnnAssign]:
+    def definitions(self) -> Definitions:
         """Module-level names -> the statement that defines them (the last one, as at run time)."""
-        found: dict[str, python.ClassDef | python.FunctionDef | python.Assign | python.AnnAssign] = {}
-        for node in self.ast.body:
-            if isinstance(node, python.ClassDef | python.FunctionDef):
-                found[node.name] = node
-            elif isinstance(node, python.Assign):
-                for target in node.targets:
-                    if isinstance(target, python.Name):
-                        found[target.id] = node
-            elif isinstance(node, python.AnnAssign) and isinstance(node.target, python.Name):
-                found[node.target.id] = node
-        return found
+        return Definitions(self.text)
 
     def class_def(self, name: str) -> python.ClassDef:
         """The class ``name`` of this module; raises OmniportError if it defines none."""
-        node = self.definitions.get(name)
+        try:
+            node = self.definitions.get(name)
+        except SyntaxError as error:
+            raise OmniportError(f"{self.file}: class {name} is not valid Python: {error.msg}") from None
         if not isinstance(node, python.ClassDef):
             raise OmniportError(f"{self.file} defines no class {name}")
         return node

@@ -1,0 +1,104 @@
+"""``sp2``: Ulysses over two ranks gives what one rank gives, and each rank processes half of the image tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from omniport.verify.cases import EVEN
+from omniport.verify.lab import PARITY, PIPELINE, Lab
+from omniport.verify.results import Check, Finding
+
+PARALLEL = {"ulysses_degree": 2}
+
+
+def run(lab: Lab) -> Finding:
+    """Compare two ranks with one, and count the image tokens that each rank's attention and blocks are given."""
+    from omniport.verify.inputs import Sizes
+
+    sizes = Sizes()
+    alone = lab.transformer({})[0]
+    # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.
+    ranks = lab.transformer(PARALLEL, 2, (EVEN,))
+    error = lab.compare(lab.transformer_file(PARALLEL), lab.transformer_file({}))[EVEN]
+    checks = [Check(f"transformer, {EVEN}", error <= PARITY, value=error, limit=PARITY)]
+
+    before, after = alone["readings"][EVEN], [rank["readings"][EVEN] for rank in ranks]
+    texts = [local_text(before["blocks"], r["blocks"], sizes.text) for r in after]
+    queries = [image_tokens(before["queries"], r["queries"], sizes, text) for r, text in zip(after, texts, strict=True)]
+    blocks = [_block_tokens(before["blocks"], r["blocks"], sizes, text) for r, text in zip(after, texts, strict=True)]
+    checks += [
+        _sharded("image tokens in the queries of one rank's attention", queries, sizes.image),
+        _sharded("image tokens in one rank's blocks", blocks, sizes.image),
+    ]
+    planned = all(rank["planned"] for rank in ranks)
+    checks.append(
+        Check("vLLM-Omni applies a plan", planned, "" if planned else "the transformer has no _sp_plan that applies")
+    )
+    exchanged = min(r["collectives"].get("all_to_all", 0) for r in after)
+    checks.append(
+        Check("attention exchanges heads for tokens", exchanged > 0, "" if exchanged else "no all_to_all was seen")
+    )
+
+    lab.pipeline_alone()
+    lab.pipeline(PARALLEL, 2, ("base",), False)
+    run_error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
+    checks.append(Check("pipeline, base", run_error <= PIPELINE, value=run_error, limit=PIPELINE))
+    evidence = (
+        f"of {sizes.image} image tokens a rank's attention is given {max(queries)}, its blocks {max(blocks)}; "
+        f"of {sizes.text} text tokens {max(texts)}",
+        f"per forward {exchanged} all_to_all",
+        f"against one rank {max(error, run_error):.1e}",
+    )
+    return Finding(tuple(checks), evidence)
+
+
+def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: int) -> int:
+    """Text tokens that a rank holds: read off the block arguments that are all text, else all of them."""
+    held = [
+        now
+        for name, lengths in before.items()
+        for then, now in zip(lengths, after.get(name, []), strict=False)
+        if then == text
+    ]
+    return max(held, default=text)
+
+
+def image_tokens(before: list[int], after: list[int], sizes: Any, text: int) -> int:
+    """Most image tokens that one call was given on a rank.
+
+    Args:
+        before: token counts of the same calls on one rank alone.
+        after: token counts on this rank.
+        sizes: ``image`` and ``text`` tokens of the whole input.
+        text: text tokens that this rank holds.
+
+    Returns:
+        all image tokens if the calls cannot be told apart, i.e. if nothing shows that they were split.
+    """
+    if len(before) != len(after):
+        return int(sizes.image)
+    both = sizes.image + sizes.text
+    seen = [
+        now - (text if then == both else 0)
+        for then, now in zip(before, after, strict=True)
+        if then in (sizes.image, both)
+    ]
+    return max(seen) if seen else int(sizes.image)
+
+
+def _block_tokens(before: dict[str, list[int]], after: dict[str, list[int]], sizes: Any, text: int) -> int:
+    counts = [
+        image_tokens(lengths, after.get(name, []), sizes, text)
+        for name, lengths in before.items()
+        if max(lengths) in (sizes.image, sizes.image + sizes.text)
+    ]
+    return max(counts) if counts else int(sizes.image)
+
+
+def _sharded(name: str, counts: list[Any], image: int) -> Check:
+    # Each rank at most half, and together all: fewer would mean that the counting is wrong, or that tokens are lost.
+    limit = math.ceil(image / 2)
+    ok = max(counts) <= limit and sum(counts) >= image
+    note = "" if ok else f"the ranks are given {' and '.join(map(str, counts))} of {image}: not sharded in halves"
+    return Check(name, ok, note, max(counts), limit)

@@ -1,0 +1,60 @@
+"""``tp2``: two tensor-parallel ranks give what one gives, and each holds about half of the blocks."""
+
+from __future__ import annotations
+
+from omniport.verify.cases import EVEN
+from omniport.verify.forks import Rank
+from omniport.verify.lab import PARITY, PIPELINE, Lab
+from omniport.verify.results import Check, Finding
+
+SHARE = 0.52
+"""Most that one of two ranks may hold of the blocks' parameters at published size: half, and norms and biases."""
+
+PARALLEL = {"tensor_parallel_size": 2}
+
+
+def run(lab: Lab) -> Finding:
+    """Compare two ranks with one: transformer, whole pipeline, parameters at tiny and at published size."""
+    alone = lab.transformer({})[0]
+    ranks = lab.transformer(PARALLEL, 2)
+    errors = lab.compare(lab.transformer_file(PARALLEL), lab.transformer_file({}))
+    checks = [Check(f"transformer, {name}", e <= PARITY, value=e, limit=PARITY) for name, e in errors.items()]
+
+    lab.pipeline_alone()
+    lab.pipeline(PARALLEL, 2, ("base",), False)
+    error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
+    checks.append(Check("pipeline, base", error <= PIPELINE, value=error, limit=PIPELINE))
+
+    collectives = [rank["readings"][EVEN]["collectives"] for rank in ranks]
+    moved = [c.get("all_reduce", 0) + c.get("all_gather", 0) + c.get("reduce_scatter", 0) for c in collectives]
+    checks.append(
+        Check("the ranks exchange results", min(moved) > 0, "" if min(moved) > 0 else "no collective was seen")
+    )
+    whole = alone["readings"][EVEN]["block_parameters"]
+    held = [rank["readings"][EVEN]["block_parameters"] / whole for rank in ranks]
+    checks.append(
+        Check("a rank holds less than the whole", max(held) < 0.9, f"{max(held):.3f} of the blocks", max(held), 0.9)
+    )
+
+    def task(rank: Rank) -> object:
+        from omniport.verify import tasks
+
+        return tasks.published_share(lab.port, lab.work, rank)
+
+    counts = lab.fork("published_share", task, 2)
+    share = max(c["local"] / c["full"] for c in counts)
+    note = (
+        "" if share <= SHARE else f"one rank holds {share:.3f} of the blocks at published size: something is replicated"
+    )
+    checks.append(Check("parameters of the blocks at published size", share <= SHARE, note, share, SHARE, main=False))
+    evidence = (
+        f"one of 2 ranks holds {share:.4f} of the {counts[0]['full'] / 1e9:.2f}e9 block parameters at published size, "
+        f"{max(held):.3f} of the tiny ones",
+        f"per forward {_text(collectives[0])}",
+        f"against one rank {max([*errors.values(), error]):.1e}",
+    )
+    return Finding(tuple(checks), evidence)
+
+
+def _text(collectives: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(collectives.items())) or "no collective"

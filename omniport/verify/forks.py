@@ -1,0 +1,176 @@
+"""Forking a check: one process per rank from an interpreter that has imported everything once.
+
+Rules that make this reliable: the parent has exactly one thread and has done no torch computation; each child leads its
+own process group, dies with the parent, writes to its own log, and has a time limit, after which every rank prints its
+stacks before it is killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NoReturn
+
+PR_SET_PDEATHSIG = 1
+GRACE = 3.0  # seconds that the other ranks get once one has failed: they hang in a collective
+STACKS = 0.5  # seconds for a hung rank to write its stacks
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Which process of a check this is; ``port`` is the TCP port on loopback where the ranks meet."""
+
+    rank: int
+    world: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one rank answered: ``value``, or ``error`` with the end of its log."""
+
+    rank: int
+    value: Any = None
+    error: str = ""
+    refused: str = ""
+    log: str = ""
+
+
+class RankError(Exception):
+    """A rank failed.  ``refused`` is set if it was the verifier that could not go on, not the port that failed."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.error)
+        self.outcome = outcome
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def thread_count() -> int:
+    """Threads of this process, those that Python does not know included."""
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def fork_ranks(task: Callable[[Rank], Any], world: int, *, logs: Path, name: str, limit: float = 90.0) -> list[Any]:
+    """Run ``task`` in ``world`` forked processes and return what each returned, by rank.
+
+    ``task`` runs only in the children; what it returns must be picklable.
+
+    Raises:
+        RankError: a rank raised, died, or did not answer within ``limit`` seconds.
+    """
+    if (threads := thread_count()) != 1:
+        raise RuntimeError(f"{threads} threads before a fork: something computed in the parent")
+    port = free_port()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    children: list[tuple[int, Connection]] = []
+    for rank in range(world):
+        receive, send = Pipe(duplex=False)
+        pid = os.fork()
+        if pid == 0:
+            receive.close()
+            _child(task, Rank(rank, world, port), send, logs / f"{name}.{rank}.log")
+        send.close()
+        children.append((pid, receive))
+    outcomes = _collect(children, limit)
+    for rank, (pid, receive) in enumerate(children):
+        receive.close()
+        _end(pid)
+        log = logs / f"{name}.{rank}.log"
+        if log.is_file():
+            outcomes[rank] = replace(outcomes[rank], log=telling_part(log.read_text(errors="replace")))
+    failed = [o for o in outcomes.values() if o.error]
+    if failed:
+        # In the order of arrival: the rank that raised first explains more than those that lost their connection to it.
+        raise RankError(next((o for o in failed if o.refused), failed[0]))
+    return [outcomes[rank].value for rank in range(world)]
+
+
+def telling_part(log: str, lines: int = 25) -> str:
+    """The end of a log; of a rank that hung the inner frames of its stack, which faulthandler prints first."""
+    _, marker, stack = log.rpartition("Current thread ")
+    if marker:
+        return "\n".join((marker + stack).splitlines()[:lines])
+    return "\n".join(log.splitlines()[-lines:])
+
+
+def _collect(children: list[tuple[int, Connection]], limit: float) -> dict[int, Outcome]:
+    """Outcomes by rank, in the order in which they arrived; ranks without an answer come last."""
+    outcomes: dict[int, Outcome] = {}
+    pending = {receive: rank for rank, (_, receive) in enumerate(children)}
+    end = time.monotonic() + limit
+    while pending and (left := end - time.monotonic()) > 0:
+        for ready in wait(list(pending), timeout=left):
+            assert isinstance(ready, Connection)
+            rank = pending.pop(ready)
+            try:
+                outcomes[rank] = Outcome(rank, **pickle.loads(ready.recv_bytes()))  # from our own child
+            except EOFError:
+                outcomes[rank] = Outcome(rank, error="died without an answer")
+            if outcomes[rank].error:
+                end = min(end, time.monotonic() + GRACE)
+    for rank in pending.values():
+        os.kill(children[rank][0], signal.SIGUSR1)  # its stacks go to its log
+        outcomes[rank] = Outcome(rank, error=f"no answer within {limit:.0f} s, or while another rank failed")
+    if pending:
+        time.sleep(STACKS)
+    return outcomes
+
+
+def _end(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised: ``" (module.py:12 in forward)"``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+
+
+def _child(task: Callable[[Rank], Any], rank: Rank, send: Connection, log: Path) -> NoReturn:
+    from omniport.errors import OmniportError
+
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+    answer: dict[str, Any]
+    try:
+        answer = {"value": task(rank)}
+        payload = pickle.dumps(answer)
+    except OmniportError as error:
+        traceback.print_exc()
+        payload = pickle.dumps({"error": str(error), "refused": str(error)})
+    except BaseException as error:
+        traceback.print_exc()
+        payload = pickle.dumps({"error": f"{type(error).__name__}: {error}{place_of(error)}"})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    send.send_bytes(payload)
+    os._exit(0)  # a normal exit takes 2 s with this many modules, and joins threads that may hang

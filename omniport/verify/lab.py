@@ -1,0 +1,123 @@
+"""What the features share: one checkpoint, one reference, and every run of the port done once.  Lives in the parent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omniport.verify.cases import EVEN, ODD
+from omniport.verify.forks import Rank, RankError, fork_ranks
+from omniport.verify.port import Port
+
+PARITY = 1e-5
+"""Largest relative error of one transformer call, fp32 against fp32 (contract, "Evidence")."""
+
+PIPELINE = 1e-5
+"""Largest relative error of latents and image after a whole run."""
+
+
+class Lab:
+    """Runs tasks in forks and remembers what they returned, or how they failed."""
+
+    def __init__(self, port: Port, work: Path) -> None:
+        self.port, self.work = port, work
+        self.logs = work / "logs"
+        self.logs.mkdir(exist_ok=True)
+        self._done: dict[str, Any] = {}
+
+    def fork(self, name: str, task: Callable[[Rank], Any], world: int = 1, limit: float = 120.0) -> list[Any]:
+        """Run ``task`` once per rank; the second call with the same name returns what the first did.
+
+        Raises:
+            RankError: a rank failed, now or the first time.
+        """
+        if name not in self._done:
+            try:
+                self._done[name] = fork_ranks(task, world, logs=self.logs, name=name, limit=limit)
+            except RankError as error:
+                self._done[name] = error
+        if isinstance(self._done[name], RankError):
+            raise self._done[name]
+        answer: list[Any] = self._done[name]
+        return answer
+
+    def prepare(self) -> dict[str, Any]:
+        """Build the checkpoint and the reference transformer's outputs."""
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import tasks
+
+            return tasks.prepare(self.port, self.work)
+
+        answer: dict[str, Any] = self.fork("prepare", task)[0]
+        return answer
+
+    def transformer(
+        self, parallel: dict[str, Any], world: int = 1, names: tuple[str, ...] = (EVEN, ODD)
+    ) -> list[dict[str, Any]]:
+        """Run the port's transformer on the named calls; outputs are kept as :meth:`transformer_file`."""
+        self.prepare()
+        keep = self.transformer_file(parallel)
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import tasks
+
+            return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep)
+
+        return self.fork(keep, task, world)
+
+    def transformer_file(self, parallel: dict[str, Any]) -> str:
+        """File name of the transformer's outputs under ``parallel``."""
+        return f"transformer.{_label(parallel)}.pt"
+
+    def reference(self) -> dict[str, float]:
+        """Run the reference pipeline on every case; how far each case is from ``base``."""
+        self.prepare()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import tasks
+
+            return tasks.reference_cases(self.port, self.work)
+
+        answer: dict[str, float] = self.fork("reference", task)[0]
+        return answer
+
+    def pipeline(
+        self, parallel: dict[str, Any], world: int, names: tuple[str, ...], images: bool
+    ) -> list[dict[str, Any]]:
+        """Run the port's pipeline on cases in vLLM-Omni's worker; results are kept as :meth:`pipeline_file`."""
+        self.reference()
+        keep = self.pipeline_file(parallel)
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import tasks
+
+            return tasks.run_pipeline(self.port, self.work, rank, parallel, names, images, keep)
+
+        return self.fork(keep, task, world)
+
+    def pipeline_alone(self) -> dict[str, Any]:
+        """The port's pipeline on one rank, on every case."""
+        names = tuple(self.reference())
+        answer: dict[str, Any] = self.pipeline({}, 1, names, True)[0]
+        return answer
+
+    def pipeline_file(self, parallel: dict[str, Any]) -> str:
+        """File name of the pipeline's results under ``parallel``."""
+        return f"pipeline.{_label(parallel)}.pt"
+
+    def compare(self, got: str, expected: str) -> dict[str, float]:
+        """Relative error per call or case between two kept results; done in a fork, the parent computes nothing."""
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import tasks
+
+            return tasks.compare(self.work, got, expected)
+
+        answer: dict[str, float] = self.fork(f"compare.{got}.{expected}", task)[0]
+        return answer
+
+
+def _label(parallel: dict[str, Any]) -> str:
+    return "_".join(f"{k}{v}" for k, v in sorted(parallel.items())) or "alone"

@@ -1,0 +1,141 @@
+"""What a feature must visibly change on each rank.  Runs in a forked child.
+
+Numbers alone do not show that a feature acted: attention over duplicated keys gives the same result, so a sequence
+that was never split passes every comparison.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_COLLECTIVES = (
+    "allreduce",
+    "all_reduce",
+    "allgather",
+    "all_gather",
+    "alltoall",
+    "all_to_all",
+    "reduce_scatter",
+    "broadcast",
+    "gather",
+    "send",
+    "recv",
+)
+_NAMES = {"allreduce": "all_reduce", "allgather": "all_gather", "alltoall": "all_to_all"}
+
+
+class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the collectives that are dispatched while it is active, by kind."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        namespace, _, name = func.name().partition("::")
+        if namespace in ("c10d", "_c10d_functional", "vllm", "_C"):
+            kind = next((k for k in _COLLECTIVES if k in name), None)
+            if kind is not None:
+                self.counts[_NAMES.get(kind, kind)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class Reading:
+    """What one rank did.  Token counts are lengths of dimension 1 of ``[batch, tokens, ...]``.
+
+    ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
+    3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
+    lists, ``parameters`` of the whole transformer.
+    """
+
+    forwards: int = 0
+    queries: list[int] = field(default_factory=list)
+    blocks: dict[str, list[int]] = field(default_factory=dict)
+    block_calls: int = 0
+    block_parameters: int = 0
+    parameters: int = 0
+    collectives: dict[str, int] = field(default_factory=dict)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data, for the way back to the parent."""
+        return asdict(self)
+
+
+def block_lists(transformer: nn.Module) -> list[str]:
+    """Names of the transformer's lists of repeated blocks: direct children that are a ModuleList."""
+    return [name for name, child in transformer.named_children() if isinstance(child, nn.ModuleList) and len(child)]
+
+
+def block_parameters(transformer: nn.Module) -> int:
+    """Elements of all parameters in the block lists."""
+    return sum(p.numel() for name in block_lists(transformer) for p in getattr(transformer, name).parameters())
+
+
+class Meter:
+    """Hooks on one transformer.  Use as a context manager around the calls that are to be measured."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        self.reading = Reading(
+            block_parameters=block_parameters(transformer), parameters=sum(p.numel() for p in transformer.parameters())
+        )
+        self._transformer = transformer
+        self._undo: list[Callable[[], None]] = []
+        self._counter = CollectiveCounter()
+
+    def __enter__(self) -> Meter:
+        from vllm_omni.diffusion.attention.layer import Attention
+
+        self._hook(self._transformer, self._on_forward)
+        for module in self._transformer.modules():
+            if isinstance(module, Attention):
+                self._hook(module, self._on_attention)
+        for name in block_lists(self._transformer):
+            for block in getattr(self._transformer, name):
+                self._hook(block, self._on_block)
+        self._counter.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._counter.__exit__(*exc)  # type: ignore[no-untyped-call]
+        for undo in self._undo:
+            undo()
+        self.reading.collectives = dict(self._counter.counts)
+
+    def _hook(self, module: nn.Module, hook: Callable[[nn.Module, Any, Any], None]) -> None:
+        """Call ``hook`` with what the module's own code is given."""
+        inner = getattr(module, "_omni_original_forward", None)
+        if inner is None:
+            self._undo.append(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            return
+        # vLLM-Omni's hooks replace ``forward`` and keep the module's own here.  They split the sequence in between, so
+        # an ordinary pre-hook would see the whole one.
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hook(module, args, kwargs)
+            return inner(*args, **kwargs)
+
+        module._omni_original_forward = forward  # type: ignore[assignment]
+        self._undo.append(lambda: setattr(module, "_omni_original_forward", inner))
+
+    def _on_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.reading.forwards += 1
+
+    def _on_attention(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        query = args[0] if args else kwargs["query"]
+        self.reading.queries.append(int(query.shape[1]))
+
+    def _on_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.reading.block_calls += 1
+        names = list(inspect.signature(type(module).forward).parameters)[1:]
+        for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
+            if isinstance(value, torch.Tensor) and value.ndim == 3:
+                self.reading.blocks.setdefault(name, []).append(int(value.shape[1]))

@@ -1,0 +1,159 @@
+"""Finding the port that ``verify`` was pointed at, by its manifest.  Imports nothing of the port."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from omniport.errors import OmniportError
+
+MANIFESTS = ".omniport"
+_REQUIRED = (
+    "architecture",
+    "pipeline_module",
+    "pipeline_class",
+    "transformer_module",
+    "transformer_class",
+    "reference_pipeline",
+    "reference_transformer",
+)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port on disk.
+
+    ``root`` holds ``.omniport``.  ``kind`` says whose code runs: ``tree`` (``root`` holds the package ``vllm_omni``),
+    ``plugin`` (``root`` holds the port's own package), ``installed`` (the port is part of the installed vllm_omni).
+    ``paths`` go first on ``sys.path``.  ``form`` is how the model was named; with ``diffusers`` the configs are the
+    classes' own defaults and nothing was published.  ``entry_point`` is the function by which a plugin registers its
+    package with vLLM-Omni, as ``package:function``.
+    """
+
+    root: Path
+    manifest_path: Path
+    name: str
+    kind: Literal["tree", "plugin", "installed"]
+    paths: tuple[Path, ...]
+    architecture: str
+    pipeline_module: str
+    pipeline_class: str
+    transformer_module: str
+    transformer_class: str
+    reference_pipeline: str
+    reference_transformer: str
+    pre_process: str | None
+    post_process: str | None
+    model_index: dict[str, Any]
+    configs: dict[str, dict[str, Any]]
+    files: tuple[str, ...]
+    form: str = ""
+    entry_point: str | None = None
+
+    @property
+    def evidence_path(self) -> Path:
+        """Where the evidence of this port is kept."""
+        return self.manifest_path.with_name(f"{self.name}.evidence.json")
+
+    def sources(self) -> list[Path]:
+        """The files that make up the port: those the manifest lists, and its two modules where they are found."""
+        found = {self.root / f for f in self.files if (self.root / f).is_file()}
+        for module in (self.pipeline_module, self.transformer_module):
+            relative = Path(*module.split(".")).with_suffix(".py")
+            found.update(base / relative for base in self.paths if (base / relative).is_file())
+        return sorted(found)
+
+    def digest(self) -> str:
+        """sha256 over names and contents of :meth:`sources` and the configs the proof is built from."""
+        total = hashlib.sha256(json.dumps([self.model_index, self.configs], sort_keys=True).encode())
+        for path in self.sources():
+            total.update(path.relative_to(self.root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        return total.hexdigest()
+
+
+def find_port(where: Path, name: str | None = None) -> Port:
+    """Read the manifest of the port at ``where``.
+
+    Args:
+        where: a manifest, or the folder that holds ``.omniport`` (a tree's root, or a plugin's).
+        name: which port, where the folder holds several.
+
+    Raises:
+        OmniportError: there is no such port, or its manifest cannot be used; the message says what to do.
+    """
+    manifest = where if where.is_file() else _choose(where, name)
+    if manifest.parent.name != MANIFESTS or manifest.suffix != ".json":
+        raise OmniportError(
+            f"{manifest} is no manifest; give the folder that holds {MANIFESTS}/<name>.json, or that file"
+        )
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+        port = dict(data["port"])
+        missing = [key for key in _REQUIRED if not isinstance(port.get(key), str)]
+        if missing:
+            raise OmniportError(f"{manifest}: port lacks {', '.join(missing)}; scaffold the port again")
+        index, configs = dict(data["model_index"]), dict(data["configs"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OmniportError(f"{manifest} cannot be read as a manifest ({error!r}); scaffold the port again") from error
+    root = manifest.resolve().parent.parent
+    kind, paths = _kind(root, port["pipeline_module"])
+    return Port(
+        root=root,
+        manifest_path=manifest.resolve(),
+        name=manifest.stem,
+        kind=kind,
+        paths=paths,
+        pre_process=port.get("pre_process"),
+        post_process=port.get("post_process"),
+        model_index=index,
+        configs=configs,
+        entry_point=_entry_point(root, port["pipeline_module"]) if kind == "plugin" else None,
+        form=str(dict(data.get("inputs") or {}).get("form", "")),
+        files=tuple(f["path"] for f in data.get("files", ()) if f.get("verb") == "create"),
+        **{key: port[key] for key in _REQUIRED},
+    )
+
+
+def _choose(where: Path, name: str | None) -> Path:
+    folder = where / MANIFESTS
+    found = sorted(p for p in folder.glob("*.json") if not p.name.endswith(".evidence.json")) if folder.is_dir() else []
+    if not found:
+        raise OmniportError(f"{where} holds no port: there is no {MANIFESTS}/<name>.json; scaffold one into it first")
+    names = ", ".join(p.stem for p in found)
+    if name is not None:
+        found = [p for p in found if p.stem == name]
+        if not found:
+            raise OmniportError(f"{where} holds no port named {name!r}; it holds {names}")
+    if len(found) > 1:
+        raise OmniportError(f"{where} holds several ports ({names}); choose one with --name")
+    return found[0]
+
+
+def _entry_point(root: Path, pipeline_module: str) -> str | None:
+    """The function of the port's own package that the plugin's pyproject.toml declares for vLLM-Omni."""
+    file = root / "pyproject.toml"
+    if not file.is_file() or sys.version_info < (3, 11):
+        return None
+    import tomllib
+
+    try:
+        points = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["entry-points"]["vllm_omni.general_plugins"]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        return None
+    package = pipeline_module.partition(".")[0]
+    return next((str(v) for v in points.values() if str(v).partition(":")[0].partition(".")[0] == package), None)
+
+
+def _kind(root: Path, pipeline_module: str) -> tuple[Literal["tree", "plugin", "installed"], tuple[Path, ...]]:
+    top = pipeline_module.partition(".")[0]
+    tree = (root / "vllm_omni" / "__init__.py").is_file()
+    if top == "vllm_omni":
+        return ("tree", (root,)) if tree else ("installed", ())
+    for base in (root, root / "src"):
+        if (base / top / "__init__.py").is_file() or (base / f"{top}.py").is_file():
+            return "plugin", ((base,) if base == root or not tree else (base, root))
+    raise OmniportError(f"{root} holds no package {top!r}, which the manifest names as the port's; scaffold it again")

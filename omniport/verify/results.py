@@ -1,0 +1,119 @@
+"""What a verification says: one state per feature, with its figures and its evidence.  Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+State = Literal["validated", "limited", "unsupported", "not tested"]
+STATES: tuple[State, ...] = ("validated", "limited", "unsupported", "not tested")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    ``value`` is the measured number (None where there is none) and ``limit`` what it may be at most.  ``main`` checks
+    decide whether the feature works at all; the others whether it works in every case.
+    """
+
+    name: str
+    ok: bool
+    note: str = ""
+    value: float | None = None
+    limit: float | None = None
+    main: bool = True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a feature's checks found.  ``refused`` is why nothing could be tested."""
+
+    checks: tuple[Check, ...] = ()
+    evidence: tuple[str, ...] = ()
+    refused: str = ""
+
+    @property
+    def state(self) -> State:
+        """validated: all checks passed; limited: the main ones did; unsupported: one of those failed."""
+        if self.refused or not self.checks:
+            return "not tested"
+        if all(c.ok for c in self.checks):
+            return "validated"
+        return "limited" if all(c.ok for c in self.checks if c.main) else "unsupported"
+
+    @property
+    def reason(self) -> str:
+        """Why the feature is not validated; empty if it is."""
+        if self.refused:
+            return self.refused
+        return "; ".join(f"{c.name}: {c.note}" if c.note else c.name for c in self.checks if not c.ok)
+
+    @property
+    def figure(self) -> float | None:
+        """The worst value among the checks that have a limit of the comparison kind, i.e. a relative error."""
+        values = [c.value for c in self.checks if c.value is not None and c.limit is not None and c.limit < 1e-2]
+        return max(values, key=lambda v: float("inf") if v != v else v) if values else None
+
+
+@dataclass(frozen=True)
+class FeatureResult:
+    """The state of one feature of a port, as it goes into the evidence file.
+
+    ``figure`` is the largest relative error measured (None where the feature compares nothing).  ``digest`` identifies
+    the source of the port that was proven, so that evidence for other source is not taken for evidence.
+    """
+
+    feature: str
+    state: State
+    figure: float | None
+    reason: str
+    checks: tuple[Check, ...]
+    evidence: tuple[str, ...]
+    seconds: float
+    command: str
+    versions: dict[str, str]
+    date: str
+    digest: str
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        data = asdict(self)
+        data["checks"] = [asdict(c) for c in self.checks]
+        data["evidence"] = list(self.evidence)
+        return data
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> FeatureResult:
+        """The inverse of :meth:`to_data`."""
+        checks = tuple(Check(**c) for c in data["checks"])
+        return cls(**{**data, "checks": checks, "evidence": tuple(data["evidence"])})
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The outcome of one ``verify`` run: only the features asked for, in the order they ran."""
+
+    name: str
+    root: str
+    results: tuple[FeatureResult, ...]
+    seconds: float
+    evidence_file: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether every feature asked for is validated."""
+        return bool(self.results) and all(r.state == "validated" for r in self.results)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "name": self.name,
+            "root": self.root,
+            "ok": self.ok,
+            "seconds": self.seconds,
+            "evidence_file": self.evidence_file,
+            "notes": list(self.notes),
+            "features": [r.to_data() for r in self.results],
+        }

@@ -1,0 +1,106 @@
+"""Forked ranks: answers, failures, hangs; none of it needs torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from omniport.errors import OmniportError
+from omniport.verify import forks
+from omniport.verify.forks import Rank, RankError, fork_ranks, thread_count
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of the session may have left threads; only the test of the rule itself counts them."""
+    if "forbids" not in request.node.name:
+        monkeypatch.setattr(forks, "thread_count", lambda: 1)
+
+
+def test_each_rank_answers_in_order(tmp_path: Path) -> None:
+    answers = fork_ranks(lambda r: (r.rank, r.world, r.port, os.getpid()), 3, logs=tmp_path, name="t")
+    assert [(rank, world) for rank, world, _, _ in answers] == [(0, 3), (1, 3), (2, 3)]
+    assert len({port for *_, port, _ in answers}) == 1, "the ranks meet at one port"
+    assert len({pid for *_, pid in answers} | {os.getpid()}) == 4
+
+
+def test_children_do_not_touch_the_parent(tmp_path: Path) -> None:
+    seen: list[int] = []
+    fork_ranks(lambda r: seen.append(r.rank), 1, logs=tmp_path, name="t")
+    assert seen == []
+
+
+def test_an_exception_is_the_ports_failure(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        os.write(1, b"a line of its log\n")
+        raise ValueError("wrong shape")
+
+    with pytest.raises(RankError) as error:
+        fork_ranks(task, 1, logs=tmp_path, name="t")
+    assert re.fullmatch(r"ValueError: wrong shape \(test_forks.py:\d+ in task\)", error.value.outcome.error)
+    assert error.value.outcome.refused == ""
+    assert "a line of its log" in error.value.outcome.log
+
+
+def test_a_refusal_is_told_from_a_failure(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        if rank.rank == 0:
+            raise ValueError("lost its peer")
+        time.sleep(0.2)
+        raise OmniportError("no recipe makes a tiny X")
+
+    with pytest.raises(RankError) as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert error.value.outcome.refused == "no recipe makes a tiny X"
+
+
+def test_the_first_rank_to_fail_is_reported(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        if rank.rank == 0:
+            time.sleep(0.3)
+            raise ConnectionError("peer is gone")
+        raise ValueError("the mistake")
+
+    with pytest.raises(RankError, match="the mistake") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert error.value.outcome.rank == 1
+
+
+def test_a_rank_that_waits_for_ever_is_ended_with_its_stack(tmp_path: Path) -> None:
+    def wait_for_ever(rank: Rank) -> None:
+        time.sleep(600)
+
+    begun = time.monotonic()
+    with pytest.raises(RankError, match="no answer within 1 s") as error:
+        fork_ranks(wait_for_ever, 1, logs=tmp_path, name="t", limit=1)
+    assert time.monotonic() - begun < 5
+    assert "wait_for_ever" in error.value.outcome.log
+
+
+def test_a_rank_that_dies_is_noticed(tmp_path: Path) -> None:
+    with pytest.raises(RankError, match="died without an answer"):
+        fork_ranks(lambda r: os._exit(3), 1, logs=tmp_path, name="t")
+
+
+def test_no_child_is_left(tmp_path: Path) -> None:
+    fork_ranks(lambda r: None, 2, logs=tmp_path, name="t")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_second_thread_forbids_forking(tmp_path: Path) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    assert thread_count() >= 2
+    try:
+        with pytest.raises(RuntimeError, match=f"{thread_count()} threads before a fork"):
+            fork_ranks(lambda r: None, 1, logs=tmp_path, name="t")
+    finally:
+        stop.set()
+        thread.join()

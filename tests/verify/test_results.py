@@ -1,0 +1,71 @@
+"""States follow from checks; a feature is validated only if nothing failed."""
+
+from __future__ import annotations
+
+import pytest
+
+from omniport.verify.results import Check, FeatureResult, Finding, VerifyReport
+
+GOOD, SIDE, BAD = Check("a", True), Check("b", False, "why", main=False), Check("c", False, "broken")
+
+
+@pytest.mark.parametrize(
+    ("finding", "state"),
+    [
+        (Finding((GOOD,)), "validated"),
+        (Finding((GOOD, SIDE)), "limited"),
+        (Finding((GOOD, BAD)), "unsupported"),
+        (Finding((SIDE, BAD)), "unsupported"),
+        (Finding(()), "not tested"),
+        (Finding((GOOD,), refused="no recipe"), "not tested"),
+    ],
+)
+def test_state(finding: Finding, state: str) -> None:
+    assert finding.state == state
+    assert bool(finding.reason) == (state not in ("validated", "not tested") or bool(finding.refused))
+
+
+def test_reason_names_every_failed_check() -> None:
+    assert Finding((GOOD, SIDE, BAD)).reason == "b: why; c: broken"
+
+
+def test_figure_is_the_worst_error_and_no_share() -> None:
+    checks = (
+        Check("x", True, value=2e-7, limit=1e-5),
+        Check("y", True, value=3e-7, limit=1e-5),
+        Check("s", True, value=0.5, limit=0.52),
+    )
+    assert Finding(checks).figure == 3e-7
+    assert Finding((GOOD,)).figure is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_figure_shows_numbers_that_are_not_finite(value: float) -> None:
+    figure = Finding((Check("x", True, value=1e-7, limit=1e-5), Check("y", False, value=value, limit=1e-5))).figure
+    assert figure is not None and not figure < 1
+
+
+def result(feature: str = "parity", state: str = "validated", digest: str = "d") -> FeatureResult:
+    return FeatureResult(
+        feature, state, 1e-7, "", (GOOD,), ("e",), 0.5, "omniport verify .", {"torch": "2"}, "2026", digest
+    )  # type: ignore[arg-type]
+
+
+def test_result_goes_to_data_and_back() -> None:
+    assert FeatureResult.from_data(result().to_data()) == result()
+
+
+@pytest.mark.parametrize(
+    ("states", "ok"),
+    [
+        (["validated"], True),
+        (["validated", "limited"], False),
+        (["not tested"], False),
+        (["unsupported"], False),
+        ([], False),
+    ],
+)
+def test_report_is_ok_only_if_all_is_validated(states: list[str], ok: bool) -> None:
+    report = VerifyReport("flux", ".", tuple(result(state=s) for s in states), 1.0)
+    assert report.ok is ok
+    assert report.to_data()["ok"] is ok

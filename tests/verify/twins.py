@@ -1,0 +1,44 @@
+"""Which check of which feature finds which mistake of ``broken/``."""
+
+from __future__ import annotations
+
+TWO_SAMPLES = "2 samples, 24 image tokens"
+
+# twin, feature, the check that must fail
+CAUGHT = [
+    ("swapped_kv", "parity", TWO_SAMPLES),
+    ("swapped_kv", "e2e", "base"),
+    ("dropped_weight", "load", "every checkpoint tensor is consumed"),
+    ("dropped_weight", "parity", TWO_SAMPLES),
+    ("lenient_loading", "load", "an incomplete or foreign checkpoint is refused"),
+    ("missing_reduce", "tp2", f"transformer, {TWO_SAMPLES}"),
+    ("missing_reduce", "tp2", "pipeline, base"),
+    ("no_sp_plan", "sp2", "image tokens in the queries of one rank's attention"),
+    ("no_sp_plan", "sp2", "image tokens in one rank's blocks"),
+    ("no_sp_plan", "sp2", "vLLM-Omni applies a plan"),
+    ("negative_is_positive", "cfg2", "against the reference"),
+    ("negative_is_positive", "e2e", "negative prompt"),
+    ("guidance_on_every_rank", "cfg2", "each rank runs half of the forwards"),
+    ("wrong_default", "e2e", "guidance left out"),
+    ("darker_image", "e2e", "base: image"),
+    ("darker_image", "e2e", "base: file after post-processing"),
+]
+
+# twin, feature, a check that the mistake does not touch: what is caught above is caught by its own check
+UNTOUCHED = [
+    ("missing_reduce", "parity", TWO_SAMPLES),
+    ("no_sp_plan", "sp2", f"transformer, {TWO_SAMPLES}"),
+    ("no_sp_plan", "parity", TWO_SAMPLES),
+    ("negative_is_positive", "cfg2", "against one rank"),
+    ("guidance_on_every_rank", "cfg2", "against the reference"),
+    ("wrong_default", "e2e", "base"),
+    ("darker_image", "e2e", "base"),
+]
+
+RAISING = ("raises_on_one_rank", "tp2")
+
+
+def features_of(twin: str) -> tuple[str, ...]:
+    """The features that the tests look at for one twin."""
+    rows = [(name, feature) for name, feature, _ in [*CAUGHT, *UNTOUCHED]] + [RAISING]
+    return tuple({feature: None for name, feature in rows if name == twin})
