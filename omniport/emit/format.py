@@ -1,0 +1,99 @@
+"""Layout and lint of generated files by ruff, under the tree's own settings where it has some."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omniport.errors import OmniportError
+
+_SETTINGS = """\
+line-length = 120
+target-version = "py310"
+[lint]
+select = ["E", "F", "I", "UP"]
+ignore = ["E501", "E731", "E741"]
+"""
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class LintFinding:
+    """What ruff still says about a generated file; 1-based line of the formatted text."""
+
+    path: str
+    line: int
+    code: str
+    message: str
+
+
+def ruff_settings(root: Path | None) -> Path | None:
+    """The file that holds the ruff settings of a tree, None if it has none."""
+    for name in (".ruff.toml", "ruff.toml", "pyproject.toml") if root else ():
+        path = Path(root or "") / name
+        if path.is_file() and (name != "pyproject.toml" or "[tool.ruff" in path.read_text("utf-8", errors="replace")):
+            return path
+    return None
+
+
+def format_files(files: Mapping[str, str], settings: Path | None) -> tuple[dict[str, str], tuple[LintFinding, ...]]:
+    """Fix and format Python files (path relative to the root -> text); returns them and what cannot be fixed.
+
+    ``settings`` is a ruff configuration file; without one, 120 columns and the default rules hold.
+
+    Raises:
+        OmniportError: ruff is missing, or refuses the settings or a file.
+    """
+    with tempfile.TemporaryDirectory(prefix="omniport-") as folder:
+        base = Path(folder)
+        for name, text in files.items():
+            path = base / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode("utf-8"))
+        for parent in {p for name in files for p in (base / name).parents if p != base and p.is_relative_to(base)}:
+            (parent / "__init__.py").touch()  # so that ruff tells the package's own imports from others
+        if settings is None:
+            settings = base / "ruff.toml"
+            settings.write_text(_SETTINGS, encoding="utf-8")
+        names = sorted(files)
+        _ruff(base, settings, ["check", "--fix-only", "--exit-zero", "--quiet"], names)
+        _ruff(base, settings, ["format", "--quiet"], names)
+        found = _ruff(base, settings, ["check", "--no-fix", "--exit-zero", "--output-format", "json"], names)
+        findings = tuple(
+            LintFinding(
+                Path(f["filename"]).resolve().relative_to(base.resolve()).as_posix(),
+                f["location"]["row"],
+                f["code"] or "syntax",
+                f["message"],
+            )
+            for f in json.loads(found)
+        )
+        return {name: (base / name).read_bytes().decode("utf-8") for name in files}, findings
+
+
+def _ruff(base: Path, settings: Path, command: list[str], names: list[str]) -> str:
+    arguments = [_binary(), command[0], "--no-cache", "--config", str(settings.absolute()), *command[1:], "--", *names]
+    try:
+        done = subprocess.run(arguments, cwd=base, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OmniportError(f"ruff cannot be run: {error}") from None
+    if done.returncode:
+        detail = done.stderr.replace(f"{base}/", "").strip() or done.stdout.strip()
+        raise OmniportError(f"ruff cannot format the port (settings: {settings.name}): {detail}")
+    return done.stdout
+
+
+def _binary() -> str:
+    try:
+        from ruff import find_ruff_bin
+
+        return str(find_ruff_bin())
+    except (ImportError, FileNotFoundError):
+        if found := shutil.which("ruff"):
+            return found
+        raise OmniportError("ruff is not installed; install omniport again") from None

@@ -1,0 +1,261 @@
+"""The files of a port: modules with their headers, the registry row or the plugin package, and the manifest."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omniport import __version__
+from omniport.emit.format import LintFinding, format_files, ruff_settings
+from omniport.emit.names import check_name
+from omniport.emit.render import comment, render
+from omniport.errors import OmniportError
+from omniport.plan.model import PortPlan
+from omniport.target import manifest
+from omniport.target.manifest import FileEntry, PortEntry
+from omniport.target.paths import sha256
+from omniport.target.registry import POST, PRE, RegistryRow, read_text
+from omniport.target.registry_edit import RowEdit, edit_registry
+from omniport.target.tree import MODELS_FOLDER, Target
+from omniport.target.write import FileChange
+
+_MODELS_PACKAGE = MODELS_FOLDER.replace("/", ".")
+
+
+def port_files(
+    plan: PortPlan,
+    transformer_code: str,
+    pipeline_code: str,
+    target: Target,
+    *,
+    plugin: bool,
+    force: bool = False,
+    notes: list[LintFinding] | None = None,
+) -> list[FileChange]:
+    """The files of the port, formatted, without its manifest (:func:`manifest_file`).
+
+    In a tree these are the model folder and the edited registry, in a plugin a whole package.  Both code texts start
+    with the copyright comment of their source, if it has one.  ``force`` allows replacing the registry row of a port
+    that is not ours.  Style findings that ruff cannot fix are appended to ``notes``.
+
+    Raises:
+        OmniportError: the name or the registry row belongs to somebody else, the tree cannot take plugins, or the code
+            has an error that ruff finds (an undefined name, a redefinition).
+    """
+    check_name(plan.name)
+    manifest.check_port(port_entry(plan, plugin=plugin))
+    _check_defined(plan, transformer_code, pipeline_code)
+    files = _modules(plan, transformer_code, pipeline_code, target, plugin)
+    edits: list[FileChange] = []
+    if plugin:
+        files |= _plugin(plan, target)
+    else:
+        edits.append(_registry(plan, target, force))
+    python = {path: text for path, text in files.items() if path.endswith(".py")}
+    formatted, findings = format_files(python, None if plugin else ruff_settings(target.root))
+    errors = [f for f in findings if f.code[0] == "F" or f.code in ("syntax", "invalid-syntax") or f.code == "E999"]
+    if errors:
+        lines = "\n".join(f"  {f.path}:{f.line}: {f.code} {f.message}" for f in errors)
+        raise OmniportError(f"the code made for {plan.name} has errors:\n{lines}")
+    if notes is not None:
+        notes.extend(findings)
+    return [FileChange(path, formatted.get(path, text), "create") for path, text in sorted(files.items())] + edits
+
+
+def package_name(name: str) -> str:
+    """The package of a plugin."""
+    return f"vllm_omni_{name}"
+
+
+def port_entry(plan: PortPlan, *, plugin: bool) -> PortEntry:
+    """The dotted names of the port and of its reference."""
+    package = package_name(plan.name) if plugin else f"{_MODELS_PACKAGE}.{plan.name}"
+    return PortEntry(
+        architecture=plan.model.pipeline_class,
+        pipeline_module=f"{package}.pipeline_{plan.name}",
+        pipeline_class=plan.pipeline.class_name,
+        transformer_module=f"{package}.{plan.name}_transformer",
+        transformer_class=plan.transformer.class_name,
+        post_process=plan.pipeline.post_process,
+        pre_process=plan.pipeline.pre_process,
+        reference_pipeline=f"{plan.pipeline.module}.{plan.pipeline.class_name}",
+        reference_transformer=f"{plan.transformer.module}.{plan.transformer.class_name}",
+    )
+
+
+def manifest_file(
+    plan: PortPlan,
+    changes: Sequence[FileChange],
+    root: Path,
+    *,
+    plugin: bool,
+    inputs: Mapping[str, Any],
+    model_index: Mapping[str, Any],
+    configs: Mapping[str, Any],
+) -> FileChange:
+    """The manifest of the port that consists of ``changes``.
+
+    ``inputs`` holds what the port depends on and nothing of the run: a second run must give the same bytes.  An edited
+    file that needs no edit now keeps the sum it was recorded with, for other ports may have edited it since.
+    """
+    known = manifest.find(root).get(plan.name)
+    recorded = {f.path: f.sha256 for f in known.files} if known else {}
+    entries = []
+    for change in changes:
+        digest = sha256(change.content)
+        if change.verb == "edit" and change.base == digest:
+            digest = recorded.get(change.path, digest)
+        entries.append(FileEntry(change.path, digest, "edit" if change.verb == "edit" else "create"))
+    made = manifest.build(
+        plan, port_entry(plan, plugin=plugin), entries, inputs=inputs, model_index=model_index, configs=configs
+    )
+    return FileChange(made.path, manifest.dumps(made), "manifest")
+
+
+def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) -> None:
+    """The registry finds class and functions by name: they must be there."""
+    hooks = [h for h in (plan.pipeline.post_process, plan.pipeline.pre_process) if h]
+    for what, code, names in (
+        ("transformer", transformer_code, [plan.transformer.class_name]),
+        ("pipeline", pipeline_code, [plan.pipeline.class_name, *hooks]),
+    ):
+        try:
+            body = ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise OmniportError(f"the {what} made for {plan.name} is not valid Python: {error}") from None
+        defined = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
+        if missing := [n for n in names if n not in defined]:
+            raise OmniportError(f"the {what} made for {plan.name} does not define {', '.join(missing)}")
+
+
+def _modules(plan: PortPlan, transformer_code: str, pipeline_code: str, target: Target, plugin: bool) -> dict[str, str]:
+    folder = package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
+    pipeline, transformer = plan.pipeline, plan.transformer
+    files = {
+        f"{folder}/{plan.name}_transformer.py": _module(
+            plan, target, transformer_code, transformer.module, transformer.class_name
+        ),
+        f"{folder}/pipeline_{plan.name}.py": _module(plan, target, pipeline_code, pipeline.module, pipeline.class_name),
+    }
+    if not plugin:
+        hooks = [h for h in (pipeline.post_process, pipeline.pre_process) if h]
+        files[f"{folder}/__init__.py"] = render(
+            "init.py.j2",
+            spdx=_spdx(target),
+            title=_title(plan),
+            name=plan.name,
+            pipeline_names=[pipeline.class_name, *hooks],
+            transformer_names=[transformer.class_name],
+            exports=sorted([pipeline.class_name, transformer.class_name, *hooks]),
+        )
+    return files
+
+
+def _module(plan: PortPlan, target: Target, code: str, module: str, class_name: str) -> str:
+    """A module with its header: the tree's SPDX lines, the copyright of the source, what it was made from."""
+    copyright_lines, body = split_header(code)
+    made = f"# Generated by Omniport {__version__} from {comment(plan.model.source)},"
+    origin = f"# {module.replace('.', '/')}.py: class {class_name}"
+    header = [_spdx(target), *(["#", *copyright_lines] if copyright_lines else []), "#", made, origin]
+    return render("module.py.j2", header="\n".join(header), code=body)
+
+
+def split_header(code: str) -> tuple[list[str], str]:
+    """The comment block at the top of ``code``, without its SPDX lines, and the rest."""
+    lines = code.splitlines()
+    end = 0
+    while end < len(lines) and (lines[end].startswith("#") or not lines[end].strip()):
+        end += 1
+    block = [line.rstrip() for line in lines[:end] if line.startswith("#") and not line.startswith(("#!", "# SPDX-"))]
+    while block and block[0] == "#":
+        del block[0]
+    while block and block[-1] == "#":
+        del block[-1]
+    return block, "\n".join(lines[end:]) + "\n"
+
+
+def _spdx(target: Target) -> str:
+    return f"{target.features.spdx_license}\n{target.features.spdx_text}"
+
+
+def _title(plan: PortPlan) -> str:
+    return f"{plan.model.pipeline_class} for vLLM-Omni"
+
+
+def _registry(plan: PortPlan, target: Target, force: bool) -> FileChange:
+    """The registry with the row of the port; refused where the name or the row is somebody else's."""
+    if target.root is None or target.package is None:
+        raise OmniportError("a port goes into a tree; give one with --into, or make a plugin with --plugin")
+    ports = manifest.find(target.root)
+    architecture = plan.model.pipeline_class
+    same = ports.get(plan.name)
+    folder = target.package / "diffusion" / "models" / plan.name
+    if same is not None and same.port.architecture != architecture:
+        raise OmniportError(
+            f"the name {plan.name} is taken by the port of {same.port.architecture}; give another with --name"
+        )
+    if same is None and folder.is_dir() and any(folder.rglob("*.py")):
+        raise OmniportError(f"{folder} exists and was not written by omniport; give the port another name with --name")
+    row = target.registry.models.get(architecture)
+    if row is not None and not force and not _is_ours(row, architecture, ports):
+        raise OmniportError(
+            f"{architecture} is already supported by this tree: {target.registry.file}:{row.line} serves it with "
+            f"{row.cls} of {MODELS_FOLDER}/{row.folder}/{row.module}.py; --force replaces that row"
+        )
+    text = read_text(target.package / "diffusion" / "registry.py")
+    edit = RowEdit(
+        architecture=architecture,
+        folder=plan.name,
+        module=f"pipeline_{plan.name}",
+        cls=plan.pipeline.class_name,
+        post=plan.pipeline.post_process,
+        pre=plan.pipeline.pre_process,
+    )
+    edited = edit_registry(text, target.registry.file, edit)
+    return FileChange(target.registry.file, edited, "edit", base=sha256(text))
+
+
+def _is_ours(row: RegistryRow, architecture: str, ports: Mapping[str, manifest.Manifest]) -> bool:
+    served = f"{_MODELS_PACKAGE}.{row.folder}.{row.module}"
+    return any(p.port.architecture == architecture and p.port.pipeline_module == served for p in ports.values())
+
+
+def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
+    """What makes a package of the modules: metadata, registration, README and test."""
+    if not target.features.plugin_register:
+        raise OmniportError(
+            f"vLLM-Omni {target.version} has no register_diffusion_model, so it takes no plugins; use --into TREE"
+        )
+    entry = port_entry(plan, plugin=True)
+    package = package_name(plan.name)
+    tables = ((POST, target.registry.post, entry.post_process), (PRE, target.registry.pre, entry.pre_process))
+    values = {
+        "spdx": _spdx(target),
+        "title": _title(plan),
+        "name": plan.name,
+        "package": package,
+        "distribution": package.replace("_", "-"),
+        "architecture": entry.architecture,
+        "module": entry.pipeline_module,
+        "pipeline_class": entry.pipeline_class,
+        "pipeline_file": f"pipeline_{plan.name}.py",
+        "post_process": entry.post_process,
+        "pre_process": entry.pre_process,
+        "hooks": [h for h in (entry.post_process, entry.pre_process) if h],
+        "stale": [table for table, rows, own in tables if entry.architecture in rows and not own],
+        "source": plan.model.source,
+        "model": plan.model.model,
+        "reference_pipeline": entry.reference_pipeline,
+        "reference_transformer": entry.reference_transformer,
+        "made_for": "vLLM-Omni of the newest known generation (none was installed)"
+        if target.assumed
+        else f"vLLM-Omni {target.version}",
+    }
+    return {
+        f"{package}/__init__.py": render("plugin/init.py.j2", **values),
+        "pyproject.toml": render("plugin/pyproject.toml.j2", **values),
+        "README.md": render("plugin/README.md.j2", **values),
+        "tests/test_plugin.py": render("plugin/test_plugin.py.j2", **values),
+    }

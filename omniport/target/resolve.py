@@ -1,0 +1,347 @@
+"""Do the imports of generated code exist?  Answered from files: nothing is imported and nothing is run.
+
+Each module is searched in the files about to be written, then in the target tree (``vllm_omni``), then among the
+installed packages, whose folder ``find_spec`` names without importing them.  A name must be bound in its module: by a
+definition, an assignment, an import (also below ``if TYPE_CHECKING``, which is where packages with a lazy
+``__init__`` such as diffusers and transformers list what they export) or, in a lazy ``__init__``, by a string.
+What cannot be looked at here, because the package is not installed or the names are made at run time, is reported as
+not checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omniport.errors import OmniportError
+
+
+@dataclass(frozen=True)
+class ImportFinding:
+    """An import that does not resolve, or that could not be checked; ``line`` is 1-based."""
+
+    file: str
+    line: int
+    name: str  # "module" or "module.name"
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """``missing`` do not exist; ``unchecked`` could not be looked at; ``resolved`` counts the rest."""
+
+    missing: tuple[ImportFinding, ...]
+    unchecked: tuple[ImportFinding, ...]
+    resolved: int
+
+
+def resolve_imports(sources: Mapping[str, str], package: Path | None) -> Resolution:
+    """Resolve every import of ``sources`` (path relative to the root -> text), against the tree's ``package`` folder.
+
+    Without ``package`` the installed ``vllm_omni`` is used.
+
+    Raises:
+        OmniportError: a source is not valid Python.
+    """
+    finder = _Finder(sources, package)
+    missing: list[ImportFinding] = []
+    unchecked: list[ImportFinding] = []
+    resolved = 0
+    for file, text in sources.items():
+        for line, module, name in imports(text, file):
+            verdict = finder.check(module, name)
+            full = module if name is None else f"{module}.{name}"
+            if verdict is None:
+                resolved += 1
+            else:
+                (unchecked if verdict.soft else missing).append(ImportFinding(file, line, full, verdict.reason))
+    return Resolution(tuple(missing), tuple(unchecked), resolved)
+
+
+def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
+    """Line, absolute module and name (None for ``import module``) of each import in ``text``; ``file`` is its path.
+
+    Raises:
+        OmniportError: ``text`` is not valid Python, or a relative import leaves the root.
+    """
+    try:
+        tree = ast.parse(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
+    package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, None
+        elif isinstance(node, ast.ImportFrom):
+            if node.level > len(package):
+                raise OmniportError(f"{file}:{node.lineno}: a relative import that leaves the package")
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, module, None if alias.name == "*" else alias.name
+
+
+def _module_name(file: str) -> str:
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+_STAR = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+\*", re.M)
+
+#: package -> (suffix it drops, names it drops it from, module with that rule, text that shows the rule): since
+#: release 5 transformers has one class for XTokenizer and XTokenizerFast, and serves the second name as the first
+_SUFFIXES = {
+    "transformers": (
+        "Fast",
+        ("TokenizerFast", "ImageProcessorFast"),
+        "transformers.utils.import_utils",
+        'name.endswith("TokenizerFast")',
+    )
+}
+
+_COMPILED = Path("compiled.so")  # stands for a module of the standard library without source
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    reason: str
+    soft: bool  # not checked, rather than missing
+
+
+@dataclass
+class _Module:
+    """A module found: its file or its text; a folder without ``__init__`` has neither."""
+
+    name: str
+    path: Path | None = None
+    text: str | None = None
+    folder: Path | None = None
+
+    def read(self) -> str:
+        if self.text is None:
+            self.text = self.path.read_text("utf-8", errors="replace") if self.path else ""
+        return self.text
+
+    @property
+    def is_source(self) -> bool:
+        return self.path is None or self.path.suffix == ".py"
+
+
+@dataclass
+class _Names:
+    """What the body of a module binds."""
+
+    bound: set[str] = field(default_factory=set)
+    imported: dict[str, str] = field(default_factory=dict)  # local name -> module it is bound to by an import
+    exported: set[str] | None = None  # a literal __all__
+    strings: set[str] = field(default_factory=set)  # of a lazy module
+    lazy: bool = False  # replaces itself by a lazy module, or has __getattr__: strings name what it exports
+    dynamic: bool = False  # makes names at run time: __getattr__, globals()
+    broken: bool = False
+
+
+class _Finder:
+    def __init__(self, sources: Mapping[str, str], package: Path | None) -> None:
+        self._overlay = {_module_name(f): (f, t) for f, t in sources.items() if f.endswith(".py")}
+        self._roots: dict[str, Path | None] = {package.name: package} if package else {}
+        self._modules: dict[str, _Module | None] = {}
+        self._names: dict[str, _Names] = {}
+
+    def check(self, module: str, name: str | None) -> _Verdict | None:
+        """None if the import resolves."""
+        top = module.split(".")[0]
+        found = self.find(module)
+        if found is None:
+            if self._root(top) is None and not self._known(top):
+                return _Verdict(f"{top} is not installed here", soft=True)
+            if self._through_attribute(module, name):
+                return None
+            return _Verdict(f"no module {module}", soft=False)
+        if name is None or self.find(f"{module}.{name}") is not None:
+            return None
+        verdict = self._binds(found, name)
+        if verdict is not None and verdict.soft and top in _SUFFIXES and (other := self._other_name(top, name)):
+            return self._binds(found, other)
+        return verdict
+
+    def _other_name(self, top: str, name: str) -> str | None:
+        """The name that the package itself falls back to for ``name``."""
+        suffix, endings, rule, text = _SUFFIXES[top]
+        module = self.find(rule)
+        if name.endswith(endings) and module is not None and text in module.read():
+            return name.removesuffix(suffix)
+        return None
+
+    def _known(self, top: str) -> bool:
+        return any(n == top or n.startswith(f"{top}.") for n in self._overlay)
+
+    def find(self, name: str) -> _Module | None:
+        if name not in self._modules:
+            self._modules[name] = self._find(name)
+        return self._modules[name]
+
+    def _find(self, name: str) -> _Module | None:
+        parent, _, last = name.rpartition(".")
+        if name in self._overlay:
+            file, text = self._overlay[name]
+            above = self.find(parent) if parent and file.endswith("/__init__.py") else None
+            return _Module(name, text=text, folder=above.folder / last if above and above.folder else None)
+        if not parent:
+            root = self._root(name)
+            if root is None:
+                return None
+            return self._in_folder(name, root) if root.is_dir() else _Module(name, path=root)
+        above = self.find(parent)
+        return self._in_folder(name, above.folder / last) if above is not None and above.folder is not None else None
+
+    def _root(self, top: str) -> Path | None:
+        """The folder or file of an installed top-level package; found by its name alone, never imported."""
+        if top in sys.stdlib_module_names and top not in self._roots:
+            folder = Path(sysconfig.get_path("stdlib"))  # frozen modules have a source there too
+            package, single = folder / top, folder / f"{top}.py"
+            self._roots[top] = package if package.is_dir() else single if single.is_file() else _COMPILED
+        elif top not in self._roots:
+            try:
+                spec = importlib.util.find_spec(top) if top.isidentifier() else None
+            except (ImportError, ValueError):
+                spec = None
+            where: Path | None = None
+            if spec is not None and spec.submodule_search_locations:
+                where = next((Path(p) for p in spec.submodule_search_locations if Path(p).is_dir()), None)
+            elif spec is not None and spec.origin and Path(spec.origin).is_file():
+                where = Path(spec.origin)
+            self._roots[top] = where
+        return self._roots[top]
+
+    def _in_folder(self, name: str, base: Path) -> _Module | None:
+        """The module whose path without suffix is ``base``."""
+        if base.is_dir():
+            init = base / "__init__.py"
+            return _Module(name, path=init, folder=base) if init.is_file() else _Module(name, text="", folder=base)
+        if (source := base.parent / f"{base.name}.py").is_file():
+            return _Module(name, path=source)
+        compiled = next(base.parent.glob(f"{base.name}.*so"), None) if base.parent.is_dir() else None
+        return _Module(name, path=compiled) if compiled else None
+
+    def _through_attribute(self, module: str, name: str | None) -> bool:
+        """``os.path``: the parent binds its last part to another module by an import."""
+        parent, _, last = module.rpartition(".")
+        above = self.find(parent) if parent else None
+        if above is None or not above.is_source:
+            return False
+        target = self.names(above).imported.get(last)
+        return target is not None and self.check(target, name) is None
+
+    def names(self, module: _Module) -> _Names:
+        if module.name not in self._names:
+            self._names[module.name] = _read_names(module)
+        return self._names[module.name]
+
+    def _binds(self, module: _Module, name: str) -> _Verdict | None:
+        if module.name.split(".")[0] in sys.stdlib_module_names and (
+            module.name in sys.modules or not module.is_source  # Python's own: loaded, or compiled and safe to load
+        ):
+            there = hasattr(importlib.import_module(module.name), name)
+            return None if there else _Verdict(f"{module.name} has no {name}", soft=False)
+        if not module.is_source:
+            return _Verdict(f"{module.name} is compiled", soft=True)
+        if self._has(module, name, set()):
+            return None
+        names = self.names(module)
+        if names.broken:
+            return _Verdict(f"{module.name} cannot be parsed here", soft=True)
+        if names.dynamic:
+            return _Verdict(f"{module.name} makes names at run time", soft=True)
+        return _Verdict(f"{module.name} has no {name}", soft=False)
+
+    def _has(self, module: _Module, name: str, seen: set[str]) -> bool:
+        """Whether ``module`` binds ``name``, itself or by star imports; only files that hold the word are parsed."""
+        seen.add(module.name)
+        text = module.read() if module.is_source else ""
+        if name in text:
+            names = self.names(module)
+            listed = name in names.strings if names.lazy else name in (names.exported or ())
+            if name in names.bound or listed:
+                return True
+        wanted = name.replace("_", "").lower()
+        stars = [_join(module, found) for found in _STAR.findall(text)] if "import *" in text else []
+        for star in sorted(stars, key=lambda s: not wanted.startswith(s.rpartition(".")[2].replace("_", ""))):
+            target = self.find(star) if star not in seen else None
+            if target is not None and self._has(target, name, seen):
+                return True
+        return False
+
+
+def _read_names(module: _Module) -> _Names:
+    names = _Names()
+    text = module.read()
+    try:
+        tree = ast.parse(text.removeprefix("\ufeff"))
+    except (SyntaxError, ValueError, RecursionError):
+        names.broken = True
+        return names
+    names.lazy = "_LazyModule(" in text
+    names.dynamic = "define_import_structure(" in text  # transformers reads the list from its folders
+    _body(tree.body, names)
+    if names.lazy:
+        names.strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return names
+
+
+def _body(body: list[ast.stmt], names: _Names) -> None:
+    """Collect the bindings of statements that run at module level, whatever their conditions."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.bound.add(node.name)
+            if node.name == "__getattr__":
+                names.lazy = names.dynamic = True
+            continue
+        if isinstance(node, ast.ImportFrom):
+            names.bound.update(alias.asname or alias.name for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                local = alias.asname or alias.name.split(".")[0]
+                names.bound.add(local)
+                names.imported[local] = alias.name if alias.asname else local
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+            _assignment(node, names)
+        for inner in ("body", "orelse", "finalbody"):
+            _body(getattr(node, inner, []), names)
+        for handler in getattr(node, "handlers", []):
+            _body(handler.body, names)
+        if isinstance(node, ast.For | ast.With | ast.Expr) and not names.dynamic:
+            names.dynamic = any(_is_globals(n) for n in ast.walk(node))
+        if isinstance(node, ast.For):
+            names.bound.update(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
+
+
+def _assignment(node: ast.Assign | ast.AnnAssign | ast.AugAssign, names: _Names) -> None:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    for target in targets:
+        names.bound.update(n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        names.dynamic |= any(_is_globals(n) for n in ast.walk(target))
+        if isinstance(target, ast.Name) and target.id == "__all__" and isinstance(node.value, ast.List | ast.Tuple):
+            texts = [e.value for e in node.value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
+            names.exported = (names.exported or set()) | set(texts)
+
+
+def _is_globals(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "globals"
+
+
+def _join(module: _Module, written: str) -> str:
+    """The absolute name of a module as ``from`` writes it in ``module``."""
+    level = len(written) - len(written.lstrip("."))
+    if not level:
+        return written
+    is_package = module.folder is not None or (module.path is not None and module.path.name == "__init__.py")
+    parts = module.name.split(".")
+    drop = level - (1 if is_package else 0)
+    return ".".join([*(parts[:-drop] if drop else parts), *([written[level:]] if written[level:] else [])])

@@ -1,0 +1,159 @@
+"""What a set of files would change on disk, and the writing of it.
+
+:func:`prepare` does all that can fail: it parses and compiles every Python file, resolves its imports, compares with
+the disk and finds conflicts.  :func:`apply` then writes all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from omniport.errors import FindingsError, OmniportError
+from omniport.target import journal, manifest
+from omniport.target.paths import STATE, confine, sha256
+from omniport.target.registry import read_text
+from omniport.target.resolve import Resolution, resolve_imports
+
+Verb = Literal["create", "edit", "identical", "conflict"]
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """A file as it shall be; ``path`` is relative to the root, ``content`` carries its own line endings.
+
+    ``create`` is a file of ours, ``edit`` a file of the tree with our rows in it (``base`` is the sha256 of the text
+    that was edited), ``manifest`` the record of the port.
+    """
+
+    path: str
+    content: str
+    verb: Literal["create", "edit", "manifest"]
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """What becomes of a file: ``old`` is its text on disk (None if there is none), ``reason`` says why it conflicts."""
+
+    path: str
+    verb: Verb
+    old: str | None
+    new: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Changes that parse, resolve and may be written, unless one of ``files`` is a conflict."""
+
+    root: Path
+    files: tuple[FileStatus, ...]
+    resolution: Resolution
+
+    @property
+    def conflicts(self) -> tuple[FileStatus, ...]:
+        return tuple(f for f in self.files if f.verb == "conflict")
+
+
+def prepare(root: Path, changes: Sequence[FileChange], *, package: Path | None, force: bool = False) -> Prepared:
+    """Compare ``changes`` with the disk below ``root``; writes nothing.
+
+    ``package`` is the ``vllm_omni`` folder that imports are resolved against (the installed one if None).  A file
+    that exists and is not ours, or was edited since we wrote it, is a conflict unless ``force``.
+
+    Raises:
+        OmniportError: a path leaves the root, a file does not parse, or an import does not exist.
+    """
+    seen: set[str] = set()
+    for change in changes:
+        if change.path.casefold() in seen:
+            raise OmniportError(f"{change.path}: two files of this name would be written")
+        seen.add(change.path.casefold())
+        _check_syntax(change)
+    resolution = resolve_imports(
+        {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}, package
+    )
+    if resolution.missing:
+        lines = "\n".join(f"  {m.file}:{m.line}: {m.name}: {m.reason}" for m in resolution.missing)
+        raise OmniportError(f"the port would import what does not exist:\n{lines}")
+    owned = manifest.owned(root)
+    return Prepared(root, tuple(_status(root, c, owned, force) for c in changes), resolution)
+
+
+def apply(prepared: Prepared) -> tuple[FileStatus, ...]:
+    """Write every file that differs; all or none.  Returns the files with what became of them.
+
+    Raises:
+        FindingsError: there are conflicts.
+        OmniportError: a write failed; nothing was changed.
+    """
+    if prepared.conflicts:
+        lines = "\n".join(f"  {f.path}: {f.reason}" for f in prepared.conflicts)
+        raise FindingsError(f"nothing written; these files stand in the way (--force overwrites them):\n{lines}")
+    changed = [f for f in prepared.files if f.verb != "identical"]
+    for file in changed:  # nobody may have changed them since they were compared
+        place = confine(prepared.root, file.path)
+        if (read_text(place) if place.is_file() else None) != file.old:
+            raise FindingsError(f"{file.path}: changed while the port was made; run again")
+    journal.commit(prepared.root, [journal.Write(f.path, f.new.encode("utf-8")) for f in changed])
+    return prepared.files
+
+
+def require_writable(root: Path, folders: Sequence[Path] = ()) -> None:
+    """Raise OmniportError if ``root`` or one of ``folders`` cannot be written to."""
+    for path in (root, *folders):
+        there = path
+        while not there.exists() and there != there.parent:
+            there = there.parent
+        if path == root and there.exists() and not there.is_dir():
+            raise OmniportError(f"{there} is no folder")
+        if not os.access(there, os.W_OK | (os.X_OK if there.is_dir() else 0)):
+            raise OmniportError(f"{there}: no permission to write; nothing was changed")
+    state = root / STATE
+    if state.exists() and not os.access(state, os.W_OK | os.X_OK):
+        raise OmniportError(f"{state}: no permission to write; nothing was changed")
+
+
+def diff(status: FileStatus) -> str:
+    """The change as a unified diff; empty for an identical file."""
+    old = (status.old or "").splitlines(keepends=True)
+    new = status.new.splitlines(keepends=True)
+    before = "/dev/null" if status.old is None else f"a/{status.path}"
+    lines = []
+    for line in difflib.unified_diff(old, new, before, f"b/{status.path}"):
+        lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
+    return "".join(lines)
+
+
+def _check_syntax(change: FileChange) -> None:
+    if not change.path.endswith(".py"):
+        return
+    try:
+        compile(ast.parse(change.content.removeprefix("\ufeff")), change.path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise OmniportError(f"{change.path}: the text made for it is not valid: {error}") from None
+
+
+def _status(root: Path, change: FileChange, owned: Mapping[str, str], force: bool) -> FileStatus:
+    place = confine(root, change.path)
+    if not place.is_file():
+        if change.verb == "edit":
+            return FileStatus(change.path, "conflict", None, change.content, "the file to edit is gone")
+        return FileStatus(change.path, "create", None, change.content)
+    if place.read_bytes() == change.content.encode("utf-8"):
+        return FileStatus(change.path, "identical", change.content, change.content)
+    old = read_text(place)
+    reason = ""
+    if change.verb == "edit":
+        reason = "changed while the port was made" if change.base not in (None, sha256(old)) else ""
+    elif change.verb == "manifest":
+        reason = "" if force else manifest.problem(place)
+    elif not force and owned.get(change.path) != sha256(old):
+        reason = "edited since it was written" if change.path in owned else "not written by omniport"
+    return FileStatus(change.path, "conflict" if reason else "edit", old, change.content, reason)
