@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TransformerAnalysis:
+    """The plan of a transformer, its normal form, and the copyright notice of its source."""
+
+    plan: TransformerPlan
+    normal: NormalForm
+    header: str
+
+
+@dataclass(frozen=True)
 class Analysis:
     """A plan with the sources it was made from, which rewriting reads again."""
 
@@ -99,8 +108,6 @@ def analyse(
         OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
             understood; the message names it.
     """
-    from omniport.analyse.normalise import header, normalise
-    from omniport.analyse.parallel import plan_parallel
     from omniport.analyse.pipeline import analyse_pipeline
     from omniport.classify import classify
     from omniport.emit import default_name
@@ -118,10 +125,26 @@ def analyse(
     check_name(port_name)
     pipeline = analyse_pipeline(tree, classified.pipeline_class, repo.index, target.features, name=port_name)
     class_name = _transformer_class(classified)
+    transformer = analyse_transformer(tree, class_name)
+    config = _config(repo, class_name, transformer.plan.parameters)
+    complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config))
+    plan = PortPlan(port_name, classified, complete, pipeline, todos=())
+    return Analysis(plan, repo, tree, transformer.normal, transformer.header)
+
+
+def analyse_transformer(tree: SourceTree, class_name: str) -> TransformerAnalysis:
+    """The plan of one transformer class of ``tree``, with the normal form it is rendered from.
+
+    Raises:
+        OmniportError: there is no such class, or a construct of it is not understood.
+    """
+    from omniport.analyse.normalise import header, normalise
+    from omniport.analyse.parallel import plan_parallel
+
     module = tree.find_class(class_name, "models")
     normal = normalise(tree, module, class_name)
-    parallel = plan_parallel(normal.form, tree)
-    transformer = TransformerPlan(
+    parallel = plan_parallel(normal.form)
+    plan = TransformerPlan(
         class_name=class_name,
         module=module.name,
         parameters=normal.parameters,
@@ -134,10 +157,9 @@ def analyse(
         sp=parallel.sp,
         blocks=parallel.blocks,
         features=parallel.features,
-        decisions=(*normal.decisions, *parallel.decisions, *_config(repo, class_name, normal.parameters)),
+        decisions=(*normal.decisions, *parallel.decisions),
     )
-    plan = PortPlan(port_name, classified, transformer, pipeline, todos=())
-    return Analysis(plan, repo, tree, normal.form, "\n".join(header(module)))
+    return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
 
 
 def _transformer_class(model: ModelPlan) -> str:

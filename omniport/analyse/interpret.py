@@ -338,6 +338,9 @@ class Interpreter:
                 known = {**self.variant.attributes, **self.variant.constants, **self.variant.methods}
                 return Const(values[1].value in known)
             return Const(True) if owner in ("F", "torch.nn.functional") else PRESENT
+        if name == "self.set_processor" and values:
+            self.variant.attributes["processor"] = values[0]
+            return NONE
         if name in ("enumerate", "zip"):
             elements = tuple(self.element(value) for value in values)
             return ModuleList((Sequence((PRESENT, *elements) if name == "enumerate" else elements),), repeated=True)

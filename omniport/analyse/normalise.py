@@ -252,6 +252,7 @@ def _free_names(node: ast.ClassDef) -> set[str]:
     for member in node.body:
         bound = {a.arg for n in ast.walk(member) if isinstance(n, ast.arguments) for a in _arguments(n)}
         bound |= {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        bound |= {n.name for n in ast.walk(member) if isinstance(n, ast.FunctionDef)}
         loads = {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
         free |= loads - bound
     return free | {n.id for base in node.bases for n in ast.walk(base) if isinstance(n, ast.Name)}

@@ -207,10 +207,7 @@ class _Program:
         scopes = [module]
         if has_handover(stripped):
             if processor is None:
-                default = next((b for b in constants.values() if isinstance(b, Reference)), None)
-                if default is None:
-                    raise UnsupportedError(f"{ref.name}: no processor is named", *self.where(node))
-                processor = Processor(default)
+                processor = self.default_processor(ref, node, facts, constants)
             owner = self.tree.module(processor.cls.module)
             assert owner is not None
             body = definition(owner, processor.cls.name, cst.ClassDef)
@@ -225,6 +222,21 @@ class _Program:
             for param in parameters(_method(stripped, "__init__")):
                 arguments[param.name.value] = _annotated(param)
         return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
+
+    def default_processor(
+        self, ref: Reference, node: cst.ClassDef, facts: dict[str, Value], constants: dict[str, Value]
+    ) -> Processor:
+        """What the constructor registers with ``set_processor`` when it is given no processor."""
+        module = self.tree.module(ref.module)
+        assert module is not None
+        probe = Variant(f"probe {ref.name}", ref, node, (module,), dict(facts), constants)
+        notes, self.notes = self.notes, Notes()
+        self.interpreter(probe).function(_method(node, "__init__"), dict(facts))
+        self.notes = notes
+        found = probe.attributes.get("processor", UNKNOWN)
+        if not isinstance(found, Processor):
+            raise UnsupportedError(f"{ref.name}: which processor it takes by default is not known", *self.where(node))
+        return found
 
     # ------------------------------------------------------------------------------------------------------- results
     def reachable(self) -> list[str]:

@@ -35,6 +35,14 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
         given[param.name.value] = arg.value
     given.update({a.keyword.value: a.value for a in handover.args[1:] if a.keyword is not None})
 
+    passed_on: list[cst.Param] = []
+    if forward.params.star_kwarg is not None and any(arg.star == "**" for arg in handover.args):
+        own = {p.name.value for p in forward.params.params}
+        for param in params:
+            if param.name.value not in given and param.name.value not in own and param.default is not None:
+                passed_on.append(param.with_changes(comma=cst.MaybeSentinel.DEFAULT))
+                given[param.name.value] = cst.Name(param.name.value)
+
     body = call.body.visit(_OwnState(constants, node.name.value, marker(call) or ("", 0)))
     assert isinstance(body, cst.IndentedBlock)
     names: dict[str, cst.BaseExpression] = {attn: cst.Name("self")}
@@ -56,7 +64,9 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
     assert isinstance(body, cst.IndentedBlock)
     statements = [s for s in body.body if not _docstring(s)]
     new = forward.with_changes(
-        params=forward.params.with_changes(star_kwarg=None, star_arg=cst.MaybeSentinel.DEFAULT),
+        params=forward.params.with_changes(
+            params=[*forward.params.params, *passed_on], star_kwarg=None, star_arg=cst.MaybeSentinel.DEFAULT
+        ),
         body=body.with_changes(body=[*before, *statements]),
     )
     members = [new if member is forward else member for member in node.body.body]

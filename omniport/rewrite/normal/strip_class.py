@@ -68,10 +68,14 @@ def _private(node: cst.Assign | cst.AnnAssign) -> bool:
 
 
 def _plain(body: cst.BaseSuite) -> cst.BaseSuite:
-    """Without ``self.set_processor(...)``: the processor becomes part of the forward."""
+    """Without ``self.set_processor(...)``, for the processor becomes part of the forward, and without local imports."""
 
     def registers(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
-        if not isinstance(statement, cst.SimpleStatementLine) or not isinstance(statement.body[0], cst.Expr):
+        if not isinstance(statement, cst.SimpleStatementLine):
+            return False
+        if isinstance(statement.body[0], cst.ImportFrom | cst.Import):
+            return True
+        if not isinstance(statement.body[0], cst.Expr):
             return False
         call = statement.body[0].value
         return isinstance(call, cst.Call) and dotted(call.func) == "self.set_processor"
