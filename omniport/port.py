@@ -143,7 +143,7 @@ def analyse_transformer(tree: SourceTree, class_name: str) -> TransformerAnalysi
 
     module = tree.find_class(class_name, "models")
     normal = normalise(tree, module, class_name)
-    parallel = plan_parallel(normal.form)
+    parallel = plan_parallel(normal.form, tree)
     plan = TransformerPlan(
         class_name=class_name,
         module=module.name,

@@ -1,0 +1,348 @@
+"""One walk over a normal form: its constructors with symbolic sizes, then its forward with abstract tensors.
+
+Calls of modules are followed into their classes, so each value is seen under the arguments that reach it.  A branch
+that the known values do not decide is walked both ways; a loop over repeated blocks is walked until nothing changes.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from omniport.analyse import library
+from omniport.analyse.calls import Calls
+from omniport.analyse.expressions import text
+from omniport.analyse.facts import Decisions, Facts, RootCall
+from omniport.analyse.ops import tensors_in
+from omniport.analyse.poly import Poly
+from omniport.analyse.shapes import (
+    Const,
+    Dim,
+    Function,
+    Instance,
+    Leaf,
+    Method,
+    Modules,
+    Num,
+    Opaque,
+    Seq,
+    Tensor,
+    adopt,
+)
+from omniport.errors import UnsupportedError
+from omniport.source.normal import NormalForm
+from omniport.source.tree import SourceTree
+
+Env = dict[str, Any]
+_LOOPS = 4  # a loop over blocks is stable after the second pass; more means that it never will be
+
+
+class Walk(Calls):
+    """Walks ``normal`` under ``decisions``; raises Demand or Refine when a decision has to change."""
+
+    def __init__(self, normal: NormalForm, decisions: Decisions, source: SourceTree | None = None) -> None:
+        super().__init__(decisions)
+        self.normal, self.source = normal, source
+        module = ast.parse(normal.code)
+        self.imports = {
+            alias.asname or alias.name: (node.module or "", alias.name)
+            for node in module.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        self.imported: set[str] = set()  # classes that were read from the reference package
+        self.classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
+        self.functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+        self.returns: list[list[Any]] = []
+        self.optional: set[int] = set()
+        self.loops = 0  # depth of loops with an unknown number of rounds
+        self.line = 0
+
+    def unsupported(self, construct: str, node: ast.AST | None = None) -> UnsupportedError:
+        origin = self.normal.origin(getattr(node, "lineno", self.line))
+        return UnsupportedError(construct, origin.file, origin.line)
+
+    # ------------------------------------------------------------------------------------------------------ the model
+    def run(self) -> Facts:
+        """Build the root symbolically and follow its forward."""
+        root = self.root = Instance(self.normal.root)
+        init = self.method_of(root.cls, "__init__")
+        for name, default, _ in parameters(init)[1:]:
+            value = ast.literal_eval(default) if isinstance(default, ast.Constant) else default
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            root.bindings[name] = Num(Poly.of(name)) if number or default is None else Opaque(name)
+        self.construct(root, {})
+        env: Env = {"self": root}
+        for name, default, annotation in parameters(self.method_of(root.cls, "forward"))[1:]:
+            env[name] = self.input(name, default, annotation)
+        self.facts.line = self.method_of(root.cls, "forward").lineno
+        self.facts.inputs = {name: value for name, value in env.items() if isinstance(value, Tensor)}
+        result = self.body(root, "forward", env)
+        self.facts.outputs = tensors_in([result])
+        self.demand(self.facts.outputs, "is a result of the model")
+        return self.facts
+
+    def input(self, name: str, default: ast.expr | None, annotation: str) -> Any:
+        """A forward parameter: its shape is known from the table of shared names."""
+        shape = library.INPUTS.get(name)
+        if shape is None:
+            return Tensor(None) if "Tensor" in annotation and "return" not in name else Opaque(name)
+        dims = tuple(
+            Dim(Poly.of(f"len({name})"), (), (name,))
+            if size.isupper()
+            else Dim(Poly.of(size if size == "batch" else f"{name}.{size}"))
+            for size in shape
+        )
+        value = Tensor(dims)
+        if default is not None:
+            self.optional.add(value.serial)
+        return value
+
+    def construct(self, instance: Instance, given: dict[str, Any]) -> None:
+        """Run ``__init__`` of a class of the normal form."""
+        self.facts.instances.setdefault(instance.cls, []).append(instance)
+        instance.bindings.update(given)
+        instance.locals = {"self": instance, **instance.bindings}
+        self.body(instance, "__init__", instance.locals)
+
+    def method_of(self, cls: str, name: str) -> ast.FunctionDef:
+        for node in self.classes[cls].body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return node
+        raise self.unsupported(f"class {cls} has no {name}", self.classes[cls])
+
+    def body(self, instance: Instance, name: str, env: Env) -> Any:
+        """Run a method with bound arguments and join what it returns."""
+        return self.run_function(self.method_of(instance.cls, name), instance, env)
+
+    def run_function(self, function: ast.FunctionDef, instance: Instance, env: Env) -> Any:
+        outer, line = getattr(self, "instance", instance), self.line
+        self.instance = instance
+        self.returns.append([])
+        self.block(function.body, env)
+        self.instance, self.line = outer, line
+        returned = self.returns.pop()
+        result = returned[0] if returned else Const(None)
+        for other in returned[1:]:
+            result = self.join(result, other)
+        return result
+
+    def bind(self, function: ast.FunctionDef, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Env:
+        """Arguments by parameter name, defaults included, ``self`` excluded."""
+        names = [spec for spec in parameters(function) if spec[0] != "self"]
+        if len(args) > len(names) or set(kwargs) - {name for name, _, _ in names}:
+            raise self.unsupported(f"call does not fit {function.name}: {text(node)}", node)
+        env = dict(zip([name for name, _, _ in names], args, strict=False)) | kwargs
+        for name, default, _ in names:
+            if name not in env:
+                if default is None:
+                    raise self.unsupported(f"argument {name} is missing: {text(node)}", node)
+                env[name] = self.eval(default, {})
+        return env
+
+    def call_module(self, module: Instance, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
+        env = self.bind(self.method_of(module.cls, "forward"), args, kwargs, node)
+
+        def run() -> Any:
+            return self.body(module, "forward", {"self": module, **env})
+
+        def foreign() -> Any:
+            self.demand(tensors_in(env.values()), f"{module.cls} is not part of the port and takes whole tensors")
+            return self.attempt(run, lambda: self.unknown(env.values(), module.cls))
+
+        return self.logged(module, env, foreign if module.cls in self.imported else run)
+
+    def attempt(self, run: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+        """Walk code that is not part of the port; ``otherwise`` if it holds a construct that is not followed."""
+        depth, instance, line, loops = len(self.returns), self.instance, self.line, self.loops
+        try:
+            return run()
+        except UnsupportedError:
+            del self.returns[depth:]
+            self.instance, self.line, self.loops = instance, line, loops
+            return otherwise()
+
+    def bring(self, name: str) -> ast.ClassDef | ast.FunctionDef | None:
+        """The definition of an imported name in the reference package, where there is one."""
+        module, attribute = self.imports.get(name, ("", ""))
+        found = self.source.resolve(module, attribute) if self.source is not None and module else None
+        node = found[0].definitions[found[1]] if found is not None else None
+        if found is None or not isinstance(node, ast.ClassDef | ast.FunctionDef):
+            return None
+        for local in (*found[0].imports, *found[0].definitions):
+            if local not in self.classes and local not in self.functions:
+                self.imports.setdefault(local, (found[0].name, local))
+        return node
+
+    def logged(self, module: Instance | Leaf, inputs: Env, run: Any) -> Any:
+        """Run a module call; note it if it happens in the forward of the root."""
+        top, line = self.instance is self.root and len(self.returns) == 1, self.line
+        result = run()
+        if top:
+            self.facts.calls.append(RootCall(module.path, inputs, result, line, self.loops > 0))
+        return result
+
+    # ------------------------------------------------------------------------------------------------------ statements
+    def block(self, body: list[ast.stmt], env: Env) -> bool:
+        """Run statements; True if control does not leave at their end."""
+        for node in body:
+            self.line = node.lineno
+            if self.statement(node, env):
+                return True
+        return False
+
+    def statement(self, node: ast.stmt, env: Env) -> bool:
+        if isinstance(node, ast.Assign):
+            value = self.eval(node.value, env)
+            for target in node.targets:
+                self.assign(target, value, env)
+        elif isinstance(node, ast.AnnAssign):
+            if node.value is not None:
+                self.assign(node.target, self.eval(node.value, env), env)
+        elif isinstance(node, ast.AugAssign):
+            operation = ast.copy_location(ast.BinOp(as_load(node.target), node.op, node.value), node)
+            self.assign(node.target, self.eval(operation, env), env)
+        elif isinstance(node, ast.Expr):
+            if not isinstance(node.value, ast.Constant):
+                self.eval(node.value, env)
+        elif isinstance(node, ast.Return):
+            self.returns[-1].append(self.eval(node.value, env) if node.value else Const(None))
+            return True
+        elif isinstance(node, ast.If):
+            return self.branch(node, env)
+        elif isinstance(node, ast.For):
+            self.loop(node, env)
+        elif isinstance(node, ast.Raise):
+            return True
+        elif not isinstance(node, ast.Pass | ast.Assert | ast.Import | ast.ImportFrom):
+            raise self.unsupported(f"statement {type(node).__name__}", node)
+        return False
+
+    def assign(self, target: ast.expr, value: Any, env: Env) -> None:
+        if isinstance(target, ast.Name):
+            env[target.id] = value
+        elif isinstance(target, ast.Tuple | ast.List):
+            items = value.items if isinstance(value, Seq) and not value.many else None
+            if items is None and isinstance(value, Tensor):
+                items = [self.unknown((value,), "unpacking a tensor")] * len(target.elts)
+            elif items is None and isinstance(value, Opaque | Seq):
+                items = [value.items[0] if isinstance(value, Seq) else value] * len(target.elts)
+            if items is None or len(items) != len(target.elts):
+                raise self.unsupported(f"cannot unpack {text(target)}", target)
+            for element, item in zip(target.elts, items, strict=True):
+                self.assign(element, item, env)
+        elif isinstance(target, ast.Attribute) and isinstance(owner := self.eval(target.value, env), Instance):
+            owner.attributes[target.attr] = value
+            adopt(value, owner, target.attr)
+        else:
+            raise self.unsupported(f"assignment to {text(target)}", target)
+
+    def branch(self, node: ast.If, env: Env) -> bool:
+        decided = self.truth(self.eval(node.test, env), node.test)
+        if decided is not None:
+            return self.block(node.body if decided else node.orelse, env)
+        instance, before = self.instance, dict(self.instance.attributes)
+        other = dict(env)
+        ended = self.block(node.body, env)
+        after, instance.attributes = instance.attributes, before
+        other_ended = self.block(node.orelse, other)
+        for name, value in after.items():
+            instance.attributes[name] = self.join(value, instance.attributes.get(name, Const(None)))
+        if ended and not other_ended:
+            env.clear()
+            env.update(other)
+        elif not ended and not other_ended:
+            for name, value in other.items():
+                env[name] = self.join(env[name], value) if name in env else value
+        return ended and other_ended
+
+    def loop(self, node: ast.For, env: Env) -> None:
+        items, many = self.iterate(self.eval(node.iter, env), node)
+        if not many:
+            for item in items:
+                self.assign(node.target, item, env)
+                self.block(node.body, env)
+            return
+        self.loops += 1
+        own = {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
+        for _ in range(_LOOPS):
+            before = {name: value for name, value in env.items() if name not in own}
+            self.assign(node.target, items[0], env)
+            self.block(node.body, env)
+            stable = True
+            for name, value in before.items():
+                stable &= same(value, env[name])
+                env[name] = self.join(env[name], value)
+            if stable:
+                break
+        else:
+            raise self.unsupported(f"a loop that changes the shape of its values: for {text(node.target)}", node)
+        self.loops -= 1
+
+    def iterate(self, value: Any, node: ast.AST) -> tuple[list[Any], bool]:
+        """Items of an iterable, and whether there are unknown many that look like the first."""
+        if isinstance(value, Seq | Modules):
+            return value.items, value.many
+        raise self.unsupported(f"iteration over {text(node.iter) if isinstance(node, ast.For) else text(node)}", node)
+
+    def join(self, a: Any, b: Any) -> Any:
+        """What holds on both paths."""
+        if a is b:
+            return a
+        if same(a, b):
+            return Tensor(a.dims) if isinstance(a, Tensor) else a  # one of two values: neither of them
+        if isinstance(a, Const) and a.value is None:
+            return b
+        if isinstance(b, Const) and b.value is None:
+            return a
+        if isinstance(a, Seq) and isinstance(b, Seq) and len(a.items) == len(b.items):
+            return Seq([self.join(x, y) for x, y in zip(a.items, b.items, strict=True)], a.many or b.many)
+        if isinstance(a, Seq) and isinstance(b, Seq) and not (a.items and b.items):
+            return Seq(a.items or b.items, True)
+        if isinstance(a, Tensor) and isinstance(b, Tensor):
+            if a.dims is not None and b.dims is not None and len(a.dims) == len(b.dims):
+                return Tensor(tuple(self.meet(x, y) for x, y in zip(a.dims, b.dims, strict=True)))
+            return self.unknown((a, b), "a value whose rank depends on a condition")
+        if isinstance(a, Tensor | Seq) or isinstance(b, Tensor | Seq):
+            self.unknown((a, b), "a value whose kind depends on a condition")
+            return Tensor(None)
+        if isinstance(a, Num) and isinstance(b, Num):
+            return Num(Poly.of(f"{a.poly} or {b.poly}"))
+        if isinstance(a, Function | Opaque | Num | Const) and isinstance(b, Function | Opaque | Num | Const):
+            return (
+                Function("|".join(f.name for f in (a, b) if isinstance(f, Function)))
+                if isinstance(a, Function) and isinstance(b, Function)
+                else Opaque("either")
+            )
+        raise self.unsupported("a module that depends on a condition")
+
+
+def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None, str]]:
+    """Name, default and annotation of each parameter; the defaults of keyword-only ones included."""
+    args, spec = function.args, []
+    positional = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
+    for arg, default in zip(positional, [*defaults, *args.defaults], strict=True):
+        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
+    for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
+    return spec
+
+
+def as_load(node: ast.expr) -> ast.expr:
+    """The target of an augmented assignment, read."""
+    return ast.parse(ast.unparse(node), mode="eval").body
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two abstract values say the same."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dims == b.dims
+    if isinstance(a, Seq) and isinstance(b, Seq):
+        pairs = zip(a.items, b.items, strict=False)
+        return a.many == b.many and len(a.items) == len(b.items) and all(same(x, y) for x, y in pairs)
+    return a is b or (isinstance(a, Num | Const | Opaque | Function | Method) and a == b)
+
+
+__all__ = ["Walk", "parameters"]

@@ -1,0 +1,110 @@
+"""What one walk over a normal form finds out, and the decisions it was walked under."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from omniport.analyse.poly import Poly
+from omniport.analyse.shapes import Instance, Key, Tensor
+
+Whole = Literal["gathered", "replicated"]
+
+
+class Demand(Exception):
+    """A sharded value met an operation that needs its full width: the linears it comes from cannot stay columns."""
+
+    def __init__(self, sources: frozenset[Key], reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.sources, self.reason, self.line = sources, reason, line
+
+
+class Refine(Exception):
+    """A column is split into parts: it has to be sharded part by part."""
+
+    def __init__(self, key: Key, parts: tuple[Poly, ...]) -> None:
+        super().__init__(key)
+        self.key, self.parts = key, parts
+
+
+@dataclass
+class Decisions:
+    """What earlier walks decided.  Both only grow, so walking ends."""
+
+    whole: dict[Key, tuple[Whole, str, int]] = field(default_factory=dict)  # role, reason, line
+    parts: dict[Key, tuple[Poly, ...]] = field(default_factory=dict)
+
+
+@dataclass
+class LinearFact:
+    """One linear of a class, over all its instances and calls."""
+
+    line: int  # of its construction
+    width: Poly
+    features: Poly
+    rows: tuple[Poly, ...] = ()  # part sizes of its sharded input, empty if the input is whole
+    row_sources: frozenset[Key] = frozenset()
+    token_sized: bool = False
+    known: bool = True  # whether the rank of its input is known
+    inputs: list[int] = field(default_factory=list)  # serial of the input tensor, call by call
+    lines: list[int] = field(default_factory=list)
+
+
+@dataclass
+class AttentionFact:
+    """One call of the attention function."""
+
+    instance: Instance
+    line: int
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    options: dict[str, Any]
+
+
+@dataclass
+class Barrier:
+    """An operation that mixes, counts or orders tokens: its streams cannot be sharded by sequence."""
+
+    streams: frozenset[str]
+    reason: str
+    line: int
+
+
+@dataclass
+class RootCall:
+    """A module call in the forward of the root, in order of execution."""
+
+    path: str
+    inputs: dict[str, Any]  # by parameter; by position for modules outside the normal form
+    output: Any
+    line: int
+    repeated: bool
+
+
+@dataclass
+class Facts:
+    """Everything a walk records."""
+
+    linears: dict[Key, LinearFact] = field(default_factory=dict)
+    attentions: list[AttentionFact] = field(default_factory=list)
+    barriers: list[Barrier] = field(default_factory=list)
+    calls: list[RootCall] = field(default_factory=list)
+    instances: dict[str, list[Instance]] = field(default_factory=dict)
+    inputs: dict[str, Tensor] = field(default_factory=dict)
+    outputs: list[Tensor] = field(default_factory=list)
+    line: int = 0  # of the forward of the root
+    joined: dict[str, str] = field(default_factory=dict)  # union-find over streams
+    explicit_heads: set[tuple[str, str]] = field(default_factory=set)  # class, source text of a head count in forward
+
+    def stream(self, name: str) -> str:
+        """The representative of the streams that were found to be the same tokens."""
+        while self.joined.get(name, name) != name:
+            name = self.joined[name]
+        return name
+
+    def same(self, a: str, b: str) -> None:
+        """Two streams walk in step: row i of one belongs to token i of the other."""
+        a, b = self.stream(a), self.stream(b)
+        if a != b:
+            self.joined[b] = a

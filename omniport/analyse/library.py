@@ -1,0 +1,141 @@
+"""What is known of functions and modules outside the normal form, as data with reasons.  Nothing here names a model.
+
+Names are the last part of the imported name.  A function that is in no table is followed no further: it takes whole
+tensors only, and forbids sequence parallelism if tokens go in.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: Each output element depends on the input element (or the broadcast ones) at its own place.
+ELEMENTWISE = frozenset(
+    {
+        "abs",
+        "add",
+        "addcmul",
+        "cast",
+        "clamp",
+        "clip",
+        "clone",
+        "contiguous",
+        "cos",
+        "detach",
+        "div",
+        "double",
+        "elu",
+        "exp",
+        "float",
+        "gelu",
+        "half",
+        "hardswish",
+        "leaky_relu",
+        "log",
+        "masked_fill",
+        "mul",
+        "neg",
+        "nan_to_num",
+        "pow",
+        "relu",
+        "rsqrt",
+        "sigmoid",
+        "silu",
+        "sin",
+        "softplus",
+        "sqrt",
+        "sub",
+        "tanh",
+        "to",
+        "type",
+        "type_as",
+        "where",
+        "zeros_like",
+        "ones_like",
+        "mish",
+        "bfloat16",
+        "cpu",
+        "requires_grad_",
+    }
+)
+
+#: Modules that act on each element.
+ELEMENTWISE_MODULES = frozenset(
+    {
+        "Dropout",
+        "Identity",
+        "SiLU",
+        "GELU",
+        "ReLU",
+        "Sigmoid",
+        "Tanh",
+        "SELU",
+        "ELU",
+        "LeakyReLU",
+        "Mish",
+        "Softplus",
+    }
+)
+
+#: Modules that normalise over the last dimension.
+NORMS = frozenset(
+    {
+        "LayerNorm",
+        "RMSNorm",
+        "FP32LayerNorm",
+    }
+)
+
+#: Operations along the dimension they are given.
+REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "prod", "softmax", "log_softmax", "var", "std", "cumsum"})
+
+#: Those that keep the dimension.
+ALONG = frozenset({"softmax", "log_softmax", "cumsum"})
+
+#: Library modules that turn a batch of scalars or pooled vectors into one vector per sample:
+#: name -> the argument that gives the width of the result.
+EMBEDDERS: dict[str, str] = {
+    "CombinedTimestepGuidanceTextProjEmbeddings": "embedding_dim",
+    "CombinedTimestepTextProjEmbeddings": "embedding_dim",
+    "TimestepEmbedding": "time_embed_dim",
+    "Timesteps": "num_channels",
+    "PixArtAlphaTextProjection": "hidden_size",
+}
+
+#: Positions of those arguments when they are not named.
+EMBEDDER_POSITIONS: dict[str, int] = {"TimestepEmbedding": 1, "PixArtAlphaTextProjection": 1}
+
+#: Rotary functions: rows of the table belong to tokens.  name -> (x, table, parameter that names the token axis, its
+#: default).
+ROTARY: dict[str, tuple[int, int, str, int]] = {
+    "apply_rotary_emb": (0, 1, "sequence_dim", 2),  # diffusers.models.embeddings: [B, H, S, D] unless told otherwise
+}
+
+#: Row-wise tables of positions, two results: name -> (argument of the width, argument of the positions).
+ROTARY_TABLES: dict[str, tuple[int, int]] = {
+    "get_1d_rotary_pos_embed": (0, 1),  # each row is computed from its own position
+}
+
+#: Shapes of the forward parameters that diffusers' transformers share, by name.  "batch" is the batch, an upper-case
+#: word is a token axis of its own, a lower-case word is a width.
+INPUTS: dict[str, tuple[str, ...]] = {
+    "hidden_states": ("batch", "TOKENS", "channels"),
+    "encoder_hidden_states": ("batch", "TOKENS", "channels"),
+    "img_ids": ("TOKENS", "axes"),
+    "txt_ids": ("TOKENS", "axes"),
+    "pooled_projections": ("batch", "channels"),
+    "timestep": ("batch",),
+    "guidance": ("batch",),
+}
+
+#: Library objects that only hold their arguments: the results of a forward.
+OUTPUTS = re.compile(r"\w+Output\Z")
+
+#: Spelling of a fused projection, from the name of its query part: pairs of (query name, fused name).
+FUSED_NAMES: tuple[tuple[str, str], ...] = (
+    ("add_q_proj", "add_kv_proj"),  # vLLM-Omni's name in its hand-written ports
+    ("to_q", "to_qkv"),
+    ("q_proj", "qkv_proj"),
+    ("wq", "wqkv"),
+    ("query", "qkv"),
+    ("q", "qkv"),
+)

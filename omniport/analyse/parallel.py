@@ -1,0 +1,76 @@
+"""Everything that is decided from a normal form: sharding, sequence parallelism, block features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omniport.analyse.blocks import plan_blocks
+from omniport.analyse.sp import plan_sp
+from omniport.analyse.tp import Sharding, infer
+from omniport.plan.model import (
+    AttentionPlan,
+    BlockListPlan,
+    Decision,
+    FeaturePlan,
+    LinearPlan,
+    SpEntry,
+    WeightPlan,
+    Why,
+)
+from omniport.source.normal import NormalForm
+from omniport.source.tree import SourceTree
+
+
+@dataclass(frozen=True)
+class ParallelPlan:
+    """The parts of a :class:`~omniport.plan.model.TransformerPlan` that come from the normal form alone."""
+
+    linears: tuple[LinearPlan, ...]
+    attentions: tuple[AttentionPlan, ...]
+    weights: tuple[WeightPlan, ...]
+    sp: tuple[SpEntry, ...]
+    blocks: tuple[BlockListPlan, ...]
+    features: tuple[FeaturePlan, ...]
+    decisions: tuple[Decision, ...]
+
+
+def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> ParallelPlan:
+    """Plan the parallel port of ``normal``.
+
+    Args:
+        normal: the reference transformer in normal form.
+        source: the package it imports from; without it modules that are only imported stay opaque.
+
+    Raises:
+        UnsupportedError: a construct of the forward is not understood, with its source line.
+    """
+    sharding = infer(normal, source)
+    sp, sp_feature = plan_sp(normal, sharding.facts)
+    blocks, features = plan_blocks(normal, sharding.facts)
+    return ParallelPlan(
+        sharding.linears,
+        sharding.attentions,
+        sharding.weights,
+        sp,
+        blocks,
+        (sp_feature, *features, *_adapters(sharding)),
+        sharding.decisions,
+    )
+
+
+def _adapters(sharding: Sharding) -> tuple[FeaturePlan, ...]:
+    """LoRA: vLLM-Omni wraps every parallel linear, and cuts the A matrix of a row into one run of columns per rank."""
+    first = sharding.linears[0].why
+    found = [
+        FeaturePlan("lora", True, Why("every sharded linear is one that vLLM-Omni's LoRA manager wraps", first.file))
+    ]
+    for linear in sharding.linears:
+        if linear.role == "row" and linear.packed:
+            reason = (
+                f"the ranks hold columns of {linear.path} part by part; vLLM-Omni cuts its LoRA A matrix in one run"
+            )
+            found.append(
+                FeaturePlan("lora with tensor parallelism", False, Why(reason, linear.why.file, linear.why.line))
+            )
+            break
+    return tuple(found)

@@ -1,0 +1,131 @@
+"""What holds for every reference pipeline, as data with reasons: where arguments come from, and what goes.
+
+Source of the binding table: ``OmniDiffusionSamplingParams`` and ``DiffusionRequestBatch`` of vLLM-Omni, and the
+parameters of the 149 diffusers pipelines that have a transformer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Scope = Literal["prompt", "shared", "request", "extra"]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where a parameter comes from.
+
+    ``source`` is an expression; ``{default}`` stands for the reference's default, ``{name}`` for the parameter.
+    ``params`` is the sampling parameters of the first request, ``req`` the batch.  ``scope``: ``prompt`` values
+    belong to a prompt, ``shared`` ones are equal for all requests that the scheduler batches, ``request`` ones are
+    not, ``extra`` ones come from the free ``extra_args`` of a request.
+    """
+
+    source: str
+    scope: Scope
+    reason: str
+
+
+def _field(field: str) -> Binding:
+    return Binding(
+        f"params.{field} if params.{field} is not None else {{default}}",
+        "shared",
+        f"field {field}; None means not given, so that an explicit 0 is kept",
+    )
+
+
+def _provided(field: str) -> Binding:
+    return Binding(
+        f"params.{field} if params.{field}_provided else {{default}}",
+        "shared",
+        f"the request turns an omitted {field} into 1.0; only {field}_provided tells",
+    )
+
+
+_PROMPTS = '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts]'
+_NEGATIVE = '[n for p in req.prompts if (n := req.get_prompt_field(p, "{name}")) is not None] or None'
+_OUTPUTS = Binding("params.num_outputs_per_prompt", "shared", "field num_outputs_per_prompt, 1 if omitted")
+
+#: Parameter -> where it comes from.  A parameter that is in no table is an extra argument of the request.
+BINDINGS: dict[str, Binding] = {
+    "prompt": Binding(_PROMPTS, "prompt", "the prompt of each request, as a list"),
+    "negative_prompt": Binding(_NEGATIVE, "prompt", "None stays None: its presence switches guidance on"),
+    "height": _field("height"),
+    "width": _field("width"),
+    "num_inference_steps": _field("num_inference_steps"),
+    "sigmas": _field("sigmas"),
+    "true_cfg_scale": _field("true_cfg_scale"),
+    "strength": _field("strength"),
+    "max_sequence_length": _field("max_sequence_length"),
+    "decode_timestep": _field("decode_timestep"),
+    "decode_noise_scale": _field("decode_noise_scale"),
+    "guidance_scale": _provided("guidance_scale"),
+    "guidance_scale_2": _provided("guidance_scale_2"),
+    "distilled_guidance_scale": _provided("guidance_scale"),
+    "num_images_per_prompt": _OUTPUTS,
+    "num_videos_per_prompt": _OUTPUTS,
+    "num_waveforms_per_prompt": _OUTPUTS,
+    "timesteps": Binding("params.timesteps", "request", "field timesteps"),
+    "generator": Binding(
+        "params.generator if req.num_reqs == 1 else req.collate_request_generators({outputs}, None)",
+        "prompt",
+        "one request draws as the reference does; in a batch each request keeps its own generator",
+    ),
+    "latents": Binding('req.collate_request_tensors("latents", None)', "prompt", "field latents of each request"),
+    "output_type": Binding(
+        "params.output_type or self.od_config.output_type", "shared", "field output_type, else the engine's own"
+    ),
+}
+
+#: Prompt fields that are tensors: one tensor without batch dimension for each prompt.
+PROMPT_TENSORS = re.compile(r"(\w+_)?(embeds|embeds_mask|attention_mask)(_\w+)?\Z")
+PROMPT_TENSOR = Binding(
+    'req.collate_prompt_fields(req.prompts, "{name}", None)',
+    "prompt",
+    "field of the prompt, or of its additional_information",
+)
+
+#: Parameters that hold media.  They need a pre-process function and an input protocol.
+MEDIA = re.compile(r"(\w+_)?(image|images|video|audio|mask)(_\w+)?\Z")
+
+EXTRA = Binding("params.extra_args.get({name!r}, {default})", "extra", "no field of its own: an extra argument")
+
+#: Parameters without a counterpart: pattern, the value they are bound to, why.
+DROPPED_ARGUMENTS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
+    (re.compile(r"callback\w*\Z"), None, "no callbacks: a request crosses processes"),
+    (re.compile(r"return_dict\Z"), True, "the port returns a DiffusionOutput"),
+    (re.compile(r"\w*ip_adapter_\w+\Z"), None, "IP-adapter: the target loads no IP-adapter"),
+    (
+        re.compile(r"(joint_|cross_)?attention_kwargs\Z"),
+        None,
+        "carries LoRA scale and processor arguments; vLLM-Omni applies LoRA in its own manager",
+    ),
+)
+
+#: Names and attributes that are decided: value, why.
+DECIDED_VALUES: dict[str, tuple[Any, str]] = {
+    "XLA_AVAILABLE": (False, "device code belongs to vLLM's platform layer"),
+    "USE_PEFT_BACKEND": (False, "LoRA belongs to vLLM-Omni's manager"),
+    "self.interrupt": (False, "interrupting is the engine's, which aborts requests"),
+    "self._interrupt": (False, "interrupting is the engine's, which aborts requests"),
+}
+
+DECIDED_CALLS: dict[str, tuple[Any, str]] = {
+    "torch.backends.mps.is_available": (False, "device code belongs to vLLM's platform layer"),
+    "is_torch_xla_available": (False, "device code belongs to vLLM's platform layer"),
+}
+
+#: Calls that go where they stand as statements.
+REMOVED_CALLS: dict[str, str] = {
+    "self.maybe_free_model_hooks": "offloading belongs to the engine",
+    "xm.mark_step": "device code belongs to vLLM's platform layer",
+    "deprecate": "a port has no deprecated way to call it",
+}
+
+#: Context managers that go, their body staying (last part of the function's name).
+UNWRAPPED: dict[str, str] = {"cache_context": "the engine's caches tell the branches apart by their order"}
+
+#: Attributes that hold attention arguments: they go with the parameter of the same name.
+ATTENTION_ARGUMENTS = re.compile(r"self\._?(joint_|cross_)?attention_kwargs\Z")

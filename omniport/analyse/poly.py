@@ -1,0 +1,94 @@
+"""Sizes as polynomials over the constructor's parameters, so that equal sizes compare equal.
+
+``num_heads * head_dim`` and ``head_dim * num_heads`` are one size; ``(d + 4 * d) // d`` is 5.  Whatever is no
+polynomial (``a or b``, ``int(x ** 0.5)``) becomes an atom named by its source text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+Monomial = tuple[str, ...]  # sorted atoms, repeated for powers; () is the constant term
+
+
+@dataclass(frozen=True)
+class Poly:
+    """A polynomial with rational coefficients; ``terms`` holds no zero coefficient and is sorted."""
+
+    terms: tuple[tuple[Monomial, Fraction], ...]
+
+    @staticmethod
+    def of(value: int | float | str | Poly) -> Poly:
+        """A constant from a number, an atom from a string."""
+        if isinstance(value, Poly):
+            return value
+        if isinstance(value, str):
+            return Poly((((value,), Fraction(1)),))
+        return _poly({(): Fraction(value)})
+
+    def __add__(self, other: Poly) -> Poly:
+        terms = dict(self.terms)
+        for monomial, factor in other.terms:
+            terms[monomial] = terms.get(monomial, Fraction(0)) + factor
+        return _poly(terms)
+
+    def __sub__(self, other: Poly) -> Poly:
+        return self + other * Poly.of(-1)
+
+    def __mul__(self, other: Poly) -> Poly:
+        terms: dict[Monomial, Fraction] = {}
+        for a, x in self.terms:
+            for b, y in other.terms:
+                key = tuple(sorted(a + b))
+                terms[key] = terms.get(key, Fraction(0)) + x * y
+        return _poly(terms)
+
+    def divide(self, other: Poly) -> Poly | None:
+        """The exact quotient by a single term, None where there is none."""
+        if len(other.terms) != 1:
+            return Poly.of(1) if self == other else None
+        (divisor, factor) = other.terms[0]
+        terms: dict[Monomial, Fraction] = {}
+        for monomial, value in self.terms:
+            rest = list(monomial)
+            for atom in divisor:
+                if atom not in rest:
+                    return None
+                rest.remove(atom)
+            terms[tuple(rest)] = value / factor
+        return _poly(terms)
+
+    @property
+    def constant(self) -> Fraction | None:
+        """The value, if no atom occurs."""
+        if not self.terms:
+            return Fraction(0)
+        return self.terms[0][1] if self.terms[0][0] == () and len(self.terms) == 1 else None
+
+    @property
+    def integral(self) -> bool:
+        """Whether all coefficients are whole, so that ``int()`` changes nothing."""
+        return all(factor.denominator == 1 for _, factor in self.terms)
+
+    @property
+    def atoms(self) -> frozenset[str]:
+        """Names that occur."""
+        return frozenset(atom for monomial, _ in self.terms for atom in monomial)
+
+    def __str__(self) -> str:
+        def term(monomial: Monomial, factor: Fraction) -> str:
+            names = [atom if atom.isidentifier() else f"({atom})" for atom in monomial]
+            if factor == 1 and names:
+                return " * ".join(names)
+            number = str(factor) if factor.denominator == 1 else f"({factor.numerator} / {factor.denominator})"
+            return " * ".join([number, *names])
+
+        return " + ".join(term(*item) for item in self.terms).replace("+ -", "- ") or "0"
+
+
+def _poly(terms: dict[Monomial, Fraction]) -> Poly:
+    return Poly(tuple(sorted((key, value) for key, value in terms.items() if value)))
+
+
+ONE = Poly.of(1)

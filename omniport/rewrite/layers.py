@@ -1,0 +1,203 @@
+"""Linears become vLLM's parallel layers; quantisation and prefix reach each of them."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.errors import UnsupportedError
+from omniport.plan.model import LinearPlan, TransformerPlan
+from omniport.rewrite.paths import INDEX, module_paths
+from omniport.rewrite.syntax import assignment, code, dotted, expression, method, self_attribute, with_keywords
+
+_LAYERS = {
+    "column": "ColumnParallelLinear",
+    "gathered": "ColumnParallelLinear",
+    "merged": "MergedColumnParallelLinear",
+    "row": "RowParallelLinear",
+    "replicated": "ReplicatedLinear",
+}
+
+#: Layers that compute modulation stay unquantised unless the checkpoint itself is quantised (safe_quant_config).
+_QUANT = {"gathered": "safe_quant_config(quant_config)"}
+
+PACK_INPUT = '''
+def shard_packed_input(linear: RowParallelLinear, sizes: list[int]) -> None:
+    """Load ``linear`` for an input that concatenates parts of ``sizes``, each sharded by itself over the ranks."""
+    weight = linear.weight
+    load = weight.weight_loader
+
+    def weight_loader(param: nn.Parameter, loaded_weight: torch.Tensor) -> None:
+        parts = [part.chunk(linear.tp_size, dim=1) for part in loaded_weight.split(sizes, dim=1)]
+        load(param, torch.cat([shard for rank in zip(*parts) for shard in rank], dim=1))
+
+    weight.weight_loader = weight_loader
+'''
+
+
+def linears_of(plan: TransformerPlan, cls: str) -> dict[str, LinearPlan]:
+    """Linears of a class by attribute path."""
+    return {linear.path.partition(".")[2]: linear for linear in plan.linears if linear.path.partition(".")[0] == cls}
+
+
+def parallel_classes(classes: dict[str, cst.ClassDef], plan: TransformerPlan, root: str) -> set[str]:
+    """Classes that hold a parallel layer or an attention, or hold such a class: they take quant_config and prefix."""
+    found = {attention.class_name for attention in plan.attentions} | {root}
+    found |= {linear.path.partition(".")[0] for linear in plan.linears}
+    while True:
+        more = {
+            name for name, node in classes.items() if any(dotted(call.func) in found for call in module_paths(node))
+        }
+        if more <= found:
+            return found
+        found |= more
+
+
+class Constructor(cst.CSTTransformer):
+    """Rewrites ``__init__`` of one class.
+
+    Args:
+        node: the class, the very object that is visited.
+        plan: roles of its linears.
+        parallel: classes that take ``quant_config`` and ``prefix``.
+        root: name of the root class, whose own linears stay ``nn.Linear`` if they are replicated.
+    """
+
+    def __init__(self, node: cst.ClassDef, plan: TransformerPlan, parallel: set[str], root: str) -> None:
+        self.cls, self.plan, self.parallel, self.root = node.name.value, plan, parallel, root
+        self.linears = linears_of(plan, self.cls)
+        self.paths = module_paths(node)
+        self.attention = next((a for a in plan.attentions if a.class_name == self.cls), None)
+        self.siblings = self._siblings(node)
+
+    def _siblings(self, node: cst.ClassDef) -> dict[str, list[cst.Call]]:
+        """The calls that one fused layer takes in, by its name."""
+        calls: dict[str, list[cst.Call]] = {}
+        for call, path in self.paths.items():
+            linear = self.linears.get(path)
+            if linear is not None and linear.fused is not None:
+                calls.setdefault(linear.fused, []).append(call)
+        for fused, group in calls.items():
+            if len({(code(call.args[0].value), self._bias(call)) for call in group}) > 1:
+                raise UnsupportedError(f"{self.cls}: projections of {fused} differ in input size or bias")
+        return calls
+
+    @staticmethod
+    def _bias(call: cst.Call) -> str:
+        for index, arg in enumerate(call.args):
+            if (arg.keyword is not None and arg.keyword.value == "bias") or (arg.keyword is None and index == 2):
+                return code(arg.value)
+        return "True"
+
+    def prefix(self, path: str) -> str:
+        text = f'f"{{prefix}}.{path}"'
+        if self.cls == self.root:
+            text = f'maybe_prefix(prefix, f"{path}")' if "{" in path else f'maybe_prefix(prefix, "{path}")'
+        return text
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        return node.name.value == "__init__"
+
+    # ---------------------------------------------------------------------------------------------------------- calls
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        path = self.paths.get(original_node)
+        if path is None:
+            return updated_node
+        name = dotted(original_node.func)
+        if path in self.linears and name.rpartition(".")[2] == "Linear":
+            return self._linear(self.linears[path], updated_node, path)
+        if name in self.parallel:
+            return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", self.prefix(path))])
+        return updated_node
+
+    def _linear(self, linear: LinearPlan, call: cst.Call, path: str) -> cst.BaseExpression:
+        extra = {arg.keyword.value for arg in call.args if arg.keyword is not None} - {
+            "bias",
+            "in_features",
+            "out_features",
+        }
+        if extra or any(arg.keyword is not None for arg in call.args[:2]):
+            raise UnsupportedError(f"{linear.path}: linear with {', '.join(sorted(extra)) or 'named sizes'}")
+        if linear.role == "replicated" and self.cls == self.root:
+            return call
+        if linear.role == "qkv":
+            return self._qkv(linear, call)
+        keywords = [("gather_output", "True")] if linear.role == "gathered" else []
+        quant = _QUANT.get(linear.role, "quant_config")
+        keywords += [("return_bias", "False"), ("quant_config", quant), ("prefix", self.prefix(path))]
+        call = call.with_changes(func=cst.Name(_LAYERS[linear.role]))
+        if linear.role == "merged":
+            sizes = cst.Arg(expression(f"[{', '.join(linear.packed)}]"))
+            call = call.with_changes(args=[call.args[0], sizes, *call.args[2:]])
+        return with_keywords(call, keywords)
+
+    def _qkv(self, linear: LinearPlan, call: cst.Call) -> cst.BaseExpression:
+        assert self.attention is not None and linear.fused is not None
+        heads, kv_heads = self.attention.heads, self.attention.kv_heads
+        keywords = [
+            ("hidden_size", code(call.args[0].value)),
+            ("head_size", self.attention.head_dim),
+            ("total_num_heads", heads),
+            *([("total_num_kv_heads", kv_heads)] if kv_heads != heads else []),
+            ("bias", self._bias(call)),
+            ("return_bias", "False"),
+            ("quant_config", "quant_config"),
+            ("prefix", self.prefix(linear.fused)),
+        ]
+        return with_keywords(cst.Call(cst.Name("QKVParallelLinear")), keywords)
+
+    # ----------------------------------------------------------------------------------------------------------- lines
+    def leave_SimpleStatementLine(
+        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
+    ) -> cst.SimpleStatementLine | cst.RemovalSentinel | cst.FlattenSentinel[cst.SimpleStatementLine]:
+        target = assignment(original_node)
+        made = assignment(updated_node)
+        linear = self.linears.get(self_attribute(target[0])) if target is not None else None
+        if linear is None or target is None or made is None or not isinstance(target[1], cst.Call):
+            return updated_node
+        if linear.fused is not None:
+            if linear.shard != "q":
+                return cst.RemoveFromParent()
+            fused = cst.Attribute(cst.Name("self"), cst.Name(linear.fused))
+            return updated_node.with_changes(body=[cst.Assign([cst.AssignTarget(fused)], made[1])])
+        if linear.role == "row" and linear.packed:
+            text = f"shard_packed_input({code(target[0])}, [{', '.join(linear.packed)}])"
+            line = cst.SimpleStatementLine([cst.Expr(expression(text))])
+            return cst.FlattenSentinel([updated_node, line])
+        return updated_node
+
+    def leave_ListComp(self, original_node: cst.ListComp, updated_node: cst.ListComp) -> cst.ListComp:
+        target = updated_node.for_in.target
+        if isinstance(target, cst.Name) and target.value == "_":
+            return updated_node.with_deep_changes(updated_node.for_in, target=cst.Name(INDEX))
+        return updated_node
+
+    # ------------------------------------------------------------------------------------------------------ signature
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        if original_node.name.value != "__init__" or self.cls not in self.parallel:
+            return updated_node
+        params = list(updated_node.params.params)
+        params += [parameter("quant_config", "QuantizationConfig | None", "None"), parameter("prefix", "str", '""')]
+        return updated_node.with_changes(params=updated_node.params.with_changes(params=params))
+
+
+def parameter(name: str, annotation: str, default: str | None) -> cst.Param:
+    """A constructor parameter."""
+    return cst.Param(
+        cst.Name(name), cst.Annotation(expression(annotation)), default=expression(default) if default else None
+    )
+
+
+def check_complete(node: cst.ClassDef, plan: TransformerPlan) -> None:
+    """Each linear of the class has a place in the constructor that the rewrite found.
+
+    Raises:
+        UnsupportedError: a linear is made where :func:`module_paths` does not look.
+    """
+    made = {path for call, path in module_paths(node).items() if dotted(call.func).rpartition(".")[2] == "Linear"}
+    for path, linear in linears_of(plan, node.name.value).items():
+        if path not in made:
+            raise UnsupportedError(
+                f"{linear.path} is made in a way that is not followed", linear.why.file, linear.why.line
+            )
+    if method(node, "__init__") is None:
+        raise UnsupportedError(f"class {node.name.value} has no constructor of its own")

@@ -1,0 +1,162 @@
+"""Statements: what they read and bind, which names are live, and how to map over nested blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import libcst as cst
+
+from omniport.rewrite.pipeline.walk import reads_of, target_names, walk
+from omniport.source.syntax import code, dotted
+
+Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
+Block = list[Statement]
+
+#: Functions whose call has no effect, so that an unused result may go.
+PURE_CALLS = frozenset(
+    {"len", "max", "min", "int", "float", "bool", "str", "tuple", "list", "isinstance", "hasattr", "getattr", "range"}
+)
+
+
+def suite(node: cst.BaseSuite) -> Block:
+    """The statements of a suite; a one-line suite (``if x: y``) becomes a statement line."""
+    if isinstance(node, cst.IndentedBlock):
+        return cast("Block", list(node.body))
+    return [cst.SimpleStatementLine(body=cast("Sequence[cst.BaseSmallStatement]", node.body))]
+
+
+def indented(block: Sequence[Statement], old: cst.BaseSuite | None = None) -> cst.IndentedBlock:
+    """A block of statements, with the trailing comments of ``old``."""
+    if isinstance(old, cst.IndentedBlock):
+        return old.with_changes(body=list(block))
+    return cst.IndentedBlock(body=list(block))
+
+
+def parse(text: str) -> Block:
+    """Statements of a piece of source text."""
+    return list(cst.parse_module(text).body)
+
+
+def same(a: cst.CSTNode, b: cst.CSTNode) -> bool:
+    """Equal as text, whitespace and parentheses around the whole aside."""
+    return code(bare(a)).split() == code(bare(b)).split()
+
+
+def bare(node: cst.CSTNode) -> cst.CSTNode:
+    """The expression without the parentheses around it."""
+    if getattr(node, "lpar", None):
+        return node.with_changes(lpar=[], rpar=[])
+    return node
+
+
+def reads(*nodes: cst.CSTNode) -> dict[str, None]:
+    """Names loaded anywhere in ``nodes``, in order of first appearance."""
+    found: dict[str, None] = {}
+    for node in nodes:
+        found.update(reads_of(node))
+    return found
+
+
+def small_bound(node: cst.BaseSmallStatement) -> set[str]:
+    """Names that a simple statement binds."""
+    names: set[str] = set()
+    if isinstance(node, cst.Assign):
+        for target in node.targets:
+            names |= target_names(target.target)
+    elif isinstance(node, cst.AnnAssign | cst.AugAssign):
+        names |= target_names(node.target)
+    elif isinstance(node, cst.Import | cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
+        for alias in node.names:
+            name = alias.asname.name if alias.asname else alias.name
+            names.add((dotted(name) or "").split(".")[0])
+    for inner in walk(node):
+        if isinstance(inner, cst.NamedExpr):
+            names |= target_names(inner.target)
+    return names
+
+
+def head_bound(node: Statement) -> set[str]:
+    """Names that the head of a compound statement, or a simple line, binds."""
+    if isinstance(node, cst.SimpleStatementLine):
+        return set().union(*(small_bound(s) for s in node.body))
+    if isinstance(node, cst.For):
+        return target_names(node.target)
+    if isinstance(node, cst.With):
+        return set().union(*(target_names(i.asname.name) for i in node.items if i.asname)) if node.items else set()
+    if isinstance(node, cst.FunctionDef | cst.ClassDef):
+        return {node.name.value}
+    return set()
+
+
+def inner_blocks(node: Statement) -> list[cst.BaseSuite]:
+    """The suites of a compound statement; none for functions and classes, which are scopes of their own."""
+    found: list[cst.BaseSuite] = []
+    if isinstance(node, cst.If | cst.For | cst.While | cst.With | cst.Try):
+        found.append(node.body)
+        for part in (getattr(node, "orelse", None), getattr(node, "finalbody", None)):
+            if isinstance(part, cst.If):
+                found.extend(inner_blocks(part))
+            elif part is not None:
+                found.append(part.body)
+        if isinstance(node, cst.Try):
+            found.extend(h.body for h in node.handlers)
+    return found
+
+
+def statements(block: Iterable[Statement]) -> Iterable[Statement]:
+    """Every statement of a block and of the blocks inside it, in order."""
+    for node in block:
+        yield node
+        for part in inner_blocks(node):
+            yield from statements(suite(part))
+
+
+def bound(block: Iterable[Statement]) -> set[str]:
+    """Names that a block binds anywhere."""
+    names: set[str] = set()
+    for node in statements(block):
+        names |= head_bound(node)
+        if isinstance(node, cst.Try):
+            names |= {h.name.name.value for h in node.handlers if h.name and isinstance(h.name.name, cst.Name)}
+    return names
+
+
+def without_lines(block: Sequence[Statement], gone: Callable[[cst.SimpleStatementLine], bool]) -> Block:
+    """The block, and the blocks inside it, without the simple lines that are ``gone``; an emptied block passes."""
+    kept: Block = []
+    for node in block:
+        if isinstance(node, cst.SimpleStatementLine):
+            if not gone(node):
+                kept.append(node)
+        else:
+            kept.append(_inside(node, gone))
+    return kept
+
+
+def _inside(node: Any, gone: Callable[[cst.SimpleStatementLine], bool]) -> Any:
+    if not isinstance(node, cst.If | cst.Else | cst.For | cst.While | cst.With | cst.Try | cst.Finally):
+        return node
+    body = without_lines(suite(node.body), gone) or [cst.SimpleStatementLine([cst.Pass()])]
+    changes: dict[str, Any] = {"body": indented(body, node.body)}
+    for part in ("orelse", "finalbody"):
+        if getattr(node, part, None) is not None:
+            changes[part] = _inside(getattr(node, part), gone)
+    if isinstance(node, cst.Try):
+        changes["handlers"] = [
+            h.with_changes(
+                body=indented(without_lines(suite(h.body), gone) or [cst.SimpleStatementLine([cst.Pass()])], h.body)
+            )
+            for h in node.handlers
+        ]
+    return node.with_changes(**changes)
+
+
+def pure(node: cst.CSTNode) -> bool:
+    """Whether evaluating the expression has no effect (reading an attribute or an element counts as none)."""
+    for inner in walk(node):
+        if isinstance(inner, cst.Await | cst.Yield | cst.NamedExpr):
+            return False
+        if isinstance(inner, cst.Call) and dotted(inner.func) not in PURE_CALLS:
+            return False
+    return True

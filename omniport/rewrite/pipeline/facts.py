@@ -1,0 +1,45 @@
+"""The facts of a plan, in the form that normalisation takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from omniport.plan.model import Decision
+from omniport.rewrite.pipeline.fold import PRESENT
+from omniport.rewrite.pipeline.normal import Request
+
+#: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
+ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
+METHOD, PARAMETER = "method", "parameter"
+
+
+def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:
+    """Decisions whose subject is ``kind`` and a name."""
+    return [d for d in decisions if d.subject.startswith(f"{kind} ")]
+
+
+def name_of(decision: Decision) -> str:
+    """The name in a subject such as ``component vae``."""
+    return decision.subject.split(" ", 1)[1]
+
+
+def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Request:
+    """What to fold: constants of ``dropped``, and the components of ``decisions`` as present."""
+    dropped, decisions = tuple(dropped), tuple(decisions)
+    values: list[tuple[str, Any]] = [(name_of(d), d.value) for d in of_kind(dropped, VALUE)]
+    values += [(f"self.{name_of(d)}", None) for d in of_kind(dropped, COMPONENT)]
+    values += [(f"self.{name_of(d)}", PRESENT) for d in of_kind(decisions, COMPONENT)]
+    return Request(
+        arguments=tuple((name_of(d), d.value) for d in of_kind(dropped, ARGUMENT)),
+        values=tuple(values),
+        calls=tuple((name_of(d), d.value) for d in of_kind(dropped, CALL)),
+        removed_calls=frozenset(name_of(d) for d in of_kind(dropped, STATEMENT)),
+        unwrapped=frozenset(name_of(d) for d in of_kind(dropped, CONTEXT)),
+        lists=frozenset({"prompt", "negative_prompt"}),
+    )
+
+
+def decision(decisions: Iterable[Decision], subject: str) -> Decision | None:
+    """The decision about ``subject``, if there is one."""
+    return next((d for d in decisions if d.subject == subject), None)

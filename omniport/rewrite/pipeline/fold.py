@@ -1,0 +1,363 @@
+"""Facts in, decided code out: conditions, conditional expressions and branches that the facts decide are folded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import libcst as cst
+
+from omniport.rewrite.pipeline.blocks import (
+    Block,
+    Statement,
+    bound,
+    head_bound,
+    indented,
+    pure,
+    small_bound,
+    statements,
+    suite,
+    without_lines,
+)
+from omniport.rewrite.pipeline.walk import all_parameters
+from omniport.source.syntax import dotted
+
+
+class _Sentinel:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNKNOWN = _Sentinel("unknown")
+PRESENT = _Sentinel("present")  # some object: true, and not None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is decided before any statement is looked at.
+
+    Args:
+        values: dotted name -> None, True, False or PRESENT.
+        calls: dotted function name -> the value of every call of it.
+        removed_calls: functions whose call, standing as a statement, goes.
+        unwrapped: last part of the function name of context managers that go, their body staying.
+        absent_bases: base classes that the port does not have: ``isinstance(self, Base)`` is False.
+        lists: names that hold a list or None: never a ``str``.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    calls: Mapping[str, Any] = field(default_factory=dict)
+    removed_calls: frozenset[str] = frozenset()
+    unwrapped: frozenset[str] = frozenset()
+    absent_bases: frozenset[str] = frozenset()
+    lists: frozenset[str] = frozenset()
+
+    def having(self, values: Mapping[str, Any]) -> Facts:
+        """These facts and ``values``."""
+        return Facts(
+            {**self.values, **values},
+            self.calls,
+            self.removed_calls,
+            self.unwrapped,
+            self.absent_bases,
+            self.lists,
+        )
+
+
+def _literal(value: Any) -> cst.Name:
+    return cst.Name(repr(value))
+
+
+def _is_literal(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def evaluate(node: cst.BaseExpression, facts: Facts) -> Any:
+    """The value of ``node`` as None, True, False or PRESENT; UNKNOWN if the facts do not decide it."""
+    if isinstance(node, cst.Name | cst.Attribute):
+        name = dotted(node)
+        if name in ("None", "True", "False"):
+            return {"None": None, "True": True, "False": False}[name]
+        return facts.values.get(name, UNKNOWN) if name else UNKNOWN
+    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+        value = evaluate(node.expression, facts)
+        return UNKNOWN if value is UNKNOWN else not value
+    if isinstance(node, cst.BooleanOperation):
+        return _boolean(node, facts)
+    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+        return _comparison(node, facts)
+    if isinstance(node, cst.Call):
+        return _call(node, facts)
+    return UNKNOWN
+
+
+def _boolean(node: cst.BooleanOperation, facts: Facts) -> Any:
+    left, right = evaluate(node.left, facts), evaluate(node.right, facts)
+    stops = isinstance(node.operator, cst.Or)
+    if left is not UNKNOWN:
+        return left if bool(left) is stops else right
+    return UNKNOWN
+
+
+def _comparison(node: cst.Comparison, facts: Facts) -> Any:
+    operator, other = node.comparisons[0].operator, node.comparisons[0].comparator
+    if not isinstance(operator, cst.Is | cst.IsNot) or dotted(other) != "None":
+        return UNKNOWN
+    value = evaluate(node.left, facts)
+    if value is UNKNOWN:
+        return UNKNOWN
+    return (value is None) is isinstance(operator, cst.Is)
+
+
+def _call(node: cst.Call, facts: Facts) -> Any:
+    name = dotted(node.func)
+    if name is not None and name in facts.calls:
+        return facts.calls[name]
+    arguments = [a.value for a in node.args]
+    if name == "isinstance" and len(arguments) == 2:
+        what, kind = dotted(arguments[0]), dotted(arguments[1])
+        if what == "self" and kind in facts.absent_bases:
+            return False
+        if what in facts.lists and kind == "str":
+            return False
+        if evaluate(arguments[0], facts) is None:
+            return False
+    if name in ("hasattr", "getattr") and len(arguments) >= 2 and isinstance(arguments[1], cst.SimpleString):
+        owner, attribute = dotted(arguments[0]), arguments[1].evaluated_value
+        known = facts.values.get(f"{owner}.{attribute!s}", UNKNOWN)
+        if known is PRESENT:
+            return True if name == "hasattr" else PRESENT
+        if known is None:
+            return True if name == "hasattr" else None
+    return UNKNOWN
+
+
+class _Fold(cst.CSTTransformer):
+    """Folds inside expressions; keyword names, attribute names and assignment targets stay."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+
+    def _visit(self, node: cst.BaseExpression) -> cst.BaseExpression:
+        return node.visit(self)  # type: ignore[return-value]
+
+    def visit_Attribute(self, node: cst.Attribute) -> bool:
+        return False
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        name = dotted(original_node)
+        value = self.facts.values.get(name, UNKNOWN) if name else UNKNOWN
+        if _is_literal(value):
+            return _literal(value)
+        return updated_node.with_changes(value=self._visit(original_node.value))
+
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        value = self.facts.values.get(original_node.value, UNKNOWN)
+        return _literal(value) if _is_literal(value) and original_node.value not in ("None",) else updated_node
+
+    def visit_Arg(self, node: cst.Arg) -> bool:
+        return False
+
+    def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
+        return updated_node.with_changes(value=self._visit(original_node.value))
+
+    def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
+        return False
+
+    def visit_Param(self, node: cst.Param) -> bool:
+        return False
+
+    def leave_IfExp(self, original_node: cst.IfExp, updated_node: cst.IfExp) -> cst.BaseExpression:
+        value = evaluate(updated_node.test, self.facts)
+        if value is UNKNOWN:
+            return updated_node
+        return _parenthesised(updated_node.body if value else updated_node.orelse, updated_node)
+
+    def leave_BooleanOperation(
+        self, original_node: cst.BooleanOperation, updated_node: cst.BooleanOperation
+    ) -> cst.BaseExpression:
+        left = evaluate(updated_node.left, self.facts)
+        if left is UNKNOWN:
+            return updated_node
+        stops = bool(left) is isinstance(updated_node.operator, cst.Or)
+        return _parenthesised(updated_node.left if stops else updated_node.right, updated_node)
+
+
+def _parenthesised(node: cst.BaseExpression, outer: cst.BaseExpression) -> cst.BaseExpression:
+    """``node`` in the place of ``outer``, in its parentheses where they may matter."""
+    if outer.lpar and not node.lpar and not isinstance(node, cst.Name | cst.Attribute | cst.Call):
+        return node.with_changes(lpar=outer.lpar, rpar=outer.rpar)
+    return node
+
+
+def fold_test(node: cst.BaseExpression, facts: Facts) -> cst.BaseExpression | bool:
+    """A condition with its decided parts gone, or its truth."""
+    node = node.visit(_Fold(facts))  # type: ignore[assignment]
+    return _test(node, facts)
+
+
+def _test(node: cst.BaseExpression, facts: Facts) -> cst.BaseExpression | bool:
+    value = evaluate(node, facts)
+    if value is not UNKNOWN:
+        return bool(value)
+    if isinstance(node, cst.BooleanOperation):
+        left, right = _test(node.left, facts), _test(node.right, facts)
+        stops = isinstance(node.operator, cst.Or)
+        for one, other in ((left, right), (right, left)):
+            if isinstance(one, bool):
+                if one is not stops:
+                    return other if isinstance(other, bool) else _parenthesised(other, node)
+                if isinstance(other, bool) or pure(other):
+                    return stops
+        if not isinstance(left, bool) and not isinstance(right, bool):
+            return node.with_changes(left=left, right=right)
+    return node
+
+
+def fold_block(block: Sequence[Statement], facts: Facts) -> Block:
+    """The statements that remain of ``block`` under ``facts``."""
+    folded: Block = []
+    gap = False  # whether a statement that went had a blank line above it
+    for node in block:
+        new = _statement(node, facts)
+        if new and gap and folded and not new[0].leading_lines:
+            new[0] = new[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
+        gap = not new and (gap or bool(node.leading_lines))
+        folded.extend(new)
+    return folded
+
+
+def _statement(node: Statement, facts: Facts) -> Block:
+    if isinstance(node, cst.SimpleStatementLine):
+        kept = [s.visit(_Fold(facts)) for s in node.body if not _removed(s, facts)]
+        return [node.with_changes(body=kept)] if kept else []
+    if isinstance(node, cst.If):
+        return _if(node, facts)
+    if isinstance(node, cst.With):
+        items = [i for i in node.items if not _unwrapped(i, facts)]
+        body = fold_block(suite(node.body), facts)
+        if not items:
+            return _with_leading(node, body)
+        items = [i.with_changes(item=i.item.visit(_Fold(facts))) for i in items]
+        return [node.with_changes(items=items, body=indented(body, node.body))] if body else []
+    if isinstance(node, cst.For | cst.While):
+        head = "iter" if isinstance(node, cst.For) else "test"
+        body = fold_block(suite(node.body), facts) or [cst.SimpleStatementLine([cst.Pass()])]
+        change = {head: getattr(node, head).visit(_Fold(facts)), "body": indented(body, node.body)}
+        return [node.with_changes(**change)]
+    if isinstance(node, cst.Try):
+        body = fold_block(suite(node.body), facts)
+        handlers = [h.with_changes(body=indented(fold_block(suite(h.body), facts), h.body)) for h in node.handlers]
+        return [node.with_changes(body=indented(body, node.body), handlers=handlers)] if body else []
+    return [node.visit(_Fold(facts))]  # type: ignore[list-item]
+
+
+def _if(node: cst.If, facts: Facts) -> Block:
+    test = fold_test(node.test, facts)
+    if test is True:
+        return _with_leading(node, fold_block(suite(node.body), facts))
+    orelse = _orelse(node.orelse, facts)
+    if test is False:
+        if isinstance(orelse, cst.If):
+            return [orelse.with_changes(leading_lines=node.leading_lines)]
+        return _with_leading(node, suite(orelse.body)) if orelse is not None else []
+    assert not isinstance(test, bool)
+    body = fold_block(suite(node.body), facts)
+    if body:
+        return [node.with_changes(test=test, body=indented(body, node.body), orelse=orelse)]
+    if orelse is None and pure(test):
+        return []
+    return [node.with_changes(test=test, body=indented([cst.SimpleStatementLine([cst.Pass()])]), orelse=orelse)]
+
+
+def _orelse(node: cst.If | cst.Else | None, facts: Facts) -> cst.If | cst.Else | None:
+    if isinstance(node, cst.If):
+        folded = _if(node, facts)
+        if len(folded) == 1 and isinstance(folded[0], cst.If):
+            return folded[0].with_changes(leading_lines=node.leading_lines)
+        return cst.Else(body=indented(folded), leading_lines=node.leading_lines) if folded else None
+    if node is not None:
+        body = fold_block(suite(node.body), facts)
+        return node.with_changes(body=indented(body, node.body)) if body else None
+    return None
+
+
+def _with_leading(node: Statement, body: Block) -> Block:
+    """``body`` in the place of ``node``, which leaves its comments to the first statement."""
+    if body and node.leading_lines:
+        first = body[0]
+        lines = [*node.leading_lines, *first.leading_lines]
+        body = [first.with_changes(leading_lines=lines), *body[1:]]
+    return body
+
+
+def _removed(node: cst.BaseSmallStatement, facts: Facts) -> bool:
+    if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+        return dotted(node.value.func) in facts.removed_calls
+    if isinstance(node, cst.Assign) and len(node.targets) == 1:
+        target: cst.CSTNode = node.targets[0].target
+        if isinstance(target, cst.Subscript):
+            target = target.value
+        name = dotted(target) if isinstance(target, cst.Attribute) else None
+        return name is not None and name in facts.values and facts.values[name] is not PRESENT
+    return False
+
+
+def _unwrapped(item: cst.WithItem, facts: Facts) -> bool:
+    name = dotted(item.item.func) if isinstance(item.item, cst.Call) else None
+    return name is not None and name.split(".")[-1] in facts.unwrapped
+
+
+def constant_locals(block: Block) -> frozenset[str]:
+    """Names whose every binding in ``block`` is ``name = None``."""
+    empty: set[str] = set()
+    other: set[str] = set()
+    for node in statements(block):
+        if isinstance(node, cst.SimpleStatementLine):
+            for small in node.body:
+                if isinstance(small, cst.Assign) and dotted(small.value) == "None":
+                    empty |= small_bound(small)
+                else:
+                    other |= small_bound(small)
+        else:
+            other |= head_bound(node)
+    return frozenset(empty - other)
+
+
+def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, Any] | None = None) -> cst.FunctionDef:
+    """A function under ``facts``, locals that can only be None included.
+
+    ``arguments`` are values of its own parameters.  They are believed even where the body rebinds one, as long as
+    folding removes every such binding; a parameter that is still bound afterwards keeps its unknown value.
+    """
+    arguments = dict(arguments or {})
+    own = {p.name.value for p in all_parameters(node.params)} | bound(suite(node.body))
+    outer = Facts(
+        {n: v for n, v in facts.values.items() if n not in own},
+        facts.calls,
+        facts.removed_calls,
+        facts.unwrapped,
+        facts.absent_bases,
+        facts.lists,
+    )
+    while True:
+        block = fold_block(suite(node.body), outer.having(arguments))
+        if not (wrong := bound(block) & set(arguments)):
+            break
+        for name in wrong:
+            del arguments[name]
+    parameters = {p.name.value for p in all_parameters(node.params)}
+    while names := constant_locals(block) - parameters:
+        block = fold_block(_without_bindings(block, names), outer.having(dict.fromkeys(names)))
+    return node.with_changes(body=indented(block or [cst.SimpleStatementLine([cst.Pass()])], node.body))
+
+
+def _without_bindings(block: Block, names: frozenset[str]) -> Block:
+    def binds(line: cst.SimpleStatementLine) -> bool:
+        return bool(head_bound(line)) and head_bound(line) <= names
+
+    return without_lines(block, binds)

@@ -1,0 +1,129 @@
+"""``__call__`` to ``forward(req)``: arguments bound from the request, one ``DiffusionOutput`` per request returned."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.plan.model import ArgumentPlan, PipelinePlan
+from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, suite, without_lines
+from omniport.rewrite.pipeline.facts import decision
+from omniport.source.syntax import dotted
+
+_EXTRA = "extra:"
+
+
+def forward(entry: cst.FunctionDef, plan: PipelinePlan, postprocess: Statement | None) -> list[cst.FunctionDef]:
+    """``forward`` from the folded entry, whose loop is already a call of ``diffuse``; and what it needs beside it."""
+    block = suite(entry.body)[:-1]
+    if postprocess is not None:
+        block = without_lines(block, lambda line: line is postprocess)
+    prologue, block = _prologue(plan, block)
+    batched = _batched(plan)
+    text = f"def forward(self, req: DiffusionRequestBatch) -> list[DiffusionOutput]:\n{_head(batched)}"
+    method = parse(text)[0]
+    assert isinstance(method, cst.FunctionDef)
+    head = suite(method.body)
+    first = block[0].with_changes(leading_lines=[cst.EmptyLine(indent=False), *_comments(block[0])])
+    body = [*head, *prologue, first, *block[1:], *_tail(plan, batched)]
+    methods = [method.with_changes(body=indented(body))]
+    return [_runs_together(plan), *methods] if batched else methods
+
+
+def _comments(node: Statement) -> list[cst.EmptyLine]:
+    return [line for line in node.leading_lines if line.comment is not None]
+
+
+def _batched(plan: PipelinePlan) -> bool:
+    found = decision(plan.decisions, "request batch")
+    return found is not None and bool(found.value)
+
+
+def _head(batched: bool) -> str:
+    text = '    """Generate the outputs of every request of the batch."""\n'
+    if batched:
+        text += (
+            "    if not self._runs_together(req):\n"
+            "        alone = (DiffusionRequestBatch([request]) for request in req.requests)\n"
+            "        return [output for one in alone for output in self.forward(one)]\n"
+        )
+    return text + "    params = req.sampling_params_list[0]\n"
+
+
+def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
+    """Binding statements; a value that only ``x = x or default`` reads is bound in that statement."""
+    lines: list[str] = []
+    for argument in plan.arguments:
+        merged = _merged(argument, block)
+        if merged is None:
+            lines.append(f"{argument.name} = {argument.source}\n")
+        else:
+            block = merged
+    return parse("".join(lines)), block
+
+
+def _merged(argument: ArgumentPlan, block: Block) -> Block | None:
+    for index, node in enumerate(block):
+        if argument.name not in reads(node):
+            continue
+        if not isinstance(node, cst.SimpleStatementLine) or not isinstance(node.body[0], cst.Assign):
+            return None
+        assign = node.body[0]
+        value = assign.value
+        plain = argument.source.replace(".", "").isidentifier()
+        if not plain or dotted(assign.targets[0].target) != argument.name:
+            return None
+        if not isinstance(value, cst.BooleanOperation) or not isinstance(value.operator, cst.Or):
+            return None
+        if dotted(value.left) != argument.name or argument.name in reads(value.right):
+            return None
+        new = assign.with_changes(value=value.with_changes(left=cst.parse_expression(argument.source)))
+        return [*block[:index], node.with_changes(body=[new]), *block[index + 1 :]]
+    return None
+
+
+def _tail(plan: PipelinePlan, batched: bool) -> Block:
+    result = decision(plan.decisions, "result")
+    outputs = decision(plan.decisions, "outputs per prompt")
+    assert result is not None
+    count = outputs.value if outputs is not None else 1
+    text = (
+        "output = DiffusionOutput(\n"
+        f"    output={result.value},\n"
+        "    stage_durations=self.stage_durations if self.enable_diffusion_pipeline_profiler else {},\n"
+        ")\n"
+    )
+    if batched:
+        text += f"return split_diffusion_output_by_request(output, req, num_outputs_per_prompt={count})\n"
+    else:
+        text += "return [output]\n"
+    block = parse(text)
+    return [block[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *block[1:]]
+
+
+def _runs_together(plan: PipelinePlan) -> cst.FunctionDef:
+    """A method that tells whether one call for the batch equals one call for each request."""
+    fields = ["negative_prompt"] if any(a.name == "negative_prompt" for a in plan.arguments) else []
+    fields += [a.name for a in plan.arguments if "collate_prompt_fields" in a.source]
+    extra = [a.name for a in plan.arguments if a.why.reason.startswith(_EXTRA)]
+    latents = any("collate_request_tensors" in a.source for a in plan.arguments)
+    lines = [
+        "def _runs_together(self, req: DiffusionRequestBatch) -> bool:",
+        '    """Whether all requests fill the same inputs, so that one call gives each what it would get alone."""',
+    ]
+    conditions = []
+    if fields:
+        lines.append(f"    fields = ({', '.join(repr(f) for f in fields)},)")
+        lines.append(
+            "    filled = [tuple(req.get_prompt_field(p, f) is not None for f in fields) for p in req.prompts]"
+        )
+        conditions.append("len(set(filled)) == 1")
+    if latents:
+        conditions.append("len({params.latents is None for params in req.sampling_params_list}) == 1")
+    if extra:
+        lines.append(f"    extra = {{{', '.join(repr(e) for e in extra)}}}")
+        conditions.append("not any(extra & params.extra_args.keys() for params in req.sampling_params_list)")
+    test = "\n        and ".join(conditions) or "True"
+    lines.append(f"    return req.num_reqs == 1 or (\n        {test}\n    )")
+    method = parse("\n".join(lines).replace("'", '"') + "\n")[0]
+    assert isinstance(method, cst.FunctionDef)
+    return method

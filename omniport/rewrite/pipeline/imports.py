@@ -1,0 +1,126 @@
+"""Imports of the port's pipeline: exactly the names its text uses, each from where it is defined."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+
+from omniport.errors import UnsupportedError
+from omniport.source.tree import SourceModule, SourceTree
+
+#: Names of the target and of the standard library that generated code uses; None: ``import name``.
+KNOWN: dict[str, str | None] = {
+    "os": None,
+    "torch": None,
+    "nn": "torch",
+    "Iterable": "collections.abc",
+    "Any": "typing",
+    "ClassVar": "typing",
+    "AutoWeightsLoader": "vllm.model_executor.models.utils",
+    "init_logger": "vllm.logger",
+    "get_hf_file_to_dict": "vllm.transformers_utils.repo_utils",
+    "DiffusionOutput": "vllm_omni.diffusion.data",
+    "OmniDiffusionConfig": "vllm_omni.diffusion.data",
+    "OmniDiffusionSamplingParams": "vllm_omni.inputs.data",
+    "CFGParallelMixin": "vllm_omni.diffusion.distributed.cfg_parallel",
+    "get_local_device": "vllm_omni.diffusion.distributed.utils",
+    "DiffusersPipelineLoader": "vllm_omni.diffusion.model_loader.diffusers_loader",
+    "prefetch_subfolders": "vllm_omni.diffusion.model_loader.hub_prefetch",
+    "from_pretrained_with_prefetch": "vllm_omni.diffusion.model_loader.hub_prefetch",
+    "SupportsComponentDiscovery": "vllm_omni.diffusion.models.interface",
+    "SupportsModuleOffload": "vllm_omni.diffusion.models.interface",
+    "ProgressBarMixin": "vllm_omni.diffusion.models.progress_bar",
+    "DiffusionPipelineProfilerMixin": "vllm_omni.diffusion.profiler.diffusion_pipeline_profiler",
+    "get_transformer_config_kwargs": "vllm_omni.diffusion.utils.tf_utils",
+    "DiffusionRequestBatch": "vllm_omni.diffusion.worker.request_batch",
+    "split_diffusion_output_by_request": "vllm_omni.diffusion.worker.request_batch",
+}
+
+
+def import_lines(body: str, module: SourceModule, source: SourceTree, classes: dict[str, str]) -> str:
+    """Import statements, and the logger where it is used, for ``body``.
+
+    Names are looked up in ``classes`` (component classes, with their modules), then in :data:`KNOWN`, then in the
+    reference module: its imports, made absolute, and what it defines, imported from it.
+
+    Raises:
+        UnsupportedError: a name is found nowhere.
+    """
+    plain: set[str] = set()
+    origins: dict[str, set[str]] = {}
+    logger = ""
+    for name in free_names(body):
+        if name == "logger" and name in module.definitions:
+            logger = "\n\nlogger = init_logger(__name__)\n"
+            origins.setdefault("vllm.logger", set()).add("init_logger")
+            continue
+        where, what = _origin(name, module, source, classes)
+        if what is None:
+            plain.add(where)
+        else:
+            origins.setdefault(where, set()).add(what)
+    lines = [f"import {name}" for name in sorted(plain)]
+    for where in sorted(origins, key=lambda w: (w.startswith("."), w)):
+        lines.append(f"from {where} import {', '.join(sorted(origins[where]))}")
+    return "\n".join(lines) + logger
+
+
+def _origin(name: str, module: SourceModule, source: SourceTree, classes: dict[str, str]) -> tuple[str, str | None]:
+    if name in classes:
+        return classes[name], name
+    if name in KNOWN:
+        where = KNOWN[name]
+        return (name, None) if where is None else (where, name)
+    if name in module.imports:
+        where, attribute = module.imports[name]
+        if attribute is None:
+            return (where if where == name else f"{where} as {name}"), None
+        if found := source.resolve(module.name, name):
+            where = found[0].name
+        return where, attribute if attribute == name else f"{attribute} as {name}"
+    if name in module.definitions:
+        return module.name, name
+    raise UnsupportedError(f"name {name} is defined nowhere", module.file)
+
+
+def free_names(text: str) -> list[str]:
+    """Names that a module's text reads and does not bind at its top, builtins aside."""
+    tree = ast.parse(text)
+    found: set[str] = set()
+    _Scope(found).block(tree.body, {n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)})
+    return sorted(n for n in found if not hasattr(builtins, n))
+
+
+class _Scope(ast.NodeVisitor):
+    def __init__(self, found: set[str]) -> None:
+        self.found = found
+        self.bound: set[str] = set()
+
+    def block(self, body: list[ast.stmt], bound: set[str]) -> None:
+        self.bound = bound
+        for node in body:
+            self.visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load) and node.id not in self.bound:
+            self.found.add(node.id)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        for part in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns):
+            if part is not None:
+                self.visit(part)
+        own = set()
+        arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
+        for argument in arguments:
+            if argument is not None:
+                own.add(argument.arg)
+                if argument.annotation is not None:
+                    self.visit(argument.annotation)
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                own.add(inner.id)
+            elif isinstance(inner, ast.FunctionDef | ast.ExceptHandler) and inner is not node and inner.name:
+                own.add(inner.name)
+            elif isinstance(inner, ast.arg):
+                own.add(inner.arg)
+        _Scope(self.found).block(node.body, self.bound | own)

@@ -1,0 +1,133 @@
+"""The constructor: components loaded one by one, the other statements of the reference kept."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import libcst as cst
+
+from omniport.plan.model import Decision, PipelinePlan
+from omniport.rewrite.pipeline.blocks import Block, indented, parse, suite
+from omniport.rewrite.pipeline.docs import docstring
+from omniport.rewrite.pipeline.facts import COMPONENT, decision, name_of, of_kind
+from omniport.rewrite.pipeline.walk import attributes
+from omniport.source.syntax import code, dotted
+
+
+class Features(Protocol):
+    """Flags of the target that loading depends on."""
+
+    @property
+    def prefetch(self) -> bool: ...
+    @property
+    def prefetch_wrapper(self) -> bool: ...
+    @property
+    def profiler(self) -> bool: ...
+
+
+def component_roles(plan: PipelinePlan) -> dict[str, tuple[str, str]]:
+    """Component -> (dotted class, role), in the order of the reference's constructor."""
+    return {name_of(d): (str(d.value), d.why.reason.split(":")[0]) for d in of_kind(plan.decisions, COMPONENT)}
+
+
+def constructor(
+    init: cst.FunctionDef, plan: PipelinePlan, transformer: str, features: Features, methods: list[cst.FunctionDef]
+) -> cst.FunctionDef:
+    """``__init__(self, *, od_config, prefix="")`` from the folded constructor ``init``."""
+    roles = component_roles(plan)
+    text = _opening(roles, features) + "".join(
+        _load(name, dotted_class, role, transformer, features) for name, (dotted_class, role) in roles.items()
+    )
+    lines = "".join(f"    {line}\n" if line else "\n" for line in text.splitlines())
+    method = parse(f'def __init__(self, *, od_config: OmniDiffusionConfig, prefix: str = "") -> None:\n{lines}')[0]
+    assert isinstance(method, cst.FunctionDef)
+    kept = _kept(init, plan, methods)
+    if kept:
+        kept[0] = kept[0].with_changes(leading_lines=[cst.EmptyLine(indent=False), *_comments(kept[0])])
+    end = parse(
+        "\nself.setup_diffusion_pipeline_profiler(\n"
+        "    enable_diffusion_pipeline_profiler=od_config.enable_diffusion_pipeline_profiler\n)\n"
+    )
+    end = [end[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])]
+    return method.with_changes(body=indented([*suite(method.body), *kept, *(end if features.profiler else [])]))
+
+
+def _comments(node: cst.CSTNode) -> list[cst.EmptyLine]:
+    return [line for line in node.leading_lines if line.comment is not None]  # type: ignore[attr-defined]
+
+
+def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionDef]) -> Block:
+    """Statements of the reference's constructor, without registration and without a processor that nothing reads."""
+    processor: Decision | None = decision(plan.decisions, "processor")
+    read = {name for m in methods for name in attributes(m)}
+    doc = docstring(init)
+    kept: Block = []
+    for node in suite(init.body):
+        if node is doc:
+            continue
+        if isinstance(node, cst.SimpleStatementLine):
+            text = code(node).strip()
+            small = node.body[0]
+            if "super().__init__()" in text or "self.register_modules(" in text:
+                continue
+            target = dotted(small.targets[0].target) if isinstance(small, cst.Assign) else None
+            if processor is not None and processor.value not in read and target == f"self.{processor.value}":
+                continue
+        kept.append(node)
+    return kept
+
+
+def _opening(roles: dict[str, tuple[str, str]], features: Features) -> str:
+    text = (
+        "super().__init__()\n"
+        "self.od_config = od_config\n"
+        "self.device = get_local_device()\n"
+        "model = od_config.model\n"
+        "self.weights_sources = [\n"
+    )
+    for name, (_, role) in roles.items():
+        if role == "dit":
+            text += (
+                "    DiffusersPipelineLoader.ComponentSource(\n"
+                "        model_or_path=model,\n"
+                f'        subfolder="{name}",\n'
+                "        revision=od_config.revision,\n"
+                f'        prefix="{name}.",\n'
+                "        fall_back_to_pt=True,\n"
+                "    ),\n"
+            )
+    text += ']\n\npretrained = {"revision": od_config.revision, "local_files_only": os.path.isdir(model)}\n'
+    if features.prefetch:
+        folders = ", ".join(f'"{name}"' for name, (_, role) in roles.items() if role != "dit")
+        text += f"subfolders = [{folders}]\nprefetch_subfolders(model, subfolders, **pretrained)\n"
+    return text
+
+
+def _load(name: str, dotted_class: str, role: str, transformer: str, features: Features) -> str:
+    class_name = dotted_class.rsplit(".", 1)[1]
+    if role == "dit":
+        return (
+            f"self.{name} = {transformer}(\n"
+            "    od_config=od_config,\n"
+            "    quant_config=od_config.quantization_config,\n"
+            f"    **get_transformer_config_kwargs(od_config.tf_model_config, {transformer}),\n"
+            ")\n"
+        )
+    if role in ("encoder", "vae", "other"):
+        if features.prefetch and features.prefetch_wrapper:
+            return (
+                f"self.{name} = from_pretrained_with_prefetch(\n"
+                f"    {class_name}.from_pretrained,\n"
+                "    model,\n"
+                f'    subfolder="{name}",\n'
+                "    prefetch_list=subfolders,\n"
+                "    torch_dtype=od_config.dtype,\n"
+                "    **pretrained,\n"
+                ").to(self.device)\n"
+            )
+        return (
+            f"self.{name} = {class_name}.from_pretrained(\n"
+            f'    model, subfolder="{name}", torch_dtype=od_config.dtype, **pretrained\n'
+            ").to(self.device)\n"
+        )
+    return f'self.{name} = {class_name}.from_pretrained(model, subfolder="{name}", **pretrained)\n'

@@ -1,0 +1,276 @@
+"""The normal form of a pipeline class: the facts folded in, and nothing left that nothing uses."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import libcst as cst
+
+from omniport.errors import UnsupportedError
+from omniport.rewrite.pipeline.blocks import indented, pure, statements, suite, without_lines
+from omniport.rewrite.pipeline.docs import docstring
+from omniport.rewrite.pipeline.fold import Facts, evaluate, fold_function
+from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
+from omniport.rewrite.pipeline.progress import iterate_with_bar
+from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
+from omniport.source.syntax import dotted
+
+ENTRY = "__call__"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What :func:`normalise` works from; hashable, so that analysis and rewriting share one result.
+
+    ``arguments`` are the parameters of ``__call__`` that are bound to a constant, ``values`` everything else decided.
+    ``kept`` are methods that stay though nothing in the class uses them.
+    """
+
+    arguments: tuple[tuple[str, Any], ...]
+    values: tuple[tuple[str, Any], ...]
+    calls: tuple[tuple[str, Any], ...]
+    removed_calls: frozenset[str]
+    unwrapped: frozenset[str]
+    lists: frozenset[str]
+    kept: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class NormalClass:
+    """The class after normalisation.
+
+    ``methods`` in source order; ``dropped_methods`` and ``dropped_parameters`` (method, parameter) say what went.
+    """
+
+    name: str
+    doc: str
+    methods: dict[str, cst.FunctionDef]
+    dropped_methods: tuple[str, ...]
+    dropped_parameters: tuple[tuple[str, str], ...]
+
+    @property
+    def entry(self) -> cst.FunctionDef:
+        return self.methods[ENTRY]
+
+
+@functools.lru_cache(maxsize=8)
+def normalise(text: str, file: str, class_name: str, request: Request) -> NormalClass:
+    """Fold ``request`` into class ``class_name`` of the module ``text``.
+
+    Raises:
+        UnsupportedError: the class has no ``__call__``, or uses ``locals()`` where it stays.
+    """
+    node = _class(cst.parse_module(text), class_name, file)
+    work = _Work(node, file, request)
+    work.run()
+    return NormalClass(
+        class_name, node.get_docstring() or "", work.methods, tuple(work.dropped), tuple(work.parameters)
+    )
+
+
+def _class(module: cst.Module, name: str, file: str) -> cst.ClassDef:
+    for statement in module.body:
+        if isinstance(statement, cst.ClassDef) and statement.name.value == name:
+            return statement
+    raise UnsupportedError(f"class {name} is not at the top of its module", file)
+
+
+def parameter_names(node: cst.FunctionDef) -> list[str]:
+    """Parameters of a method that a call can name, ``self`` aside (``*args`` and ``**kwargs`` are none)."""
+    names = [p.name.value for p in (*node.params.posonly_params, *node.params.params, *node.params.kwonly_params)]
+    static = any(dotted(d.decorator) == "staticmethod" for d in node.decorators)
+    return names if static else names[1:]
+
+
+class _Work:
+    def __init__(self, node: cst.ClassDef, file: str, request: Request) -> None:
+        self.file, self.request, self.name = file, request, node.name.value
+        bases = [dotted(a.value) for a in node.bases]
+        self.facts = Facts(
+            dict(request.values),
+            dict(request.calls),
+            request.removed_calls,
+            request.unwrapped,
+            frozenset(b for b in bases if b),
+        )
+        self.methods: dict[str, cst.FunctionDef] = {}
+        for statement in node.body.body:
+            if isinstance(statement, cst.FunctionDef):
+                if statement.name.value in self.methods:  # a property's setter, say
+                    raise UnsupportedError(f"{self.name} defines {statement.name.value} twice", file)
+                self.methods[statement.name.value] = statement
+        if ENTRY not in self.methods:
+            raise UnsupportedError(f"{self.name} has no {ENTRY}", file)
+        self.order = list(self.methods)
+        self.owners = frozenset({"self", self.name})
+        self.dropped: list[str] = []
+        self.parameters: list[tuple[str, str]] = []
+        self.constants: dict[str, dict[str, Any]] = {m: {} for m in self.methods}
+        self.dirty = set(self.methods)
+
+    def run(self) -> None:
+        self.constants[ENTRY] = dict(self.request.arguments)
+        self._undocument(ENTRY)
+        for name in self.constants[ENTRY]:
+            self._drop_parameter(ENTRY, name)
+        self._drop_unreachable()
+        while self.dirty:
+            dirty, self.dirty = self.dirty, set()
+            for name in [m for m in self.order if m in dirty and m in self.methods]:
+                self._fold(name)
+            self._drop_unreachable()
+            self._drop_unread_attributes()
+            self._bind_parameters()
+            self._drop_unread_parameters()
+        entry = self.methods[ENTRY]
+        block = drop_dead_stores(iterate_with_bar(suite(entry.body)))
+        self.methods[ENTRY] = entry.with_changes(body=indented(block, entry.body))
+        for name, node in self.methods.items():
+            if calls(node, "locals"):
+                raise UnsupportedError(f"{self.name}.{name} calls locals()", self.file)
+
+    def _undocument(self, name: str) -> None:
+        node = self.methods[name]
+        if docstring(node) is not None:
+            self.methods[name] = node.with_changes(body=indented(suite(node.body)[1:], node.body))
+
+    # ------------------------------------------------------------------------------------------------------ folding
+    def _fold(self, name: str) -> None:
+        old = self.methods[name]
+        facts = self.facts
+        if name == ENTRY:
+            facts = Facts(
+                facts.values, facts.calls, facts.removed_calls, facts.unwrapped, facts.absent_bases, self.request.lists
+            )
+        new = fold_function(old, facts, self.constants[name])
+        new = new.with_changes(body=indented(drop_dead_stores(suite(new.body)), new.body))
+        self.methods[name] = new
+
+    # -------------------------------------------------------------------------------------------------- unused parts
+    def _drop_unreachable(self) -> None:
+        seen: set[str] = set()
+        todo = [ENTRY, "__init__", *self.request.kept]
+        while todo:
+            name = todo.pop()
+            if name in seen or name not in self.methods:
+                continue
+            seen.add(name)
+            for owner in self.owners:
+                todo.extend(attributes(self.methods[name], owner))
+        for name in [m for m in self.methods if m not in seen]:
+            del self.methods[name]
+            self.dropped.append(name)
+
+    def _drop_unread_attributes(self) -> None:
+        """Private attributes that are only written: ``self._x = value`` goes where the value has no effect."""
+        read: set[str] = set()
+        for node in self.methods.values():
+            read.update(attributes(node))
+        for name, node in list(self.methods.items()):
+            block = suite(node.body)
+            if any(isinstance(s, cst.SimpleStatementLine) and _is_dead_store(s, read) for s in statements(block)):
+                block = without_lines(block, lambda line: _is_dead_store(line, read))
+                self.methods[name] = node.with_changes(body=indented(block, node.body))
+                self.dirty.add(name)
+
+    def _sites(self, method: str) -> list[dict[str, cst.BaseExpression | None]] | None:
+        """Arguments of every call of ``method`` inside the class; None if one cannot be bound, or it escapes."""
+        names = parameter_names(self.methods[method])
+        found = []
+        uses = 0
+        for node in self.methods.values():
+            uses += sum(attributes(node, owner).get(method, 0) for owner in self.owners)
+            for called, call in method_calls(node, self.owners):
+                if called != method:
+                    continue
+                site: dict[str, cst.BaseExpression | None] = dict.fromkeys(names)
+                for position, argument in enumerate(call.args):
+                    key = argument.keyword.value if argument.keyword else None
+                    if argument.star or (key is None and position >= len(names)) or (key and key not in names):
+                        return None
+                    site[key or names[position]] = argument.value
+                found.append(site)
+        return found if found and uses == len(found) else None
+
+    def _candidates(self) -> list[str]:
+        special = ("__init__", ENTRY, *self.request.kept)
+        return [m for m in self.methods if m not in special and not self._is_property(m)]
+
+    def _is_property(self, name: str) -> bool:
+        return any(dotted(d.decorator) == "property" for d in self.methods[name].decorators)
+
+    def _bind_parameters(self) -> None:
+        """A parameter that every call inside the class leaves None is None."""
+        for method in self._candidates():
+            sites = self._sites(method)
+            if sites is None:
+                continue
+            defaults = {p.name.value: p.default for p in all_parameters(self.methods[method].params)}
+            for name in parameter_names(self.methods[method]):
+                given = [s[name] for s in sites if s.get(name) is not None]
+                values = [evaluate(v, self.facts) for v in given if v is not None]
+                omitted = len(given) < len(sites)
+                default = defaults.get(name)
+                unset = not omitted or (default is not None and dotted(default) == "None")
+                if given and unset and all(v is None for v in values):
+                    self.constants[method][name] = None
+                    self._drop_parameter(method, name)
+
+    def _drop_unread_parameters(self) -> None:
+        for method in self._candidates():
+            node = self.methods[method]
+            used = live_in(suite(node.body))
+            sites = self._sites(method)
+            for name in parameter_names(node) if sites is not None else []:
+                given = [v for s in sites or () if (v := s.get(name)) is not None]
+                if name not in used and all(pure(v) for v in given):
+                    self._drop_parameter(method, name)
+
+    def _drop_parameter(self, method: str, name: str) -> None:
+        node = self.methods[method]
+        names = parameter_names(node)
+        params = node.params
+        for part in ("params", "kwonly_params", "posonly_params"):
+            kept = [p for p in getattr(params, part) if p.name.value != name]
+            params = params.with_changes(**{part: kept})
+        self.methods[method] = node.with_changes(params=params)
+        self.parameters.append((method, name))
+        self.dirty.add(method)
+        for caller, body in list(self.methods.items()):
+            if all(called != method for called, _ in method_calls(body, self.owners)):
+                continue
+            drop = _DropArgument({f"self.{method}", f"{self.name}.{method}"}, name, names.index(name))
+            new = body.visit(drop)
+            if drop.changed:
+                assert isinstance(new, cst.FunctionDef)
+                self.methods[caller] = new
+                self.dirty.add(caller)
+
+
+class _DropArgument(cst.CSTTransformer):
+    def __init__(self, functions: set[str], name: str, position: int) -> None:
+        self.functions, self.name, self.position, self.changed = functions, name, position, False
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        if dotted(original_node.func) not in self.functions:
+            return updated_node
+        kept = [
+            a
+            for i, a in enumerate(updated_node.args)
+            if not (a.keyword.value == self.name if a.keyword else i == self.position)
+        ]
+        if len(kept) == len(updated_node.args):
+            return updated_node
+        self.changed = True
+        return updated_node.with_changes(args=kept)
+
+
+def _is_dead_store(line: cst.SimpleStatementLine, read: set[str]) -> bool:
+    """Pure ``self._x = value`` for an attribute not in ``read``."""
+    small = line.body[0]
+    if len(line.body) != 1 or not isinstance(small, cst.Assign) or len(small.targets) != 1:
+        return False
+    name = dotted(small.targets[0].target) or ""
+    return name.startswith("self._") and name[5:] not in read and pure(small.value)

@@ -1,0 +1,142 @@
+"""A fast walk over libcst nodes: libcst's own visitors rebuild the tree, which a question does not need."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+import libcst as cst
+
+from omniport.source.syntax import dotted
+
+_LAYOUT = frozenset(
+    {"lpar", "rpar", "comma", "semicolon", "equal", "lbracket", "rbracket", "lbrace", "rbrace", "newline", "dot"}
+    | {"colon", "star", "operator", "header", "footer", "leading_lines", "lines_after_decorators", "indent"}
+    | {"trailing_whitespace", "async_tok", "asynchronous"}
+)
+
+
+@functools.cache
+def _parts(cls: type[cst.CSTNode]) -> tuple[str, ...]:
+    names = [f.name for f in fields(cls)]
+    return tuple(n for n in names if n not in _LAYOUT and not n.startswith("whitespace"))
+
+
+def parts(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """The child nodes that carry meaning (no whitespace, commas or parentheses), in source order but for ``IfExp``."""
+    for name in _parts(type(node)):
+        value = getattr(node, name)
+        if isinstance(value, cst.CSTNode):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (v for v in value if isinstance(v, cst.CSTNode))
+
+
+def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """``node`` and every node below it."""
+    yield node
+    for part in parts(node):
+        yield from walk(part)
+
+
+@functools.lru_cache(maxsize=4096)
+def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> tuple[tuple[str, cst.Call], ...]:
+    """Calls ``owner.method(...)`` below ``node``: (method, call), for each owner such as ``self``."""
+    found = []
+    for inner in walk(node):
+        if isinstance(inner, cst.Call) and isinstance(inner.func, cst.Attribute) and dotted(inner.func.value) in owners:
+            found.append((inner.func.attr.value, inner))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def attributes(node: cst.CSTNode, base: str = "self") -> dict[str, int]:
+    """How often ``node`` reads each ``base.X`` (assigning to one is no read, calling one is)."""
+    found: dict[str, int] = {}
+    stores = {id(n.target) for n in walk(node) if isinstance(n, cst.AssignTarget)}
+    for inner in walk(node):
+        if isinstance(inner, cst.Attribute) and id(inner) not in stores and dotted(inner.value) == base:
+            found[inner.attr.value] = found.get(inner.attr.value, 0) + 1
+    return found
+
+
+def calls(node: cst.CSTNode, *names: str) -> list[cst.Call]:
+    """Calls below ``node`` of a function with one of the dotted ``names``."""
+    return [n for n in walk(node) if isinstance(n, cst.Call) and dotted(n.func) in names]
+
+
+def target_names(node: cst.CSTNode) -> set[str]:
+    """Names that an assignment to ``node`` binds."""
+    if isinstance(node, cst.Name):
+        return {node.value}
+    if isinstance(node, cst.Tuple | cst.List):
+        return set().union(*(target_names(e.value) for e in node.elements)) if node.elements else set()
+    return set()
+
+
+def _loads(node: cst.CSTNode, own: frozenset[str], found: dict[str, None]) -> None:
+    if isinstance(node, cst.Name):
+        if node.value not in own:
+            found[node.value] = None
+    elif isinstance(node, cst.Attribute | cst.Arg):
+        _loads(node.value, own, found)
+    elif isinstance(node, cst.AssignTarget):
+        _target(node.target, own, found)
+    elif isinstance(node, cst.AnnAssign | cst.NamedExpr):
+        _target(node.target, own, found)
+        if node.value is not None:
+            _loads(node.value, own, found)
+    elif isinstance(node, cst.For):
+        _loads(node.iter, own, found)
+        _target(node.target, own, found)
+        for part in (node.body, node.orelse):
+            if part is not None:
+                _loads(part, own, found)
+    elif isinstance(node, cst.ListComp | cst.SetComp | cst.GeneratorExp | cst.DictComp):
+        names: set[str] = set()
+        loop: cst.CompFor | None = node.for_in
+        while loop is not None:
+            names |= target_names(loop.target)
+            loop = loop.inner_for_in
+        _each(parts(node), own | names, found)
+    elif isinstance(node, cst.Lambda | cst.FunctionDef):
+        inner = {p.name.value for p in all_parameters(node.params)}
+        if isinstance(node, cst.FunctionDef):
+            inner |= {n for t in walk(node.body) if isinstance(t, cst.AssignTarget) for n in target_names(t.target)}
+        _each((p.default for p in all_parameters(node.params) if p.default is not None), own, found)
+        _loads(node.body, own | inner, found)
+    elif not isinstance(node, cst.AsName | cst.Annotation | cst.Import | cst.ImportFrom):
+        _each(parts(node), own, found)
+
+
+def _each(nodes: Iterable[cst.CSTNode], own: frozenset[str], found: dict[str, None]) -> None:
+    for node in nodes:
+        _loads(node, own, found)
+
+
+def _target(node: cst.CSTNode, own: frozenset[str], found: dict[str, None]) -> None:
+    if isinstance(node, cst.Tuple | cst.List):
+        for element in node.elements:
+            _target(element.value, own, found)
+    elif not isinstance(node, cst.Name):
+        _loads(node, own, found)
+
+
+@functools.lru_cache(maxsize=16384)
+def reads_of(node: cst.CSTNode) -> dict[str, None]:
+    """Names loaded anywhere in ``node``, in order of first appearance."""
+    found: dict[str, None] = {}
+    _loads(node, frozenset(), found)
+    return found
+
+
+def all_parameters(params: cst.Parameters) -> list[cst.Param]:
+    """Every parameter, in the order of the signature."""
+    found = [*params.posonly_params, *params.params]
+    if isinstance(params.star_arg, cst.Param):
+        found.append(params.star_arg)
+    found.extend(params.kwonly_params)
+    if params.star_kwarg is not None:
+        found.append(params.star_kwarg)
+    return found

@@ -1,0 +1,120 @@
+"""Small things every rewrite needs: reading and making libcst nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import libcst as cst
+
+_EMPTY = cst.Module([])
+
+
+def code(node: cst.CSTNode) -> str:
+    """Source text of a node."""
+    return _EMPTY.code_for_node(node).strip()
+
+
+def expression(text: str) -> cst.BaseExpression:
+    return cst.parse_expression(text)
+
+
+def statements(text: str) -> list[cst.BaseStatement]:
+    """Top-level statements of ``text``."""
+    return list(cst.parse_module(text).body)
+
+
+def method(node: cst.ClassDef, name: str) -> cst.FunctionDef | None:
+    """A method of a class by name."""
+    for item in node.body.body:
+        if isinstance(item, cst.FunctionDef) and item.name.value == name:
+            return item
+    return None
+
+
+def dotted(node: cst.CSTNode) -> str:
+    """``a.b.c`` for names and attributes, "" for anything else."""
+    if isinstance(node, cst.Name):
+        return node.value
+    if isinstance(node, cst.Attribute) and (owner := dotted(node.value)):
+        return f"{owner}.{node.attr.value}"
+    return ""
+
+
+def self_attribute(node: cst.CSTNode) -> str:
+    """``x`` for ``self.x``, "" for anything else."""
+    owner, _, name = dotted(node).rpartition(".")
+    return name if owner == "self" else ""
+
+
+def single(statement: cst.CSTNode) -> cst.BaseSmallStatement | None:
+    """The only small statement of a line."""
+    if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+        return statement.body[0]
+    return None
+
+
+def assignment(statement: cst.CSTNode) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
+    """Target and value of a line ``target = value``."""
+    small = single(statement)
+    if isinstance(small, cst.Assign) and len(small.targets) == 1:
+        return small.targets[0].target, small.value
+    return None
+
+
+def module_path(node: cst.CSTNode) -> str:
+    """``to_out.0`` for ``self.to_out[0]``, ``to_q`` for ``self.to_q``, "" for anything else."""
+    if isinstance(node, cst.Subscript) and len(node.slice) == 1:
+        item, owner = node.slice[0].slice, module_path(node.value)
+        if owner and isinstance(item, cst.Index) and isinstance(item.value, cst.Integer):
+            return f"{owner}.{item.value.value}"
+        return ""
+    return self_attribute(node)
+
+
+def names_in(node: cst.CSTNode) -> Iterator[str]:
+    """All names and attribute names that occur, with repetition."""
+    if isinstance(node, cst.Name):
+        yield node.value
+    for child in node.children:
+        yield from names_in(child)
+
+
+def variables(node: cst.CSTNode) -> Iterator[str]:
+    """Names that are read or bound as variables: no attribute names, no keywords of calls."""
+    if isinstance(node, cst.Name):
+        yield node.value
+    for child in node.children:
+        attribute = isinstance(node, cst.Attribute) and child is node.attr
+        keyword = isinstance(node, cst.Arg) and child is node.keyword
+        if not attribute and not keyword:
+            yield from variables(child)
+
+
+def with_keywords(call: cst.Call, keywords: Sequence[tuple[str, str]]) -> cst.Call:
+    """``call`` with keyword arguments appended."""
+    added = [cst.Arg(expression(value), keyword=cst.Name(name), equal=_EQUAL) for name, value in keywords]
+    args = [arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in call.args]
+    space = cst.SimpleWhitespace("")
+    return call.with_changes(args=[*args, *added], whitespace_before_args=space)
+
+
+_EQUAL = cst.AssignEqual(whitespace_before=cst.SimpleWhitespace(""), whitespace_after=cst.SimpleWhitespace(""))
+
+
+class Replacer(cst.CSTTransformer):
+    """Replaces expressions by their source text."""
+
+    def __init__(self, mapping: dict[str, str]) -> None:
+        self.mapping = mapping
+
+    def on_leave(self, original_node: cst.CSTNodeT, updated_node: cst.CSTNodeT) -> cst.CSTNodeT:
+        if isinstance(original_node, cst.Name | cst.Attribute) and code(original_node) in self.mapping:
+            return expression(self.mapping[code(original_node)])  # type: ignore[return-value]
+        return super().on_leave(original_node, updated_node)  # type: ignore[return-value]
+
+
+def substitute(node: cst.CSTNode, mapping: dict[str, str]) -> cst.CSTNode:
+    """``node`` with each name or dotted name of ``mapping`` replaced."""
+    result = node.visit(Replacer(mapping))
+    assert isinstance(result, cst.CSTNode)
+    return result

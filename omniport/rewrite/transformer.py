@@ -1,0 +1,96 @@
+"""The port's transformer file, from the normal form and the plan alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import libcst as cst
+
+from omniport.plan.model import TransformerPlan
+from omniport.rewrite.attention import rewrite_attention
+from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
+from omniport.rewrite.lists import drop_dropout, gather_lists
+from omniport.rewrite.prune import prune
+from omniport.rewrite.root import rewrite_root
+from omniport.source.normal import NormalForm
+
+#: name -> the module a port imports it from.  Only names that the written code uses are imported.
+IMPORTS: dict[str, str] = {
+    "Iterable": "collections.abc",
+    "ForwardPattern": "cache_dit",
+    "get_tensor_model_parallel_world_size": "vllm.distributed",
+    "ColumnParallelLinear": "vllm.model_executor.layers.linear",
+    "MergedColumnParallelLinear": "vllm.model_executor.layers.linear",
+    "QKVParallelLinear": "vllm.model_executor.layers.linear",
+    "ReplicatedLinear": "vllm.model_executor.layers.linear",
+    "RowParallelLinear": "vllm.model_executor.layers.linear",
+    "QuantizationConfig": "vllm.model_executor.layers.quantization",
+    "default_weight_loader": "vllm.model_executor.model_loader.weight_utils",
+    "maybe_prefix": "vllm.model_executor.models.utils",
+    "Attention": "vllm_omni.diffusion.attention.layer",
+    "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
+    "OmniDiffusionConfig": "vllm_omni.diffusion.data",
+    "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
+    "SequenceParallelOutput": "vllm_omni.diffusion.distributed.sp_plan",
+    "safe_quant_config": "vllm_omni.quantization.component_config",
+}
+
+
+def render_transformer(
+    normal: NormalForm, plan: TransformerPlan, *, header: str, attributes: tuple[str, ...], separate_cfg: bool
+) -> str:
+    """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
+
+    Args:
+        normal: the reference transformer in normal form.
+        plan: what was decided about it.
+        header: comment block that the file starts with, the reference's copyright lines.
+        attributes: constructor parameters the pipeline reads off the transformer.
+        separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
+
+    Raises:
+        UnsupportedError: the normal form holds a construct that the rewrite does not know.
+    """
+    module = cst.parse_module(normal.code)
+    module = _each_class(module, lambda node: drop_dropout(gather_lists(node)))
+    classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
+    parallel = parallel_classes(classes, plan, normal.root)
+
+    def rewrite(node: cst.ClassDef) -> cst.ClassDef:
+        if linears_of(plan, node.name.value):
+            check_complete(node, plan)
+        node = _visit(node, Constructor(node, plan, parallel, normal.root))
+        node = rewrite_attention(node, plan)
+        return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
+
+    module = prune(_each_class(module, rewrite), normal.root)
+    return _assemble(module, plan, header)
+
+
+def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:
+    body = [change(item) if isinstance(item, cst.ClassDef) else item for item in module.body]
+    return module.with_changes(body=body)
+
+
+def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:
+    result = node.visit(transformer)
+    assert isinstance(result, cst.ClassDef)
+    return result
+
+
+def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
+    """Header, imports, helper, classes."""
+    at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
+    packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
+    helper = PACK_INPUT if packed else ""
+    head = cst.Module(list(module.body[:at])).code
+    rest = helper + "\n\n" + cst.Module(list(module.body[at:])).code
+    words = _words(rest)
+    imports = "".join(f"from {source} import {name}\n" for name, source in IMPORTS.items() if name in words)
+    start = f"{header.rstrip()}\n\n" if header.strip() else ""
+    return f"{start}{imports}{head.lstrip()}\n{rest}"
+
+
+def _words(code: str) -> set[str]:
+    return set(re.findall(r"\w+", code))

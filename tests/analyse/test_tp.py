@@ -1,0 +1,192 @@
+"""Roles of linears: one small block for each rule; what must stay whole is told from what is sharded."""
+
+from __future__ import annotations
+
+import pytest
+
+from omniport.analyse.normalise import normalise
+from omniport.analyse.parallel import ParallelPlan, plan_parallel
+from omniport.errors import UnsupportedError
+from omniport.source.tree import SourceTree
+from tests.support.normal import CANVAS, block_model, normal_form, roles
+
+QKV = """
+    self.head_dim = head_dim
+    self.to_q = nn.Linear(dim, dim)
+    self.to_k = nn.Linear(dim, dim)
+    self.to_v = nn.Linear(dim, dim)
+    self.to_out = nn.Linear(dim, dim)
+"""
+ATTEND = """
+    q = self.to_q(x).unflatten(-1, (-1, self.head_dim))
+    k = self.to_k(x).unflatten(-1, (-1, self.head_dim))
+    v = self.to_v(x).unflatten(-1, (-1, self.head_dim))
+    return x + self.to_out(dispatch_attention_fn(q, k, v).flatten(2))
+"""
+
+
+def plan(init: str, forward: str, **kwargs: str) -> ParallelPlan:
+    return plan_parallel(block_model(init, forward, **kwargs))
+
+
+# ------------------------------------------------------------------------------------------------------------- sharded
+def test_a_feed_forward_is_column_and_row() -> None:
+    found = plan(
+        "self.up = nn.Linear(dim, 4 * dim)\nself.down = nn.Linear(4 * dim, dim)",
+        "return x + self.down(F.gelu(self.up(x)))",
+    )
+    assert roles(found) == {"up": "column", "down": "row"}
+
+
+def test_attention_is_fused_and_row() -> None:
+    found = plan(QKV, ATTEND)
+    assert roles(found) == {"to_q": "qkv", "to_k": "qkv", "to_v": "qkv", "to_out": "row"}
+    assert [(w.parameter, w.checkpoint, w.shard) for w in found.weights] == [
+        ("to_qkv", "to_q", "q"),
+        ("to_qkv", "to_k", "k"),
+        ("to_qkv", "to_v", "v"),
+    ]
+    (attention,) = found.attentions
+    assert (attention.heads, attention.head_dim, attention.kind) == ("heads", "self.head_dim", "self")
+
+
+def test_halves_of_a_gated_projection_are_sharded_one_by_one() -> None:
+    found = plan(
+        "self.proj = nn.Linear(dim, 6 * dim)\nself.down = nn.Linear(3 * dim, dim)",
+        "value, gate = self.proj(x).chunk(2, dim=-1)\nreturn x + self.down(value * F.silu(gate))",
+    )
+    assert roles(found) == {"proj": "merged", "down": "row"}
+    (proj,) = (p for p in found.linears if p.path == "Block.proj")
+    assert len(proj.packed) == 2 and len(set(proj.packed)) == 1
+
+
+def test_a_concatenation_of_sharded_parts_is_a_packed_row() -> None:
+    init = "self.a = nn.Linear(dim, dim)\nself.b = nn.Linear(dim, 2 * dim)\nself.width = 2 * dim\n"
+    found = plan(
+        init + "self.out = nn.Linear(3 * dim, dim)", "return x + self.out(torch.cat([self.a(x), self.b(x)], dim=-1))"
+    )
+    (out,) = (p for p in found.linears if p.path == "Block.out")
+    assert (out.role, out.packed) == ("row", ("dim", "self.width"))
+
+
+def test_modulation_is_gathered() -> None:
+    found = plan(
+        "self.mod = nn.Linear(dim, 2 * dim)",
+        "scale, shift = self.mod(F.silu(temb)).chunk(2, dim=1)\nreturn x * (1 + scale[:, None]) + shift[:, None]",
+    )
+    assert roles(found) == {"mod": "gathered"}
+
+
+# -------------------------------------------------------------------------------------------------------- not sharded
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "return x + self.lin(x)",  # a residual sum
+        "return F.softmax(self.lin(x), dim=-1) + x",  # over the full width
+        "return self.norm(self.lin(x))",
+        "y = self.lin(x)\nreturn y[..., :4] @ y.transpose(1, 2)",
+        "return torch.einsum('bsd,bsd->bsd', self.lin(x), x)",
+        "return self.lin(x).roll(1, -1)",
+        "a, b = torch.cat([self.lin(x), x], dim=-1).chunk(2, dim=-1)\nreturn a",
+        "return self.lin(x) * self.lin(x).shape[-1]",  # the local width is not the width
+    ],
+)
+def test_what_needs_the_full_width_is_replicated(forward: str) -> None:
+    found = plan("self.lin = nn.Linear(dim, dim)\nself.norm = nn.LayerNorm(dim)", forward)
+    assert roles(found) == {"lin": "replicated"}
+    (lin,) = (p for p in found.linears if p.path == "Block.lin")
+    assert lin.why.line and "as long as the tokens" in lin.why.reason
+
+
+def test_a_norm_across_heads_takes_its_attention_back() -> None:
+    init = QKV + "    self.norm_q = nn.RMSNorm(dim)\n"
+    found = plan(init, ATTEND.replace("self.to_q(x)", "self.norm_q(self.to_q(x))"))
+    assert set(roles(found).values()) == {"replicated"}
+    assert {d.value for d in found.decisions if d.subject == "heads of Block"} == {"whole"}
+
+
+def test_uneven_splits_of_a_sharded_value_are_taken_back() -> None:
+    found = plan(
+        "self.dim = dim\nself.proj = nn.Linear(dim, 3 * dim)\nself.out = nn.Linear(2 * dim, dim)",
+        "a, b = self.proj(x).split([self.dim, 2 * self.dim], dim=-1)\nreturn a + self.out(b)",
+    )
+    assert roles(found)["proj"] == "replicated"
+
+
+def test_a_linear_called_on_whole_and_sharded_inputs_stays_whole() -> None:
+    found = plan(
+        "self.a = nn.Linear(dim, dim)\nself.b = nn.Linear(dim, dim)", "return x + self.b(self.a(x)) + self.b(x)"
+    )
+    assert roles(found) == {"a": "replicated", "b": "replicated"}
+
+
+def test_linears_of_different_inputs_are_not_fused() -> None:
+    found = plan(
+        QKV, ATTEND.replace("self.to_k(x)", "self.to_k(context)").replace("self.to_v(x)", "self.to_v(context)")
+    )
+    assert roles(found)["to_q"] == roles(found)["to_k"] == "column"
+    assert found.weights == ()
+
+
+# -------------------------------------------------------------------------------------------------------------- refused
+@pytest.mark.parametrize(
+    ("init", "forward", "construct"),
+    [
+        (QKV, ATTEND.replace("q, k, v)", "q, k, v, attn_mask=context)"), "attn_mask"),
+        (QKV, ATTEND.replace("q, k, v)", "q, k, v, is_causal=True)"), "is_causal"),
+        (
+            QKV,
+            ATTEND.replace("dispatch_attention_fn(q, k, v)", "dispatch_attention_fn(q.unknown(), k, v)"),
+            "attention",
+        ),
+        ("self.lin = nn.Linear(dim, dim)\nself.dead = nn.Linear(dim, dim)", "return x + self.lin(x)", "dead"),
+        ("self.lin = nn.Linear(dim, dim)", "while True:\n    x = self.lin(x)\nreturn x", "While"),
+        ("self.lin = nn.Linear(dim, dim)", "return x + self.missing(x)", "missing"),
+    ],
+)
+def test_refusals_name_the_construct(init: str, forward: str, construct: str) -> None:
+    with pytest.raises(UnsupportedError, match=construct):
+        plan(init, forward)
+
+
+# --------------------------------------------------------------------------------------------------------- whole models
+def test_canvas() -> None:
+    found = plan_parallel(normal_form(CANVAS, "CanvasTransformer"))
+    assert roles(found, "SelfAttention") == {"to_q": "qkv", "to_k": "qkv", "to_v": "qkv", "to_out.0": "row"}
+    assert roles(found, "CrossAttention") == {"to_q": "column", "to_k": "column", "to_v": "column", "to_out": "row"}
+    assert roles(found, "GatedFeedForward") == {"proj": "merged", "down": "row"}
+    assert roles(found, "CanvasTransformer")["pooled_embedder"] == "column"
+    assert roles(found, "Modulation") == {"linear": "row"}  # one all-reduce of [B, 3 * dim]; the embedder is sharded
+    first, second = found.attentions
+    assert (first.heads, first.kv_heads, first.kind) == ("self.heads", "self.kv_heads", "self")
+    assert (second.heads, second.kv_heads, second.kind) == ("self.heads", "self.heads", "cross")
+    assert {d.value for d in found.decisions if d.subject == "tp divisor"} == {"num_heads", "num_kv_heads"}
+
+
+def test_flux(diffusers: SourceTree) -> None:
+    """Facts of FLUX: every linear of its blocks is sharded, the modulation too."""
+    name = "FluxTransformer2DModel"
+    found = plan_parallel(normalise(diffusers, diffusers.find_class(name, "models"), name).form, diffusers)
+    by_role: dict[str, set[str]] = {}
+    for linear in found.linears:
+        by_role.setdefault(linear.role, set()).add(linear.path)
+        assert linear.why.file and linear.why.line
+    assert by_role["replicated"] == {f"{name}.{path}" for path in ("x_embedder", "context_embedder", "proj_out")}
+    assert by_role["gathered"] == {
+        f"{cls}.linear" for cls in ("AdaLayerNormZero", "AdaLayerNormZeroSingle", "AdaLayerNormContinuous")
+    }
+    assert {p.path: p.packed for p in found.linears if p.packed} == {
+        "FluxSingleTransformerBlock.proj_out": ("dim", "self.mlp_hidden_dim")
+    }
+    assert [d.value for d in found.decisions if d.subject == "tp divisor"] == ["num_attention_heads"]
+    assert [b.pattern for b in found.blocks] == [1, 1]
+
+
+def test_lora_limits_are_said(diffusers: SourceTree) -> None:
+    name = "FluxTransformer2DModel"
+    flux = plan_parallel(normalise(diffusers, diffusers.find_class(name, "models"), name).form, diffusers)
+    features = {f.name: f for f in flux.features}
+    assert features["lora"].supported and not features["lora with tensor parallelism"].supported
+    assert "proj_out" in features["lora with tensor parallelism"].why.reason
+    canvas = plan_parallel(normal_form(CANVAS, "CanvasTransformer"))
+    assert "lora with tensor parallelism" not in {f.name for f in canvas.features}

@@ -1,0 +1,212 @@
+"""Generated transformers on the real vLLM-Omni: one rank, two tensor-parallel ranks, two sequence-parallel ranks.
+
+The reference is the normal form itself, with random norm weights and biases.  Broken twins of the generated text show
+that each check can fail.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omniport.analyse.normalise import normalise
+from omniport.analyse.parallel import plan_parallel
+from omniport.rewrite.transformer import render_transformer
+from omniport.source.tree import SourceTree
+from omniport.verify.api import ENVIRONMENT
+from tests.support.normal import CANVAS, normal_form, transformer_plan
+
+pytestmark = pytest.mark.verify
+ROOT = Path(__file__).parents[2]
+TOLERANCE = 1e-5
+FLUX = "FluxTransformer2DModel"
+RUNS: dict[str, tuple[dict[str, int], int]] = {
+    "one": ({}, 1),
+    "tp2": ({"tensor_parallel_size": 2}, 2),
+    "sp2": ({"ulysses_degree": 2}, 2),
+}
+
+MODELS: dict[str, dict[str, Any]] = {
+    "canvas": {
+        "root": "CanvasTransformer",
+        "config": {},
+        "inputs": {
+            "hidden_states": [2, 12, 8],
+            "encoder_hidden_states": [2, 5, 12],
+            "pooled_projections": [2, 12],
+            "return_dict": False,
+        },
+    },
+    "flux": {
+        "root": FLUX,
+        "config": {
+            "in_channels": 16,
+            "num_layers": 2,
+            "num_single_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 4,
+            "joint_attention_dim": 24,
+            "pooled_projection_dim": 20,
+            "guidance_embeds": True,
+            "axes_dims_rope": (4, 6, 6),
+        },
+        "inputs": {
+            "hidden_states": [2, 16, 16],
+            "encoder_hidden_states": [2, 8, 24],
+            "pooled_projections": [2, 20],
+            "timestep": [2],
+            "img_ids": [16, 3],
+            "txt_ids": [8, 3],
+            "guidance": [2],
+            "return_dict": False,
+        },
+    },
+}
+
+#: Twin -> (model, text, text in its place).
+TWINS: dict[str, tuple[str, str, str]] = {
+    "swapped_shards": (
+        "canvas",
+        '".to_k", "k"), (".to_qkv", ".to_v", "v")',
+        '".to_v", "k"), (".to_qkv", ".to_k", "v")',
+    ),
+    "no_packing": ("flux", "shard_packed_input(self.proj_out, [dim, self.mlp_hidden_dim])", "pass"),
+    "no_bias": ("canvas", "RowParallelLinear(inner_dim, dim,", "RowParallelLinear(inner_dim, dim, bias=False,"),
+    "no_gather": ("flux", "gather_output=True, ", ""),
+    "no_split_output": ("flux", ", split_output=True", ""),
+    "no_text_positions": ("flux", ', "txt_ids": SequenceParallelInput(split_dim=0, expected_dims=2)', ""),
+}
+
+
+def texts(diffusers: SourceTree) -> dict[str, tuple[str, str]]:
+    """Normal form and port of each model."""
+    canvas = normal_form(CANVAS, "CanvasTransformer")
+    flux = normalise(diffusers, diffusers.find_class(FLUX, "models"), FLUX).form
+    found = {}
+    for name, normal in (("canvas", canvas), ("flux", flux)):
+        plan = transformer_plan(normal, plan_parallel(normal, diffusers))
+        text = render_transformer(normal, plan, header="", attributes=(), separate_cfg=False)
+        found[name] = (normal.code, text)
+    return found
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory, diffusers: SourceTree) -> dict[tuple[str, str], Any]:
+    """All cases, run in one process: (port or twin, run) -> answer."""
+    folder = tmp_path_factory.mktemp("ranks")
+    found = texts(diffusers)
+    models = {}
+    for name, (normal, port) in found.items():
+        (folder / f"normal_{name}.py").write_text(normal)
+        (folder / f"{name}.py").write_text(port)
+        models[name] = MODELS[name] | {"normal": f"normal_{name}.py"}
+    for twin, (name, old, new) in TWINS.items():
+        assert old in found[name][1], f"{twin}: the port has no {old!r}"
+        (folder / f"{twin}.py").write_text(found[name][1].replace(old, new))
+    cases = {(name, run): {"model": name, "port": f"{name}.py"} for name in MODELS for run in RUNS}
+    cases |= {(twin, run): {"model": TWINS[twin][0], "port": f"{twin}.py"} for twin in TWINS for run in RUNS}
+    cases[("flux", "missing")] = {"model": "flux", "port": "flux.py", "drop": "transformer_blocks.1.attn.to_v.bias"}
+    cases[("flux", "unexpected")] = {"model": "flux", "port": "flux.py", "add": ["transformer_blocks.0.extra.weight"]}
+    cases[("flux", "twice")] = {"model": "flux", "port": "flux.py", "add": ["proj_out.weight"]}
+    cases[("flux", "heads")] = {"model": "flux", "port": "flux.py", "meta": {"num_attention_heads": 3}}
+    published = {"guidance_embeds": True}
+    cases[("flux", "published")] = {"model": "flux", "port": "flux.py", "meta": published}
+    cases[("flux", "whole")] = {"model": "flux", "port": "flux.py", "meta": published}
+    for (_, run), case in cases.items():
+        parallel, world = RUNS["tp2" if run in ("heads", "published") else run if run in RUNS else "one"]
+        case |= {"parallel": parallel, "world": world}
+    (folder / "cases.json").write_text(json.dumps({"models": models, "cases": list(cases.values())}))
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    args = [sys.executable, "-m", "tests.rewrite.ranks", str(folder)]
+    done = subprocess.run(args, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("[", "{"))]
+    assert len(lines) == len(cases), done.stderr[-4000:]
+    return dict(zip(cases, map(json.loads, lines), strict=True))
+
+
+def ranks(results: dict[tuple[str, str], Any], name: str, run: str) -> list[dict[str, Any]]:
+    answer = results[(name, run)]
+    assert isinstance(answer, list), answer
+    return answer
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("name", MODELS)
+def test_parity(results: dict[tuple[str, str], Any], name: str, run: str) -> None:
+    for rank in ranks(results, name, run):
+        assert rank["error"] <= TOLERANCE
+        assert rank["loaded"]
+
+
+@pytest.mark.parametrize(("name", "reduces", "gathers"), [("canvas", 2 * 5, 0), ("flux", 2 * 4 + 2, 2 * 2 + 2 + 1)])
+def test_two_ranks_hold_half_and_reduce_once_per_output(
+    results: dict[tuple[str, str], Any], name: str, reduces: int, gathers: int
+) -> None:
+    (whole,) = ranks(results, name, "one")
+    for rank in ranks(results, name, "tp2"):
+        assert rank["blocks"] < 0.53 * whole["blocks"]
+        assert rank["collectives"].get("gloo:all_reduce", 0) == reduces
+        assert rank["collectives"].get("gloo:all_gather", 0) == gathers
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("canvas", {6}), ("flux", {12})])
+def test_each_rank_has_half_of_the_tokens(results: dict[tuple[str, str], Any], name: str, tokens: set[int]) -> None:
+    for rank in ranks(results, name, "sp2"):
+        assert rank["applied"] and set(rank["queries"]) == tokens
+
+
+def test_published_size(results: dict[tuple[str, str], Any]) -> None:
+    """FLUX.1-dev on the meta device: one of two ranks holds at most 0.52 of the parameters of the blocks."""
+    (whole,) = ranks(results, "flux", "whole")
+    assert whole["blocks"] > 11e9
+    for rank in ranks(results, "flux", "published"):
+        assert rank["blocks"] <= 0.52 * whole["blocks"]
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        ("missing", "missing: ['transformer_blocks.1.attn.to_v.bias']; unexpected: []"),
+        ("unexpected", "missing: []; unexpected: ['transformer_blocks.0.extra.weight']"),
+        ("twice", "missing: []; unexpected: ['proj_out.weight']"),
+        ("heads", "tensor_parallel_size=2 does not divide num_attention_heads=3; these do: [1, 3]"),
+    ],
+)
+def test_what_does_not_fit_is_refused(results: dict[tuple[str, str], Any], run: str, text: str) -> None:
+    answer = results[("flux", run)]
+    assert isinstance(answer, dict) and text in answer["error"]
+
+
+def wrong(answer: Any, tokens: int | None = None) -> bool:
+    """Whether a run failed, differs from the reference, or processed other than ``tokens`` tokens."""
+    if not isinstance(answer, list):
+        return True
+    return any(r["error"] > TOLERANCE or (tokens and set(r["queries"]) != {tokens}) for r in answer)
+
+
+@pytest.mark.parametrize(
+    ("twin", "run", "tokens"),
+    [
+        ("swapped_shards", "one", None),
+        ("no_packing", "tp2", None),
+        ("no_bias", "one", None),
+        ("no_gather", "tp2", None),
+        ("no_split_output", "sp2", 12),
+        ("no_text_positions", "sp2", 12),
+    ],
+)
+def test_broken_twins_are_caught(results: dict[tuple[str, str], Any], twin: str, run: str, tokens: int | None) -> None:
+    assert wrong(results[(twin, run)], tokens)
+    assert not wrong(results[(TWINS[twin][0], run)], tokens)
+
+
+@pytest.mark.parametrize("twin", ["no_packing", "no_gather", "no_split_output"])
+def test_twins_that_one_rank_cannot_see(results: dict[tuple[str, str], Any], twin: str) -> None:
+    """Why parity on one rank is not enough."""
+    assert not wrong(results[(twin, "one")])

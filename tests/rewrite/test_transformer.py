@@ -1,0 +1,168 @@
+"""The text of a port: parallel layers, attention, declarations, loader."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+import pytest
+
+from omniport.analyse.normalise import normalise
+from omniport.analyse.parallel import plan_parallel
+from omniport.emit.format import format_files
+from omniport.errors import UnsupportedError
+from omniport.rewrite.transformer import render_transformer
+from omniport.source.tree import SourceTree
+from tests.support.normal import CANVAS, block_model, normal_form, port_text, transformer_plan
+
+
+@pytest.fixture(scope="module")
+def canvas() -> str:
+    return ast.unparse(ast.parse(port_text(normal_form(CANVAS, "CanvasTransformer"), attributes=("channels",))))
+
+
+@pytest.fixture(scope="module")
+def flux(diffusers: SourceTree) -> str:
+    name = "FluxTransformer2DModel"
+    normal = normalise(diffusers, diffusers.find_class(name, "models"), name)
+    plan = transformer_plan(normal.form, plan_parallel(normal.form, diffusers))
+    text = render_transformer(normal.form, plan, header="", attributes=("in_channels",), separate_cfg=True)
+    formatted, findings = format_files({"flux.py": text}, None)
+    assert not findings
+    return formatted["flux.py"]
+
+
+# ------------------------------------------------------------------------------------------------------------- layers
+@pytest.mark.parametrize(
+    "line",
+    [
+        "self.to_qkv = QKVParallelLinear(hidden_size=dim, head_size=head_dim, total_num_heads=self.heads, "
+        "total_num_kv_heads=self.kv_heads, bias=False, return_bias=False, quant_config=quant_config, "
+        "prefix=f'{prefix}.to_qkv')",
+        "self.to_out = nn.ModuleList([RowParallelLinear(heads * head_dim, dim, return_bias=False, "
+        "quant_config=quant_config, prefix=f'{prefix}.to_out.0')])",
+        "self.to_k = ColumnParallelLinear(context_dim, heads * head_dim, return_bias=False, quant_config=quant_config, "
+        "prefix=f'{prefix}.to_k')",
+        "self.proj = MergedColumnParallelLinear(dim, [inner_dim, inner_dim], return_bias=False, "
+        "quant_config=quant_config, prefix=f'{prefix}.proj')",
+        "self.attn1 = SelfAttention(dim, heads, kv_heads, head_dim, quant_config=quant_config, "
+        "prefix=f'{prefix}.attn1')",
+        "self.x_embedder = nn.Linear(channels, dim)",
+        "query, key, value = self.to_qkv(hidden_states).split(self.to_qkv.output_partition_sizes, dim=-1)",
+        "query = self.norm_q(query.unflatten(-1, (self.attn.num_heads, -1)))",
+        "key = self.norm_k(key.unflatten(-1, (self.attn.num_kv_heads, -1)))",
+        "hidden_states = self.attn(query, key, value)",
+        "query = self.to_q(hidden_states).view(batch, -1, self.attn.num_heads, self.head_dim)",
+        "hidden_states = hidden_states * F.silu(gate)",
+        "self.channels = channels",
+        "_repeated_blocks = ['CanvasBlock']",
+        "_layerwise_offload_blocks_attrs = ['blocks']",
+    ],
+)
+def test_canvas_lines(canvas: str, line: str) -> None:
+    assert line in canvas
+
+
+@pytest.mark.parametrize("gone", ["dispatch_attention_fn(", "Dropout", "_no_split_modules", "to_out[1]", "self.to_v(h"])
+def test_canvas_leaves_out(canvas: str, gone: str) -> None:
+    assert gone not in canvas
+
+
+def test_cross_attention_skips_sequence_parallelism(canvas: str) -> None:
+    calls = [n for n in ast.walk(ast.parse(canvas)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Attention"]
+    first, second = ({k.arg: ast.unparse(k.value) for k in call.keywords} for call in calls)
+    assert "role" not in first and first["num_kv_heads"] == "self.to_qkv.num_kv_heads"
+    assert (second["role"], second["skip_sequence_parallel"]) == ("'cross'", "True")
+    assert second["num_heads"] == "self.heads // get_tensor_model_parallel_world_size()"
+
+
+def test_blocks_count_their_prefix(canvas: str) -> None:
+    assert "prefix=maybe_prefix(prefix, f'blocks.{i}')) for i in range(num_layers)" in canvas
+
+
+def test_separate_cfg_is_declared_only_when_asked() -> None:
+    normal = normal_form(CANVAS, "CanvasTransformer")
+    assert "has_separate_cfg" not in port_text(normal)
+    assert "has_separate_cfg=True" in port_text(normal, separate_cfg=True)
+
+
+def test_packed_rows_get_their_loader() -> None:
+    init = "self.a = nn.Linear(dim, dim)\nself.b = nn.Linear(dim, 2 * dim)\nself.out = nn.Linear(3 * dim, dim)"
+    text = port_text(block_model(init, "return x + self.out(torch.cat([self.a(x), self.b(x)], dim=-1))"))
+    assert "shard_packed_input(self.out, [dim, 2 * dim])" in text and "def shard_packed_input" in text
+    plain = port_text(
+        block_model("self.a = nn.Linear(dim, dim)\nself.b = nn.Linear(dim, dim)", "return x + self.b(self.a(x))")
+    )
+    assert "shard_packed_input" not in plain
+
+
+@pytest.mark.parametrize(
+    ("change", "construct"),
+    [
+        (("self.to_k(hidden_states)", "self.to_k(hidden_states) * 1"), "to_k"),
+        (
+            (
+                "self.to_v = nn.Linear(dim, kv_heads * head_dim, bias=False)",
+                "self.to_v = nn.Linear(dim, kv_heads * head_dim)",
+            ),
+            "bias",
+        ),
+        (("self.down = nn.Linear(inner_dim, dim)", "self.down = nn.Linear(inner_dim, dim, device=None)"), "device"),
+    ],
+)
+def test_refusals(change: tuple[str, str], construct: str) -> None:
+    with pytest.raises(UnsupportedError, match=construct):
+        port_text(normal_form(CANVAS.replace(*change), "CanvasTransformer"))
+
+
+def test_an_unknown_attribute_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="sample_size"):
+        port_text(normal_form(CANVAS, "CanvasTransformer"), attributes=("sample_size",))
+
+
+# --------------------------------------------------------------------------------------------------------------- FLUX
+def test_flux_is_no_longer_than_a_hand_written_port(flux: str) -> None:
+    assert flux.count("\n") < 700
+    compile(flux, "flux.py", "exec")
+
+
+def test_flux_threads_quantisation_to_every_linear(flux: str) -> None:
+    tree = ast.parse(flux)
+    seen = 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("ParallelLinear"):
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            gathered = "gather_output" in keywords
+            assert keywords["quant_config"] == ("safe_quant_config(quant_config)" if gathered else "quant_config")
+            assert "prefix" in keywords and keywords["return_bias"] == "False"
+            seen += 1
+    assert seen == 12
+    assert flux.count("nn.Linear(") == 3  # x_embedder, context_embedder, proj_out
+
+
+def test_flux_constructor(flux: str) -> None:
+    tree = ast.parse(flux)
+    root = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "FluxTransformer2DModel")
+    init = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    names = [a.arg for a in init.args.args]
+    assert names[:2] == ["self", "od_config"] and names[-2:] == ["quant_config", "prefix"]
+    assert "patch_size" in names and "axes_dims_rope" in names
+
+
+def test_the_same_text_every_time(diffusers: SourceTree, flux: str) -> None:
+    name = "FluxTransformer2DModel"
+    normal = normalise(diffusers, diffusers.find_class(name, "models"), name)
+    plan = transformer_plan(normal.form, plan_parallel(normal.form, diffusers))
+    text = render_transformer(normal.form, plan, header="", attributes=("in_channels",), separate_cfg=True)
+    assert format_files({"flux.py": text}, None)[0]["flux.py"].endswith(flux[flux.index("class AdaLayerNormZero") :])
+
+
+# ---------------------------------------------------------------------------------------------- the model of our own
+def test_golden(reference: SourceTree, golden: Callable[[str, str], None]) -> None:
+    name = "MiniTransformer2DModel"
+    normal = normalise(reference, reference.find_class(name), name).form
+    plan = transformer_plan(normal, plan_parallel(normal, reference))
+    text = render_transformer(normal, plan, header="", attributes=("in_channels",), separate_cfg=False)
+    formatted, findings = format_files({"mini_transformer.py": text}, None)
+    assert not findings
+    golden("mini/transformer.py.txt", formatted["mini_transformer.py"])
