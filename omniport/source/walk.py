@@ -24,15 +24,20 @@ def _fields(cls: type[cst.CSTNode]) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(cls) if not _LAYOUT.match(f.name))
 
 
+@functools.cache
+def _is_node(cls: type) -> bool:
+    return issubclass(cls, cst.CSTNode)  # isinstance of an abstract class costs several times as much
+
+
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The children of ``node`` that mean something, in source order of their fields."""
     for name in _fields(type(node)):
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if _is_node(type(value)):
             yield value
-        elif isinstance(value, list | tuple):
+        elif type(value) in (list, tuple):
             for item in value:
-                if isinstance(item, cst.CSTNode):
+                if _is_node(type(item)):
                     yield item
 
 

@@ -7,6 +7,7 @@ import re
 import textwrap
 
 _LITERAL = re.compile(r"([fFrRuU]*)(\"|')")
+_TRIPLE = re.compile(rb"[a-zA-Z]*(\"\"\"|\'\'\')")
 _LINE = re.compile(
     r"(?P<before>(?:[\w.]+ ?= ?|return )?)(?P<literal>[fFrRuU]*(?P<quote>[\"']).*(?P=quote))(?P<after>,?)\Z"
 )
@@ -33,11 +34,13 @@ def wrap_lines(text: str, width: int = 120) -> str:
 def _multiline(text: str) -> set[int]:
     """Lines inside triple-quoted literals."""
     found: set[int] = set()
+    lines = text.encode().splitlines()
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Constant | ast.JoinedStr) and (node.end_lineno or 0) > node.lineno:
-            segment = ast.get_source_segment(text, node) or ""
-            if '"""' in segment or "'''" in segment:
-                found.update(range(node.lineno, (node.end_lineno or 0) + 1))
+        if not isinstance(node, ast.Constant | ast.JoinedStr):
+            continue
+        last = node.end_lineno or 0
+        if last > node.lineno and _TRIPLE.match(lines[node.lineno - 1], node.col_offset):  # ast counts bytes
+            found.update(range(node.lineno, last + 1))
     return found
 
 

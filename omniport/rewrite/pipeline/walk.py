@@ -1,43 +1,15 @@
-"""A fast walk over libcst nodes: libcst's own visitors rebuild the tree, which a question does not need."""
+"""Questions about libcst nodes that pipeline rewrites ask."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable
 
 import libcst as cst
 
 from omniport.source.syntax import dotted
-
-_LAYOUT = frozenset(
-    {"lpar", "rpar", "comma", "semicolon", "equal", "lbracket", "rbracket", "lbrace", "rbrace", "newline", "dot"}
-    | {"colon", "star", "operator", "header", "footer", "leading_lines", "lines_after_decorators", "indent"}
-    | {"trailing_whitespace", "async_tok", "asynchronous"}
-)
-
-
-@functools.cache
-def _parts(cls: type[cst.CSTNode]) -> tuple[str, ...]:
-    names = [f.name for f in fields(cls)]
-    return tuple(n for n in names if n not in _LAYOUT and not n.startswith("whitespace"))
-
-
-def parts(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """The child nodes that carry meaning (no whitespace, commas or parentheses), in source order but for ``IfExp``."""
-    for name in _parts(type(node)):
-        value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from (v for v in value if isinstance(v, cst.CSTNode))
-
-
-def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """``node`` and every node below it."""
-    yield node
-    for part in parts(node):
-        yield from walk(part)
+from omniport.source.walk import children as parts
+from omniport.source.walk import walk
 
 
 @functools.lru_cache(maxsize=4096)
