@@ -8,6 +8,7 @@ import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.values import Const, Reference, Value
+from omniport.rewrite.normal.flatten_base import flatten_base
 from omniport.source.slice import definition
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -18,6 +19,28 @@ class Closure:
     def __init__(self, tree: SourceTree) -> None:
         self.tree = tree
         self._brought: dict[Reference, bool] = {}
+        self._signatures: dict[Reference, cst.FunctionDef | None] = {}
+
+    def flattened(self, module: SourceModule, name: str) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
+        """A fresh copy of a class with its bases in the reference written out, and the modules its names belong to."""
+        node = definition(module, name, cst.ClassDef)
+        scopes = [module]
+        for base in node.bases:
+            text = base.value.value if isinstance(base.value, cst.Name) else ""
+            found = self.tree.resolve(module.name, text) if text and not knowledge.DROPPED_BASES.match(text) else None
+            if found is not None and isinstance(found[0].definitions[found[1]], ast.ClassDef):
+                inner, inner_scopes = self.flattened(*found)
+                node = flatten_base(node, inner)
+                scopes.extend(inner_scopes)
+        return node, tuple(dict.fromkeys(scopes))
+
+    def constructor(self, ref: Reference, module: SourceModule) -> cst.FunctionDef | None:
+        """The constructor of a class, inherited or its own, for reading only; None if there is none."""
+        if ref not in self._signatures:
+            members = self.flattened(module, ref.name)[0].body.body
+            found = (m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == "__init__")
+            self._signatures[ref] = next(found, None)
+        return self._signatures[ref]
 
     def helper(self, scopes: tuple[SourceModule, ...], name: str) -> cst.FunctionDef | None:
         for scope in scopes:

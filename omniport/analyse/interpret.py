@@ -21,6 +21,7 @@ from omniport.analyse.values import (
     Choices,
     Const,
     Instances,
+    Mapping,
     ModuleList,
     Present,
     Reference,
@@ -37,7 +38,8 @@ from omniport.source.syntax import code, constant, dotted
 #: Builds the variant for a constructor call: class, facts by parameter, the variant that calls.
 Construct = Callable[[Reference, "list[tuple[str | None, Value]]", Variant], Value]
 Resolve = Callable[[Variant, str], "Value | None"]
-CallForward = Callable[[str, "list[tuple[str | None, Value]]"], Value]
+#: Joins the facts of a forward call; None where the call cannot be meant for that variant, being one of several.
+CallForward = Callable[[str, "list[tuple[str | None, Value]]", bool], "Value | None"]
 
 
 class Interpreter:
@@ -171,6 +173,10 @@ class Interpreter:
                 is_none = isinstance(target.operator, cst.Is) == holds
                 if isinstance(target.operator, cst.Is | cst.IsNot) and test.left.value in env:
                     env[test.left.value] = NONE if is_none else PRESENT
+            elif isinstance(target.operator, cst.Equal if holds else cst.NotEqual) and test.left.value in env:
+                literal = constant(target.comparator)
+                if isinstance(literal, str | int | bool):  # after `if kind != "x": raise`, kind is "x"
+                    env[test.left.value] = Const(literal)
         return env
 
     def assign(self, target: cst.BaseExpression, value: Value, env: Env) -> None:
@@ -183,6 +189,20 @@ class Interpreter:
                 self.assign(element.value, item, env)
         elif isinstance(target, cst.Attribute) and dotted(target.value) == "self":
             self.variant.attributes[target.attr.value] = value
+        elif isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name):
+            owner = env.get(target.value.value)
+            if isinstance(owner, Mapping) or owner == Const({}):
+                env[target.value.value] = self.with_item(owner, target, value)
+
+    @staticmethod
+    def with_item(owner: Value, target: cst.Subscript, value: Value) -> Value:
+        """A known dict after ``owner[key] = value``."""
+        index = target.slice[0].slice
+        key = constant(index.value) if isinstance(index, cst.Index) else ...
+        if not isinstance(key, str):
+            return PRESENT
+        items = dict(owner.items) if isinstance(owner, Mapping) else {}
+        return Mapping(tuple({**items, key: value}.items()))
 
     # ------------------------------------------------------------------------------------------------ expressions
     def value(self, node: cst.BaseExpression, env: Env) -> Value:
@@ -239,6 +259,8 @@ class Interpreter:
             return ModuleList((self.value(node.elt, inner),), repeated=True)
         if isinstance(node, cst.Subscript):
             return self.subscript(node, env)
+        if isinstance(node, cst.Dict):
+            return self.mapping(node, env)
         for child in node.children:
             if isinstance(child, cst.BaseExpression):
                 self.value(child, env)
@@ -265,6 +287,21 @@ class Interpreter:
             return self.variant.arguments.get(name, UNKNOWN)
         base = self.value(node.value, env)
         return PRESENT if isinstance(base, Present | Instances) or name in ("shape", "dtype", "device") else UNKNOWN
+
+    def mapping(self, node: cst.Dict, env: Env) -> Value:
+        items: dict[str, Value] = {}
+        known = True
+        for element in node.elements:
+            value = self.value(element.value, env)
+            if isinstance(element, cst.DictElement):
+                key = constant(element.key)
+                known &= isinstance(key, str)
+                items[str(key)] = value
+            elif isinstance(value, Mapping):
+                items.update(value.items)
+            else:
+                known &= value == Const({})
+        return Mapping(tuple(items.items())) if known else PRESENT
 
     def subscript(self, node: cst.Subscript, env: Env) -> Value:
         base = self.value(node.value, env)
@@ -312,7 +349,9 @@ class Interpreter:
         found: list[tuple[str | None, Value]] = []
         for arg in node.args:
             value = self.value(arg.value, env)
-            if arg.star:
+            if arg.star == "**" and isinstance(value, Mapping):
+                found.extend(value.items)
+            elif arg.star:
                 if truth(value) is not False:
                     found.append(("*", value))
             else:
@@ -367,8 +406,8 @@ class Interpreter:
             made = [self.construct(each, arguments, self.variant) for each in sorted(target.items, key=str)]
             return functools.reduce(join, made)
         if isinstance(target, Instances):
-            results = [self.call_forward(key, arguments) for key in sorted(target.variants)]
-            return functools.reduce(join, results)
+            results = [self.call_forward(key, arguments, len(target.variants) > 1) for key in sorted(target.variants)]
+            return functools.reduce(join, [r for r in results if r is not None] or [UNKNOWN])
         return PRESENT if name.split(".")[0] in ("torch", "F", "nn", "np", "math", "int", "float", "str") else UNKNOWN
 
     def method(
@@ -387,8 +426,11 @@ class Interpreter:
             return NONE
         if attr in ("get", "pop"):
             base = self.value(func.value, env)
-            empty = isinstance(base, Const) and base.value == {}
-            return (arguments[1][1] if len(arguments) > 1 else NONE) if empty else UNKNOWN
+            default = arguments[1][1] if len(arguments) > 1 else NONE
+            key = arguments[0][1] if arguments else UNKNOWN
+            if isinstance(base, Mapping) and isinstance(key, Const):
+                return dict(base.items).get(key.value, default)
+            return default if base == Const({}) else UNKNOWN
         if owner and owner.split(".")[0] in ("torch", "F", "nn", "np", "math"):
             return None
         base = self.value(func.value, env)

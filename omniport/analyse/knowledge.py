@@ -18,7 +18,21 @@ DROPPED_PARAMETERS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
         "ControlNet residuals: the target has no ControlNet",
     ),
     (re.compile(r"ip_adapter_\w+|ip_hidden_states\Z"), None, "IP-adapter: the target loads no IP-adapter"),
+    (
+        re.compile(r"kv_caches?(_\w+)?\Z"),
+        None,
+        "cache of reference tokens between calls: another way to compute the same, kept by the caller",
+    ),
 )
+
+#: Constructor parameters that choose between different code, bound to what published checkpoints use: root class ->
+#: parameter -> value, why.  The port refuses any other value at construction.
+MODES: dict[str, dict[str, tuple[Any, str]]] = {
+    "LatteTransformer3DModel": {"norm_type": ("ada_norm_single", "the published checkpoint; other norms are other blocks")},
+    "LTX2VideoTransformer3DModel": {
+        "perturbed_attn": (False, "the attention processor differs; published checkpoints leave it off")
+    },
+}
 
 #: Calls that are decided on every machine a port runs on: dotted name -> value, why.
 DECIDED_CALLS: dict[str, tuple[Any, str]] = {

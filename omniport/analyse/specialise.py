@@ -19,8 +19,9 @@ from omniport.plan.model import ClassPlan, Decision, Scalar, Why
 from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
+from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import strip_class
-from omniport.source.slice import definition, marker, signature
+from omniport.source.slice import definition, marker
 from omniport.source.syntax import code, constant
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.walk import children, walk
@@ -118,11 +119,13 @@ class _Program:
         variant.result = self.interpreter(variant).function(function, dict(variant.inputs))
         return variant.result
 
-    def call_forward(self, key: str, arguments: list[tuple[str | None, Value]]) -> Value:
+    def call_forward(self, key: str, arguments: list[tuple[str | None, Value]], one_of_several: bool) -> Value | None:
         variant = self.variants.get(key)
         if variant is None or "forward" not in variant.methods:
             return PRESENT
         bound = bind(variant.methods["forward"], arguments)
+        if bound is None and one_of_several:
+            return None
         if bound is None:
             where = self.where(variant.methods["forward"])
             raise UnsupportedError(f"a call of {variant.origin.name}.forward does not fit its parameters", *where)
@@ -140,7 +143,7 @@ class _Program:
             name = param.name.value
             inputs[name] = PRESENT if param.default is None else UNKNOWN
             for pattern, value, reason in knowledge.DROPPED_PARAMETERS:
-                if pattern.match(name):
+                if pattern.match(name) and param.default is not None:
                     default = constant(param.default) if param.default is not None else value
                     bound = default if isinstance(default, bool) else value
                     inputs[name] = Const(bound)
@@ -177,7 +180,7 @@ class _Program:
             return Processor(ref)
         if not self.closure.brought(ref):
             return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if "forward" in methods else PRESENT
-        function = signature(module, ref.name, "__init__")
+        function = self.closure.constructor(ref, module)
         if function is None:
             raise UnsupportedError(f"{ref.name} has no __init__ of its own", module.file, node.lineno)
         bound = bind(function, arguments)
@@ -201,10 +204,10 @@ class _Program:
         """The variant before interpretation: plumbing off, processor and helpers inlined."""
         module = self.tree.module(ref.module)
         assert module is not None
-        node = definition(module, ref.name, cst.ClassDef)
+        node, inherited = self.closure.flattened(module, ref.name)
         constants = self.closure.class_constants(module, ref.name)
         stripped = strip_class(node, keep_docstring=root)
-        scopes = [module]
+        scopes = list(inherited)
         if has_handover(stripped):
             if processor is None:
                 processor = self.default_processor(ref, node, facts, constants)
@@ -219,8 +222,10 @@ class _Program:
         stripped = inline_functions(stripped, lambda name: self.closure.helper(found, name))
         arguments = dict(facts)
         if root:
+            modes = knowledge.MODES.get(ref.name, {})
             for param in parameters(_method(stripped, "__init__")):
-                arguments[param.name.value] = _annotated(param)
+                name = param.name.value
+                arguments[name] = Const(modes[name][0]) if name in modes else _annotated(param)
         return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
 
     def default_processor(
@@ -265,7 +270,9 @@ class _Program:
         return names
 
     def folded(self, variant: Variant, names: dict[str, str]) -> cst.ClassDef:
-        return fold(variant.tree, self.notes, names).with_changes(name=cst.Name(names[variant.key]))
+        node = fold(variant.tree, self.notes, names).with_changes(name=cst.Name(names[variant.key]))
+        modes = knowledge.MODES.get(variant.origin.name, {}) if variant.key == self.root else {}
+        return require_modes(node, {name: value for name, (value, _) in modes.items()})
 
     def plan(self, variant: Variant, name: str) -> ClassPlan:
         where = self.where(variant.tree)

@@ -41,6 +41,13 @@ class Sequence:
 
 
 @dataclass(frozen=True)
+class Mapping:
+    """A dict whose keys are known strings."""
+
+    items: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True)
 class Instances:
     """One of several modules, each brought into the port (a variant key) or opaque."""
 
@@ -77,7 +84,7 @@ class Processor:
     cls: Reference
 
 
-Value = Unknown | Present | Const | Sequence | Instances | ModuleList | Reference | Choices | Processor
+Value = Unknown | Present | Const | Sequence | Mapping | Instances | ModuleList | Reference | Choices | Processor
 
 UNKNOWN = Unknown()
 PRESENT = Present()
@@ -90,11 +97,21 @@ def join(a: Value, b: Value) -> Value:
         return a
     if isinstance(a, Sequence) and isinstance(b, Sequence) and len(a.items) == len(b.items):
         return Sequence(tuple(join(x, y) for x, y in zip(a.items, b.items, strict=True)))
+    if isinstance(a, Mapping) or isinstance(b, Mapping):
+        left, right = _items(a), _items(b)
+        if left is not None and right is not None:  # a key of one side only may be absent
+            return Mapping(tuple((key, join(left.get(key, NONE), right.get(key, NONE))) for key in {**left, **right}))
     if isinstance(a, Instances) and isinstance(b, Instances):
         return Instances(a.variants | b.variants)
     if isinstance(a, Reference | Choices) and isinstance(b, Reference | Choices):
         return Choices(_choices(a) | _choices(b))
     return PRESENT if present(a) and present(b) else UNKNOWN
+
+
+def _items(value: Value) -> dict[str, Value] | None:
+    if isinstance(value, Mapping):
+        return dict(value.items)
+    return {} if value == Const({}) else None
 
 
 def _choices(value: Reference | Choices) -> frozenset[Reference]:

@@ -8,7 +8,6 @@ marker comment, and the markers travel through every rewrite; :func:`split_marke
 from __future__ import annotations
 
 import ast
-import functools
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,13 +30,6 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
     found = _parse(module, name)
     assert isinstance(found, kind)
     return found
-
-
-@functools.lru_cache(maxsize=500)
-def signature(module: SourceModule, cls: str, method: str) -> cst.FunctionDef | None:
-    """A method of a class for reading only: the node is shared by all who ask.  None if the class defines none."""
-    members = definition(module, cls, cst.ClassDef).body.body
-    return next((m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == method), None)
 
 
 def _parse(module: SourceModule, name: str) -> cst.BaseStatement | cst.BaseSmallStatement:

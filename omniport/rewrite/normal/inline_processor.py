@@ -80,12 +80,14 @@ def has_handover(node: cst.ClassDef) -> bool:
 
 
 def _handover(forward: cst.FunctionDef) -> cst.Call | None:
-    last = forward.body.body[-1] if forward.body.body else None
-    if isinstance(last, cst.SimpleStatementLine) and isinstance(last.body[0], cst.Return):
-        value = last.body[0].value
-        if isinstance(value, cst.Call) and dotted(value.func) == "self.processor":
-            return value
-    return None
+    parts = [s.body[0] for s in forward.body.body[-2:] if isinstance(s, cst.SimpleStatementLine)]
+    if not parts or not isinstance(parts[-1], cst.Return):
+        return None
+    value = parts[-1].value
+    before = parts[0] if len(parts) == 2 else None
+    if isinstance(value, cst.Name) and isinstance(before, cst.Assign) and dotted(before.targets[0].target) == value.value:
+        value = before.value
+    return value if isinstance(value, cst.Call) and dotted(value.func) == "self.processor" else None
 
 
 def _docstring(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
