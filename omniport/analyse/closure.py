@@ -34,6 +34,21 @@ class Closure:
                 scopes.extend(inner_scopes)
         return node, tuple(dict.fromkeys(scopes))
 
+    def mixin_method(self, module: SourceModule, cls: str, method: str) -> tuple[cst.FunctionDef, SourceModule] | None:
+        """A method that ``cls`` has from a mixin of the reference, with the mixin's module."""
+        for base in module.class_def(cls).bases:
+            found = self.tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
+            if found is None or not isinstance(found[0].definitions[found[1]], ast.ClassDef):
+                continue
+            node = definition(found[0], found[1], cst.ClassDef)
+            for member in node.body.body:
+                if isinstance(member, cst.FunctionDef) and member.name.value == method:
+                    return member, found[0]
+            inherited = self.mixin_method(*found, method)
+            if inherited is not None:
+                return inherited
+        return None
+
     def constructor(self, ref: Reference, module: SourceModule) -> cst.FunctionDef | None:
         """The constructor of a class, inherited or its own, for reading only; None if there is none."""
         if ref not in self._signatures:

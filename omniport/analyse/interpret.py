@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 import libcst as cst
 
 from omniport.analyse import knowledge
-from omniport.analyse.binding import Env, bind, torch_version
+from omniport.analyse.binding import Env, bind
+from omniport.analyse.known_calls import known_call
 from omniport.analyse.values import (
     NONE,
     PRESENT,
@@ -40,6 +41,9 @@ Construct = Callable[[Reference, "list[tuple[str | None, Value]]", Variant], Val
 Resolve = Callable[[Variant, str], "Value | None"]
 #: Joins the facts of a forward call; None where the call cannot be meant for that variant, being one of several.
 CallForward = Callable[[str, "list[tuple[str | None, Value]]", bool], "Value | None"]
+
+
+_MUTATORS = frozenset({"append", "extend", "insert", "update", "setdefault", "remove", "clear"})
 
 
 class Interpreter:
@@ -100,6 +104,7 @@ class Interpreter:
     def small(self, node: cst.BaseSmallStatement, env: Env) -> bool:
         if isinstance(node, cst.Assign):
             value = self.value(node.value, env)
+            self.notes.note(self.notes.values, node.value, value)
             for target in node.targets:
                 self.assign(target.target, value, env)
         elif isinstance(node, cst.AnnAssign) and node.value is not None:
@@ -135,8 +140,10 @@ class Interpreter:
         falls_yes = self.block(node.body.body, yes)
         attributes_yes, self.variant.attributes = self.variant.attributes, dict(attributes)
         falls_no = self.block(orelse, no)
-        if falls_yes:
-            self.variant.attributes = self.joined(attributes_yes, self.variant.attributes)
+        if falls_yes and falls_no:
+            self.variant.attributes = self.either(attributes_yes, self.variant.attributes)
+        elif falls_yes:
+            self.variant.attributes = attributes_yes
         left = [e for e, falls in ((yes, falls_yes), (no, falls_no)) if falls]
         if left:
             merged = left[0] if len(left) == 1 else self.joined(left[0], left[1])
@@ -158,6 +165,11 @@ class Interpreter:
     @staticmethod
     def joined(a: Env, b: Env) -> Env:
         return {name: join(a[name], b[name]) if name in a and name in b else UNKNOWN for name in {**a, **b}}
+
+    def either(self, a: Env, b: Env) -> Env:
+        """Attributes after a branch: one that only one side assigns is, where it can be read, what that side made."""
+        self.variant.unsure.update(a.keys() ^ b.keys())
+        return {**a, **{name: join(a[name], value) if name in a else value for name, value in b.items()}}
 
     def merge(self, env: Env, other: Env) -> None:
         env.update(self.joined(env, other))
@@ -208,7 +220,7 @@ class Interpreter:
     def value(self, node: cst.BaseExpression, env: Env) -> Value:
         """The facts of an expression; names and attributes that are constant are noted."""
         value = self.evaluate(node, env)
-        if isinstance(node, cst.Name | cst.Attribute):
+        if isinstance(node, cst.Name | cst.Attribute | cst.Call):
             self.notes.note(self.notes.values, node, value)
         elif isinstance(node, cst.BooleanOperation | cst.Comparison | cst.UnaryOperation):
             self.notes.note(self.notes.truths, node, truth(value))
@@ -362,37 +374,9 @@ class Interpreter:
         name = dotted(node.func) or ""
         arguments = self.arguments(node, env)
         values = [value for _, value in arguments]
-        if name in knowledge.DECIDED_CALLS:
-            return Const(knowledge.DECIDED_CALLS[name][0])
-        if name == "is_torch_version" and len(values) == 2 and all(isinstance(v, Const) for v in values):
-            return Const(torch_version(*(v.value for v in values if isinstance(v, Const))))
-        if name == "len" and len(values) == 1:
-            size = values[0]
-            if isinstance(size, Sequence):
-                return Const(len(size.items))
-            return Const(len(size.value)) if isinstance(size, Const) and hasattr(size.value, "__len__") else PRESENT
-        if name == "hasattr" and len(values) == 2 and isinstance(values[1], Const):
-            owner = dotted(node.args[0].value)
-            if owner == "self":
-                known = {**self.variant.attributes, **self.variant.constants, **self.variant.methods}
-                return Const(values[1].value in known)
-            return Const(True) if owner in ("F", "torch.nn.functional") else PRESENT
-        if name == "self.set_processor" and values:
-            self.variant.attributes["processor"] = values[0]
-            return NONE
-        if name in ("enumerate", "zip"):
-            elements = tuple(self.element(value) for value in values)
-            return ModuleList((Sequence((PRESENT, *elements) if name == "enumerate" else elements),), repeated=True)
-        if name in knowledge.CONTAINERS:
-            inner = values[0] if values else Sequence(())
-            if inner == Const([]):
-                return ModuleList((), repeated=False)
-            if isinstance(inner, Sequence):
-                return ModuleList(inner.items, repeated=False)
-            return inner if isinstance(inner, ModuleList) else UNKNOWN
-        parts = name.split(".")
-        if "nn" in parts[:-1] and parts[-1][:1].isupper():
-            return Instances(frozenset({name}))
+        known = known_call(self, name, node, values)
+        if known is not None:
+            return known
         if isinstance(node.func, cst.Attribute):
             method = self.method(node.func, name, arguments, env)
             if method is not None:
@@ -424,6 +408,10 @@ class Interpreter:
                 items = (*old.items, arguments[0][1])
                 self.variant.attributes[func.value.attr.value] = ModuleList(items, repeated=False)
             return NONE
+        known = env.get(func.value.value) if isinstance(func.value, cst.Name) and attr in _MUTATORS else None
+        if isinstance(known, Const | Sequence | Mapping):  # its contents are no longer known
+            env[owner or ""] = PRESENT
+            return UNKNOWN
         if attr in ("get", "pop"):
             base = self.value(func.value, env)
             default = arguments[1][1] if len(arguments) > 1 else NONE

@@ -28,7 +28,9 @@ DROPPED_PARAMETERS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
 #: Constructor parameters that choose between different code, bound to what published checkpoints use: root class ->
 #: parameter -> value, why.  The port refuses any other value at construction.
 MODES: dict[str, dict[str, tuple[Any, str]]] = {
-    "LatteTransformer3DModel": {"norm_type": ("ada_norm_single", "the published checkpoint; other norms are other blocks")},
+    "LatteTransformer3DModel": {
+        "norm_type": ("ada_norm_single", "the published checkpoint has it; another norm is another block")
+    },
     "LTX2VideoTransformer3DModel": {
         "perturbed_attn": (False, "the attention processor differs; published checkpoints leave it off")
     },
@@ -41,6 +43,7 @@ DECIDED_CALLS: dict[str, tuple[Any, str]] = {
     "is_torch_npu_available": (False, "device code belongs to vLLM's platform layer"),
     "is_torch_xla_available": (False, "device code belongs to vLLM's platform layer"),
     "is_xformers_available": (False, "attention backends belong to vLLM-Omni"),
+    "_is_flash_attention_backend": (False, "the mask is always made; a backend without masks is vLLM-Omni's to refuse"),
 }
 
 #: Names that are decided likewise.

@@ -12,16 +12,17 @@ import libcst as cst
 from omniport.analyse.specialise import Specialised, specialise
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
 from omniport.rewrite.normal.docstring import DropDocstringEntries
+from omniport.rewrite.normal.model_properties import model_properties
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
 from omniport.rewrite.normal.usage import UsageCache
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
-from omniport.source.syntax import dotted
+from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
-from omniport.source.walk import walk
 
 _ROUNDS = 20
 WIDTH = 120  # columns, as in the target's ruff settings
@@ -46,7 +47,7 @@ def normalise(tree: SourceTree, module: SourceModule, root: str) -> Normalised:
         UnsupportedError: a construct no pass understands, with its file and line.
     """
     specialised = specialise(tree, module, root)
-    body, attributes = config_reads(cst.Module(list(tidy(specialised, root).values())))
+    body = cst.Module(list(tidy(specialised, root).values()))
     code, origins = split_markers(_laid_out(body).code)
     imports, decisions = import_lines(tree, specialised, code)
     head = "\n".join([*header(module), "", *imports, "", ""]) + "\n"
@@ -66,7 +67,7 @@ def normalise(tree: SourceTree, module: SourceModule, root: str) -> Normalised:
         dropped=specialised.dropped,
         parameters=_names(functions["__init__"]),
         forward=_names(functions["forward"]),
-        decisions=(*decisions, *attributes),
+        decisions=tuple(decisions),
     )
 
 
@@ -87,9 +88,9 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
     """Remove what folding left without use, until nothing changes."""
     dropped = {decision.subject for decision in specialised.dropped}
     classes = {node.name.value: node for node in specialised.classes}
-    documented = classes[root].visit(DropDocstringEntries(dropped))
+    documented = transform(classes[root], DropDocstringEntries(dropped))
     assert isinstance(documented, cst.ClassDef)
-    classes[root] = documented
+    classes[root] = model_properties(config_reads(documented))
     cache = UsageCache()
     settled: dict[str, cst.ClassDef] = {}
     alive: dict[str, tuple[cst.ClassDef, frozenset[str]]] = {}  # looked at with these attributes read elsewhere
@@ -144,26 +145,6 @@ def _laid_out(module: cst.Module) -> cst.Module:
             node = node.with_changes(body=node.body.with_changes(body=members))
         body.append(node)
     return module.with_changes(body=body)
-
-
-def config_reads(module: cst.Module) -> tuple[cst.Module, tuple[Decision, ...]]:
-    """``self.config.x`` of the root becomes ``self.x``, assigned in the constructor where it is not yet."""
-    found: dict[str, None] = {}
-    if not any(isinstance(n, cst.Attribute) and dotted(n) == "self.config" for n in walk(module)):
-        return module, ()
-
-    class Reads(cst.CSTTransformer):
-        def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
-            value = updated_node.value
-            if isinstance(value, cst.Attribute) and value.attr.value == "config":
-                found[updated_node.attr.value] = None
-                return updated_node.with_changes(value=cst.Name("self"))
-            return updated_node
-
-    new = module.visit(Reads())
-    assert isinstance(new, cst.Module)
-    why = Why("the forward reads it from the config")
-    return new, tuple(Decision(f"attribute {name}", f"self.{name} = {name}", why) for name in found)
 
 
 def header(module: SourceModule) -> list[str]:

@@ -20,7 +20,7 @@ from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
 from omniport.rewrite.normal.require_modes import require_modes
-from omniport.rewrite.normal.strip_class import strip_class
+from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class
 from omniport.source.slice import definition, marker
 from omniport.source.syntax import code, constant
 from omniport.source.tree import SourceModule, SourceTree
@@ -110,6 +110,12 @@ class _Program:
         for each in self.variants.values():
             each.done = False
         self.forward(self.variants[self.root])
+        for each in list(self.variants.values()):
+            if each.inputs is None and "forward" in each.methods:  # built, but no call of it was seen
+                each.inputs = {p.name.value: UNKNOWN for p in parameters(each.methods["forward"])}
+                self.changed = True
+            if not each.done and each.inputs is not None:
+                self.forward(each)
 
     def forward(self, variant: Variant) -> Value:
         variant.done = True
@@ -177,7 +183,9 @@ class _Program:
         assert isinstance(node, ast.ClassDef)
         methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
         if "__call__" in methods and "forward" not in methods:
-            return Processor(ref)
+            called = next(f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__call__")
+            takes_attention = len(called.args.args) > 1 and called.args.args[1].arg == "attn"
+            return Processor(ref) if takes_attention else PRESENT
         if not self.closure.brought(ref):
             return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if "forward" in methods else PRESENT
         function = self.closure.constructor(ref, module)
@@ -226,7 +234,39 @@ class _Program:
             for param in parameters(_method(stripped, "__init__")):
                 name = param.name.value
                 arguments[name] = Const(modes[name][0]) if name in modes else _annotated(param)
+        stripped, found = self.with_inherited(module, ref.name, stripped, found)
+        stripped = drop_local_imports(stripped)
+        if root:
+            self.check_reset_processors(module, stripped)
+            stripped = drop_processor_loops(stripped)
         return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
+
+    def with_inherited(
+        self, module: SourceModule, name: str, node: cst.ClassDef, scopes: tuple[SourceModule, ...]
+    ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
+        """``node`` with the methods of dropped mixins that it calls."""
+        own = {m.name.value for m in node.body.body if isinstance(m, cst.FunctionDef)}
+        called = {
+            part.func.attr.value
+            for part in walk(node)
+            if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and code(part.func.value) == "self"
+        }
+        for method in sorted(called - own):
+            found = self.closure.mixin_method(module, name, method)
+            if found is not None:
+                body = (*node.body.body, found[0].with_changes(decorators=()))
+                node = node.with_changes(body=node.body.with_changes(body=body))
+                scopes = tuple(dict.fromkeys((*scopes, found[1])))
+        return node, scopes
+
+    def check_reset_processors(self, module: SourceModule, node: cst.ClassDef) -> None:
+        """A root that sets the processors of its blocks again may only set what they have by default."""
+        for part in walk(node):
+            if isinstance(part, cst.Call) and code(part.func).endswith(".attn.set_processor") and part.args:
+                given = part.args[0].value
+                name = code(given.func) if isinstance(given, cst.Call) else code(given)
+                if f"_default_processor_cls = {name}\n" not in module.text:
+                    raise UnsupportedError(f"{node.name.value} replaces processors by {name}", *self.where(node))
 
     def default_processor(
         self, ref: Reference, node: cst.ClassDef, facts: dict[str, Value], constants: dict[str, Value]
@@ -342,6 +382,7 @@ def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
     functions = {f.name.value: f for f in node.body.body if isinstance(f, cst.FunctionDef)}
     used: set[str] = set()
     todo: list[str] = [name for name in ("__init__", "forward") if name in functions]
+    todo += [f.name.value for f in functions.values() if f.decorators]  # static: called through the class
     while todo:
         name = todo.pop()
         used.add(name)

@@ -6,6 +6,7 @@ it be.  Everything else is :data:`UNKNOWN`.  :func:`join` keeps only what holds 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,10 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Instances:
-    """One of several modules, each brought into the port (a variant key) or opaque."""
+    """One of several modules, each brought into the port (a variant key) or opaque; or None, if ``optional``."""
 
     variants: frozenset[str]
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,14 @@ def join(a: Value, b: Value) -> Value:
         if left is not None and right is not None:  # a key of one side only may be absent
             return Mapping(tuple((key, join(left.get(key, NONE), right.get(key, NONE))) for key in {**left, **right}))
     if isinstance(a, Instances) and isinstance(b, Instances):
-        return Instances(a.variants | b.variants)
+        return Instances(a.variants | b.variants, a.optional or b.optional)
+    if isinstance(a, Instances) and b == NONE:
+        return Instances(a.variants, optional=True)
+    if isinstance(b, Instances) and a == NONE:
+        return Instances(b.variants, optional=True)
+    if isinstance(a, ModuleList) and isinstance(b, ModuleList):
+        items = (*a.items, *b.items)
+        return ModuleList((functools.reduce(join, items),), repeated=True) if items else a
     if isinstance(a, Reference | Choices) and isinstance(b, Reference | Choices):
         return Choices(_choices(a) | _choices(b))
     return PRESENT if present(a) and present(b) else UNKNOWN
@@ -120,6 +129,8 @@ def _choices(value: Reference | Choices) -> frozenset[Reference]:
 
 def present(value: Value) -> bool:
     """Whether ``value`` is certainly not None."""
+    if isinstance(value, Instances):
+        return not value.optional
     return not isinstance(value, Unknown) and value != NONE
 
 
@@ -129,6 +140,8 @@ def truth(value: Value) -> bool | None:
         return bool(value.value)
     if isinstance(value, Sequence):
         return bool(value.items)
+    if isinstance(value, Instances) and value.optional:
+        return None
     if isinstance(value, Instances | Reference | Choices | Processor):
         return True
     return None

@@ -32,6 +32,7 @@ class Variant:
     result: Value = UNKNOWN
     done: bool = False
     owners: list[str] = field(default_factory=list)
+    unsure: set[str] = field(default_factory=set)  # attributes that only some constructions assign
 
     @property
     def methods(self) -> dict[str, cst.FunctionDef]:

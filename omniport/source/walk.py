@@ -20,24 +20,30 @@ _LAYOUT = re.compile(
 
 
 @functools.cache
-def _fields(cls: type[cst.CSTNode]) -> tuple[str, ...]:
+def meaningful_fields(cls: type[cst.CSTNode]) -> tuple[str, ...]:
+    """Fields of a kind of node that hold more than layout."""
     return tuple(f.name for f in dataclasses.fields(cls) if not _LAYOUT.match(f.name))
 
 
-@functools.cache
-def _is_node(cls: type) -> bool:
-    return issubclass(cls, cst.CSTNode)  # isinstance of an abstract class costs several times as much
+class _Kinds(dict[type, bool]):
+    def __missing__(self, kind: type) -> bool:
+        found = self[kind] = issubclass(kind, cst.CSTNode)
+        return found
+
+
+#: Whether a type is one of libcst's nodes; isinstance of an abstract class costs several times as much.
+IS_NODE = _Kinds()
 
 
 def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """The children of ``node`` that mean something, in source order of their fields."""
-    for name in _fields(type(node)):
+    for name in meaningful_fields(type(node)):
         value = getattr(node, name)
-        if _is_node(type(value)):
+        if IS_NODE[type(value)]:
             yield value
         elif type(value) in (list, tuple):
             for item in value:
-                if _is_node(type(item)):
+                if IS_NODE[type(item)]:
                     yield item
 
 

@@ -10,6 +10,7 @@ import libcst as cst
 from omniport.analyse.values import Const, Instances, Processor, Value
 from omniport.analyse.variants import Notes
 from omniport.rewrite.normal.inline_function import block
+from omniport.source.transform import transform
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
@@ -74,7 +75,7 @@ class _Folder:
                 else:
                     out.append(statement.with_changes(body=body))
             else:
-                new = statement.visit(self.expressions)
+                new = transform(statement, self.expressions)
                 assert isinstance(new, cst.BaseStatement | cst.BaseSmallStatement)
                 out.append(new)
                 if _leaves(new):
@@ -86,7 +87,7 @@ class _Folder:
         part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
         if not isinstance(part, cst.Assign):
             return False
-        return isinstance(self.notes.targets.get(part.value), Processor)
+        return isinstance(self.notes.values.get(part.value), Processor)
 
     def branch(self, node: cst.If) -> list[Statement]:
         taken = self.notes.truths.get(node.test)
@@ -110,7 +111,7 @@ class _Folder:
         return [node.with_changes(test=self.expression(node.test), body=body, orelse=orelse)]
 
     def expression(self, node: cst.BaseExpression) -> cst.BaseExpression:
-        new = node.visit(self.expressions)
+        new = transform(node, self.expressions)
         assert isinstance(new, cst.BaseExpression)
         return new
 
@@ -167,6 +168,8 @@ class _Expressions(cst.CSTTransformer):
         if len(kept) != len(updated_node.args) and kept:
             kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
         updated_node = updated_node.with_changes(args=kept)
+        if isinstance(original_node.func, cst.Attribute) and original_node.func.attr.value in ("get", "pop"):
+            return self._load(original_node, updated_node)
         made = self.notes.targets.get(original_node)
         if isinstance(made, Instances) and len(made.variants) == 1:
             name = self.names.get(next(iter(made.variants)))

@@ -10,6 +10,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
 from omniport.source.walk import children
 
 Lookup = Callable[[str], "cst.FunctionDef | None"]
@@ -109,7 +110,7 @@ def _expand(
     for local in changed - aimed:
         if local in taken and local not in {p.name.value for p in params.params}:
             names[local] = cst.Name(f"{local}_")
-    body = definition.body.visit(Substitute(names))
+    body = transform(definition.body, Substitute(names))
     assert isinstance(body, cst.IndentedBlock)
     converted, _ = _returns(list(body.body), targets, where)
     return [*before, *converted]

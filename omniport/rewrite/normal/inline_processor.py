@@ -11,6 +11,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.substitute import Substitute, assigned_in
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
 
 
 def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any]) -> cst.ClassDef:
@@ -43,7 +44,7 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
                 passed_on.append(param.with_changes(comma=cst.MaybeSentinel.DEFAULT))
                 given[param.name.value] = cst.Name(param.name.value)
 
-    body = call.body.visit(_OwnState(constants, node.name.value, marker(call) or ("", 0)))
+    body = transform(call.body, _OwnState(constants, node.name.value, marker(call) or ("", 0)))
     assert isinstance(body, cst.IndentedBlock)
     names: dict[str, cst.BaseExpression] = {attn: cst.Name("self")}
     before: list[cst.BaseStatement] = []
@@ -60,7 +61,7 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
             before.append(cst.SimpleStatementLine([assign]))
         else:
             names[name] = value
-    body = body.visit(Substitute(names))
+    body = transform(body, Substitute(names))
     assert isinstance(body, cst.IndentedBlock)
     statements = [s for s in body.body if not _docstring(s)]
     new = forward.with_changes(
@@ -85,8 +86,8 @@ def _handover(forward: cst.FunctionDef) -> cst.Call | None:
         return None
     value = parts[-1].value
     before = parts[0] if len(parts) == 2 else None
-    if isinstance(value, cst.Name) and isinstance(before, cst.Assign) and dotted(before.targets[0].target) == value.value:
-        value = before.value
+    if isinstance(value, cst.Name) and isinstance(before, cst.Assign):
+        value = before.value if dotted(before.targets[0].target) == value.value else None
     return value if isinstance(value, cst.Call) and dotted(value.func) == "self.processor" else None
 
 

@@ -9,6 +9,7 @@ import libcst as cst
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
 
 Key = tuple[str, str]
 
@@ -25,6 +26,14 @@ def _given(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
     found = dict(zip(names, positional, strict=False))
     found.update({arg.keyword.value: arg for arg in call.args if arg.keyword is not None})
     return found
+
+
+def _overfull(call: cst.Call, function: cst.FunctionDef) -> bool:
+    """Whether a call gives more than the named parameters, so that it needs ``*args`` or ``**kwargs``."""
+    names = _named(function)
+    positional = [arg for arg in call.args if arg.keyword is None]
+    keywords = {arg.keyword.value for arg in call.args if arg.keyword is not None}
+    return len(positional) > len(names) or not keywords <= set(names) or any(arg.star for arg in call.args)
 
 
 def drop_unused_parameters(
@@ -49,11 +58,12 @@ def drop_unused_parameters(
                 used -= _reset(function) & set(stored)
             unused = [p for p in _named(function) if p not in used and (cls != root or p in dropped)]
             star = (function.params.star_arg, function.params.star_kwarg)
-            if cls != root and any(isinstance(s, cst.Param) and s.name.value not in used for s in star):
+            sites = facts.sites.get(key, [])
+            unread = any(isinstance(s, cst.Param) and s.name.value not in used for s in star)
+            if cls != root and sites and unread and not any(_overfull(call, function) for _, call, _ in sites):
                 stars.add(key)
                 touched.add(cls)
-            sites = facts.sites.get(key, [])
-            for param in unused:
+            for param in unused if sites or cls == root else ():  # a caller we do not see may give it
                 taken: list[tuple[str, cst.Call, cst.Arg]] = []
                 for owner, call, callees in sites:
                     given = _given(call, _named(function))
@@ -68,7 +78,7 @@ def drop_unused_parameters(
                         arguments.setdefault(call, set()).add(arg)
     changed: dict[str, cst.ClassDef] = {}
     for cls in touched:
-        new = classes[cls].visit(_Drop(gone, stars, arguments))
+        new = transform(classes[cls], _Drop(gone, stars, arguments))
         assert isinstance(new, cst.ClassDef)
         changed[cls] = new
     return changed
@@ -109,7 +119,7 @@ def require_parameters(
                 needed.add((cls, name, param))
     changed: dict[str, cst.ClassDef] = {}
     for cls in {cls for cls, _, _ in needed}:
-        new = classes[cls].visit(_Require(needed))
+        new = transform(classes[cls], _Require(needed))
         assert isinstance(new, cst.ClassDef)
         changed[cls] = new
     return changed
@@ -192,6 +202,6 @@ def merge_equal_parameters(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
             renames[name] = cst.Name(kept)
     if not renames:
         return node
-    new = function.with_changes(body=function.body.visit(Substitute(renames)))
+    new = function.with_changes(body=transform(function.body, Substitute(renames)))
     members = [new if member is function else member for member in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))

@@ -17,6 +17,7 @@ from omniport.analyse import knowledge
 from omniport.rewrite.normal.substitute import Substitute
 from omniport.rewrite.normal.usage import ClassFacts, Usage
 from omniport.source.syntax import code, constant, dotted
+from omniport.source.transform import transform
 from omniport.source.walk import walk
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
@@ -27,7 +28,7 @@ def shorten(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     if not _worth(node, facts.classes[node.name.value]):
         return node
     worker = _Shorten(facts.classes[node.name.value])
-    new = node.visit(worker)
+    new = transform(node, worker)
     assert isinstance(new, cst.ClassDef)
     return new if worker.changed else node
 
@@ -201,7 +202,7 @@ class _Shorten(cst.CSTTransformer):
         if not all(isinstance(a.value, cst.Name) for a in call.args):
             return None
         names = dict(zip(params, (a.value for a in call.args), strict=True))
-        new = value.visit(Substitute(names))
+        new = transform(value, Substitute(names))
         assert isinstance(new, cst.BaseExpression)
         return new
 
@@ -249,7 +250,7 @@ def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
             names[target] = pair[1]
     if not attributes and not names:
         return node
-    inner = function.visit(_Alias(attributes, names))
+    inner = transform(function, _Alias(attributes, names))
     members = [inner if m is function else m for m in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
 

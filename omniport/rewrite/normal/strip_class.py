@@ -8,6 +8,7 @@ from omniport.analyse import knowledge
 from omniport.errors import UnsupportedError
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import walk
 
 
 def strip_class(node: cst.ClassDef, *, keep_docstring: bool) -> cst.ClassDef:
@@ -68,16 +69,51 @@ def _private(node: cst.Assign | cst.AnnAssign) -> bool:
 
 
 def _plain(body: cst.BaseSuite) -> cst.BaseSuite:
-    """Without ``self.set_processor(...)``, for the processor becomes part of the forward, and without local imports."""
+    """Without ``self.set_processor(...)``: the processor becomes part of the forward."""
 
     def registers(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
         if not isinstance(statement, cst.SimpleStatementLine):
             return False
-        if isinstance(statement.body[0], cst.ImportFrom | cst.Import):
-            return True
         if not isinstance(statement.body[0], cst.Expr):
             return False
         call = statement.body[0].value
-        return isinstance(call, cst.Call) and dotted(call.func) == "self.set_processor"
+        return isinstance(call, cst.Call) and dotted(call.func) in ("self.set_processor", "self.register_to_config")
 
     return body.with_changes(body=[s for s in body.body if not registers(s)])
+
+
+def drop_local_imports(node: cst.ClassDef) -> cst.ClassDef:
+    """Without relative imports inside functions: the port imports at the top, by absolute name."""
+    if not any(isinstance(part, cst.ImportFrom) and part.relative for part in walk(node)):
+        return node
+    new = node.visit(_DropImports())
+    assert isinstance(new, cst.ClassDef)
+    return new
+
+
+class _DropImports(cst.CSTTransformer):
+    def leave_SimpleStatementLine(
+        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
+    ) -> cst.SimpleStatementLine | cst.RemovalSentinel:
+        part = original_node.body[0]
+        return cst.RemoveFromParent() if isinstance(part, cst.ImportFrom) and part.relative else updated_node
+
+
+def drop_processor_loops(node: cst.ClassDef) -> cst.ClassDef:
+    """Without ``for block in self.blocks: block.attn.set_processor(...)`` in the constructor."""
+
+    def sets(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:
+        if not isinstance(statement, cst.For) or len(statement.body.body) != 1:
+            return False
+        inner = statement.body.body[0]
+        part = inner.body[0] if isinstance(inner, cst.SimpleStatementLine) else None
+        call = part.value if isinstance(part, cst.Expr) else None
+        return isinstance(call, cst.Call) and code(call.func).endswith(".set_processor")
+
+    members = []
+    for member in node.body.body:
+        if isinstance(member, cst.FunctionDef) and member.name.value == "__init__":
+            kept = [s for s in member.body.body if not sets(s)]
+            member = member.with_changes(body=member.body.with_changes(body=kept))
+        members.append(member)
+    return node.with_changes(body=node.body.with_changes(body=members))

@@ -83,25 +83,24 @@ class UsageCache:
 
 
 def _members(facts: ClassFacts, classes: Mapping[str, cst.ClassDef]) -> dict[str, frozenset[str]]:
-    """Attribute -> classes of the module (or of the elements of the list) it holds."""
+    """Attribute -> classes of the module (or of the elements of the list) it holds, over all branches."""
     found: dict[str, frozenset[str]] = {}
     local: dict[str, frozenset[str]] = {}
-    init = facts.function("__init__")
-    for statement in init.body.body if init else ():
-        part = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
-        if isinstance(part, cst.Assign):
-            made = _built(part.value, classes, local)
-            for target in part.targets:
+
+    def add(table: dict[str, frozenset[str]], name: str, made: frozenset[str]) -> None:
+        table[name] = table.get(name, frozenset()) | made
+
+    for statement in walk(facts.function("__init__") or cst.Pass()):
+        if isinstance(statement, cst.Assign):
+            made = _built(statement.value, classes, local)
+            for target in statement.targets:
                 name = dotted(target.target) or ""
-                table = found if name.startswith("self.") else local
-                table[name.removeprefix("self.")] = made
-        elif isinstance(part, cst.Expr) and isinstance(part.value, cst.Call):
-            name = dotted(part.value.func) or ""
-            if name.startswith("self.") and name.endswith(".append") and part.value.args:
-                attribute = name[len("self.") : -len(".append")]
-                found[attribute] = found.get(attribute, frozenset()) | _built(part.value.args[0].value, classes, local)
-        elif isinstance(statement, cst.If | cst.For | cst.While):
-            found.update({attribute: frozenset({"?"}) for attribute in _assigned_attributes(statement)})
+                add(found if name.startswith("self.") else local, name.removeprefix("self."), made)
+        elif isinstance(statement, cst.Expr) and isinstance(statement.value, cst.Call):
+            name = dotted(statement.value.func) or ""
+            if name.startswith("self.") and name.endswith(".append") and statement.value.args:
+                made = _built(statement.value.args[0].value, classes, local)
+                add(found, name[len("self.") : -len(".append")], made)
     return found
 
 
@@ -123,11 +122,6 @@ def _built(
     if isinstance(node, cst.ListComp | cst.GeneratorExp):
         return _built(node.elt, classes, local)
     return frozenset({"?"})
-
-
-def _assigned_attributes(node: cst.CSTNode) -> set[str]:
-    targets = [dotted(part.target) or "" for part in walk(node) if isinstance(part, cst.AssignTarget)]
-    return {name[len("self.") :] for name in targets if name.startswith("self.")}
 
 
 class _Collect:
