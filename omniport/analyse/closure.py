@@ -40,10 +40,11 @@ class Closure:
             found = self.tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
             if found is None or not isinstance(found[0].definitions[found[1]], ast.ClassDef):
                 continue
-            node = definition(found[0], found[1], cst.ClassDef)
-            for member in node.body.body:
-                if isinstance(member, cst.FunctionDef) and member.name.value == method:
-                    return member, found[0]
+            own = found[0].class_def(found[1]).body  # parsed already; mixins are large, and most lack the method
+            if any(isinstance(member, ast.FunctionDef) and member.name == method for member in own):
+                members = definition(found[0], found[1], cst.ClassDef).body.body
+                functions = (m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == method)
+                return next(functions), found[0]
             inherited = self.mixin_method(*found, method)
             if inherited is not None:
                 return inherited

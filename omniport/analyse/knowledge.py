@@ -25,17 +25,6 @@ DROPPED_PARAMETERS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
     ),
 )
 
-#: Constructor parameters that choose between different code, bound to what published checkpoints use: root class ->
-#: parameter -> value, why.  The port refuses any other value at construction.
-MODES: dict[str, dict[str, tuple[Any, str]]] = {
-    "LatteTransformer3DModel": {
-        "norm_type": ("ada_norm_single", "the published checkpoint has it; another norm is another block")
-    },
-    "LTX2VideoTransformer3DModel": {
-        "perturbed_attn": (False, "the attention processor differs; published checkpoints leave it off")
-    },
-}
-
 #: Calls that are decided on every machine a port runs on: dotted name -> value, why.
 DECIDED_CALLS: dict[str, tuple[Any, str]] = {
     "torch.is_grad_enabled": (False, "inference only"),

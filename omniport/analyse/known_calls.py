@@ -13,10 +13,10 @@ from omniport.analyse.values import NONE, PRESENT, UNKNOWN, Const, Instances, Mo
 from omniport.source.syntax import dotted
 
 if TYPE_CHECKING:
-    from omniport.analyse.interpret import Interpreter
+    from omniport.analyse.evaluate import Evaluator
 
 
-def known_call(interpreter: Interpreter, name: str, node: cst.Call, values: Many[Value]) -> Value | None:
+def known_call(interpreter: Evaluator, name: str, node: cst.Call, values: Many[Value]) -> Value | None:
     """What ``name(...)`` gives; None where nothing is known of such a call.
 
     Args:
@@ -56,7 +56,7 @@ def _length(value: Value) -> Value:
     return Const(len(value.value)) if isinstance(value, Const) and hasattr(value.value, "__len__") else PRESENT
 
 
-def _attribute(interpreter: Interpreter, name: str, owner: str, values: Many[Value]) -> Value | None:
+def _attribute(interpreter: Evaluator, name: str, owner: str, values: Many[Value]) -> Value | None:
     """``hasattr`` and ``getattr`` with a default, of the module itself."""
     variant = interpreter.variant
     wanted = values[1].value if isinstance(values[1], Const) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import textwrap
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from omniport.rewrite.normal.shorten import inline_aliases, shorten
 from omniport.rewrite.normal.usage import UsageCache
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
+from omniport.source.toplevel import conditional_statements
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -216,11 +218,12 @@ def _import(tree: SourceTree, scopes: tuple[SourceModule, ...], name: str) -> st
     return "" if hasattr(builtins, name) else None
 
 
+@functools.lru_cache(maxsize=500)
 def _conditional(module: SourceModule) -> set[str]:
     """Names that the module binds under an ``if`` or ``try`` at its top level."""
     found: set[str] = set()
-    for outer in module.ast.body:
-        for node in ast.walk(outer) if isinstance(outer, ast.If | ast.Try) else ():
+    for outer in conditional_statements(module.text):
+        for node in ast.walk(outer):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 found.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):

@@ -10,21 +10,24 @@ import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.binding import bind, parameters
+from omniport.analyse.class_plans import class_names, class_plan, where_of
 from omniport.analyse.closure import Closure
 from omniport.analyse.interpret import Interpreter
+from omniport.analyse.modes import MODES
 from omniport.analyse.values import PRESENT, UNKNOWN, Const, Instances, Processor, Reference, Value, present
 from omniport.analyse.variants import Notes, Variant
 from omniport.errors import UnsupportedError
-from omniport.plan.model import ClassPlan, Decision, Scalar, Why
+from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.rewrite.normal.autocast import drop_disabled_autocast
 from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
 from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class
-from omniport.source.slice import definition, marker
-from omniport.source.syntax import code, constant
+from omniport.source.slice import definition
+from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
-from omniport.source.walk import children, walk
+from omniport.source.walk import walk
 
 _ROUNDS = 12
 
@@ -78,11 +81,11 @@ class _Program:
             self.initialise(each)
         self.round()
         used = self.reachable()
-        names = self.class_names(used)
+        names = class_names(self.variants, used)
         order = sorted(used, key=lambda key: (key == self.root, self.depth(key)))
         return Specialised(
             classes=tuple(self.folded(self.variants[key], names) for key in order),
-            plans=tuple(self.plan(self.variants[key], names[key]) for key in order),
+            plans=tuple(class_plan(self.variants[key], names[key], self.variants, self.notes) for key in order),
             dropped=dropped,
             scopes=tuple(self.variants[key].scopes for key in order),
             given=frozenset(
@@ -103,7 +106,7 @@ class _Program:
     def initialise(self, variant: Variant) -> None:
         function = variant.methods.get("__init__")
         if function is None:
-            raise UnsupportedError(f"{variant.origin.name} has no __init__ of its own", *self.where(variant.tree))
+            raise UnsupportedError(f"{variant.origin.name} has no __init__ of its own", *where_of(variant.tree))
         self.interpreter(variant).function(function, dict(variant.arguments))
 
     def round(self) -> None:
@@ -121,7 +124,7 @@ class _Program:
         variant.done = True
         function = variant.methods.get("forward")
         if function is None or variant.inputs is None:
-            raise UnsupportedError(f"{variant.origin.name} has no forward of its own", *self.where(variant.tree))
+            raise UnsupportedError(f"{variant.origin.name} has no forward of its own", *where_of(variant.tree))
         variant.result = self.interpreter(variant).function(function, dict(variant.inputs))
         return variant.result
 
@@ -133,7 +136,7 @@ class _Program:
         if bound is None and one_of_several:
             return None
         if bound is None:
-            where = self.where(variant.methods["forward"])
+            where = where_of(variant.methods["forward"])
             raise UnsupportedError(f"a call of {variant.origin.name}.forward does not fit its parameters", *where)
         if variant.widen(bound):
             self.changed = True
@@ -153,7 +156,7 @@ class _Program:
                     default = constant(param.default) if param.default is not None else value
                     bound = default if isinstance(default, bool) else value
                     inputs[name] = Const(bound)
-                    dropped.append(Decision(name, bound, Why(reason, *self.where(function))))
+                    dropped.append(Decision(name, bound, Why(reason, *where_of(function))))
         if function.params.star_kwarg is not None:
             inputs[function.params.star_kwarg.name.value] = Const({})
         variant.inputs = inputs
@@ -230,12 +233,12 @@ class _Program:
         stripped = inline_functions(stripped, lambda name: self.closure.helper(found, name))
         arguments = dict(facts)
         if root:
-            modes = knowledge.MODES.get(ref.name, {})
+            modes = MODES.get(ref.name, {})
             for param in parameters(_method(stripped, "__init__")):
                 name = param.name.value
-                arguments[name] = Const(modes[name][0]) if name in modes else _annotated(param)
+                arguments[name] = Const(modes[name].value) if name in modes else _annotated(param)
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
-        stripped = drop_local_imports(stripped)
+        stripped = drop_disabled_autocast(drop_local_imports(stripped))
         if root:
             self.check_reset_processors(module, stripped)
             stripped = drop_processor_loops(stripped)
@@ -249,7 +252,7 @@ class _Program:
         called = {
             part.func.attr.value
             for part in walk(node)
-            if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and code(part.func.value) == "self"
+            if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and dotted(part.func.value) == "self"
         }
         for method in sorted(called - own):
             found = self.closure.mixin_method(module, name, method)
@@ -266,7 +269,7 @@ class _Program:
                 given = part.args[0].value
                 name = code(given.func) if isinstance(given, cst.Call) else code(given)
                 if f"_default_processor_cls = {name}\n" not in module.text:
-                    raise UnsupportedError(f"{node.name.value} replaces processors by {name}", *self.where(node))
+                    raise UnsupportedError(f"{node.name.value} replaces processors by {name}", *where_of(node))
 
     def default_processor(
         self, ref: Reference, node: cst.ClassDef, facts: dict[str, Value], constants: dict[str, Value]
@@ -280,7 +283,7 @@ class _Program:
         self.notes = notes
         found = probe.attributes.get("processor", UNKNOWN)
         if not isinstance(found, Processor):
-            raise UnsupportedError(f"{ref.name}: which processor it takes by default is not known", *self.where(node))
+            raise UnsupportedError(f"{ref.name}: which processor it takes by default is not known", *where_of(node))
         return found
 
     # ------------------------------------------------------------------------------------------------------- results
@@ -293,65 +296,10 @@ class _Program:
         below = [other.key for other in self.variants.values() if key in other.owners]
         return 1 + max((self.depth(other) for other in below), default=0)
 
-    def class_names(self, used: list[str]) -> dict[str, str]:
-        """The reference's name for the first variant of a class; further ones are named after the block using them."""
-        names: dict[str, str] = {}
-        for key in used:
-            variant = self.variants[key]
-            name = variant.origin.name
-            if name in names.values():
-                owner = next((self.variants[o].origin.name for o in variant.owners), "")
-                common = len(_common_prefix(owner, name))
-                stem = owner.removesuffix("Block").removesuffix("Transformer")
-                name = stem + (name[common:] or name)
-                if name in names.values() or not stem:
-                    name = f"{variant.origin.name}{sum(n.startswith(variant.origin.name) for n in names.values()) + 1}"
-            names[key] = name
-        return names
-
     def folded(self, variant: Variant, names: dict[str, str]) -> cst.ClassDef:
         node = fold(variant.tree, self.notes, names).with_changes(name=cst.Name(names[variant.key]))
-        modes = knowledge.MODES.get(variant.origin.name, {}) if variant.key == self.root else {}
-        return require_modes(node, {name: value for name, (value, _) in modes.items()})
-
-    def plan(self, variant: Variant, name: str) -> ClassPlan:
-        where = self.where(variant.tree)
-        bindings = []
-        for kind, table in (("", variant.arguments), ("forward ", variant.inputs or {})):
-            for key, value in table.items():
-                if isinstance(value, Const) and isinstance(value.value, bool | int | float | str | type(None)):
-                    why = Why(f"every {kind}call fixes it" if kind else "every construction fixes it", *where)
-                    bindings.append(Decision(f"{kind}{key}", value.value, why))
-        folds = []
-        for node in _ifs(variant.tree):
-            taken = self.notes.truths.get(node.test)
-            if isinstance(taken, bool):
-                folds.append(Decision(code(node.test), taken, Why(self.reason(node.test), *self.where(node))))
-        origin = f"{variant.origin.module}.{variant.origin.name}"
-        reason = "builds linears or runs attention; specialised for " + (
-            ", ".join(self.variants[o].origin.name for o in variant.owners) or "the pipeline"
-        )
-        return ClassPlan(name, origin, tuple(bindings), tuple(folds), Why(reason, *where))
-
-    def reason(self, test: cst.BaseExpression) -> str:
-        facts: dict[str, Scalar] = {}
-        for node in _loads(test):
-            value = self.notes.values.get(node)
-            if isinstance(value, Const) and isinstance(value.value, bool | int | float | str | type(None)):
-                facts[code(node)] = value.value
-            elif present(value) if isinstance(value, Instances) else value == PRESENT:
-                facts[code(node)] = "given"
-        known = [
-            reason for table in (knowledge.DECIDED_CALLS,) for call, (_, reason) in table.items() if call in code(test)
-        ]
-        return (
-            "; ".join(known + [f"{name} is {value}" for name, value in facts.items()])
-            or "only a deprecated call uses it"
-        )
-
-    @staticmethod
-    def where(node: cst.CSTNode) -> tuple[str, int]:
-        return marker(node) or next((m for m in map(marker, _statements(node)) if m), ("", 0))
+        modes = MODES.get(variant.origin.name, {}) if variant.key == self.root else {}
+        return require_modes(node, modes)
 
 
 _BUILTINS = frozenset(dir(builtins))
@@ -386,29 +334,11 @@ def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
     while todo:
         name = todo.pop()
         used.add(name)
-        text = code(functions[name])
-        todo.extend(n for n in functions if n not in used and n not in todo and f"self.{n}" in text)
+        read = {
+            part.attr.value
+            for part in walk(functions[name])
+            if isinstance(part, cst.Attribute) and isinstance(part.value, cst.Name) and part.value.value == "self"
+        }
+        todo.extend(n for n in functions if n in read and n not in used and n not in todo)
     body = [m for m in node.body.body if not isinstance(m, cst.FunctionDef) or m.name.value in used]
     return node.with_changes(body=node.body.with_changes(body=body))
-
-
-def _common_prefix(a: str, b: str) -> str:
-    length = 0
-    while length < min(len(a), len(b)) and a[length] == b[length]:
-        length += 1
-    return a[:length]
-
-
-def _ifs(node: cst.CSTNode) -> list[cst.If]:
-    return [part for part in walk(node) if isinstance(part, cst.If)]
-
-
-def _loads(node: cst.CSTNode) -> list[cst.BaseExpression]:
-    """Names and whole attribute chains in an expression."""
-    if isinstance(node, cst.Name | cst.Attribute):
-        return [node]
-    return [load for child in children(node) for load in _loads(child)]
-
-
-def _statements(node: cst.CSTNode) -> list[cst.SimpleStatementLine]:
-    return [part for part in walk(node) if isinstance(part, cst.SimpleStatementLine)]

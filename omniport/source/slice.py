@@ -8,6 +8,7 @@ marker comment, and the markers travel through every rewrite; :func:`split_marke
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,12 +28,14 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
     Raises:
         KeyError: the module does not define ``name`` at its top level.
     """
-    found = _parse(module, name)
+    found = cst.parse_module(_marked(module, name)).body[0]
     assert isinstance(found, kind)
     return found
 
 
-def _parse(module: SourceModule, name: str) -> cst.BaseStatement | cst.BaseSmallStatement:
+@functools.lru_cache(maxsize=500)
+def _marked(module: SourceModule, name: str) -> str:
+    """The text of a definition with a marker on every statement."""
     node = module.definitions[name]
     assert isinstance(node, ast.ClassDef | ast.FunctionDef)
     lines = module.text.splitlines()
@@ -53,7 +56,7 @@ def _parse(module: SourceModule, name: str) -> cst.BaseStatement | cst.BaseSmall
         if number in heads and number != first:
             out.append(f"{' ' * heads[number]}#@{module.file}:{number}")
         out.append(f"{line}  #@{module.file}:{ends[number]}" if number in ends else line)
-    return cst.parse_module("\n".join(out) + "\n").body[0]
+    return "\n".join(out) + "\n"
 
 
 def marker(node: cst.CSTNode) -> tuple[str, int] | None:

@@ -17,6 +17,8 @@ _HEAD = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
 _ASSIGN = re.compile(r"(\w+)\s*(?::[^=]*)?=(?!=)")
 _QUOTES = re.compile(r'"""|\'\'\'')
 _STRING = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\'', re.S)
+_WORD = re.compile(r"\w+")
+_CLAUSE = re.compile(r"(?:elif|else|except|finally)\b")
 _IMPORT = re.compile(r"^[ \t]*(?:from\s+[\w.]+\s+import\b|import\s+\w)", re.M)
 
 
@@ -35,8 +37,7 @@ class Definitions(Mapping[str, Definition]):
     def __getitem__(self, name: str) -> Definition:
         if name not in self._parsed:
             first, last = self._spans[name]
-            node = ast.parse("\n".join(self._lines[first:last])).body[0]
-            ast.increment_lineno(node, first)
+            node = ast.parse("\n" * first + "\n".join(self._lines[first:last])).body[0]  # blank lines keep its numbers
             if not isinstance(node, Definition):
                 raise KeyError(name)
             self._parsed[name] = node
@@ -54,17 +55,7 @@ class Definitions(Mapping[str, Definition]):
 
 def _spans(lines: list[str]) -> dict[str, tuple[int, int]]:
     """Name -> first and one past last line (0-based) of its statement, decorators included."""
-    starts: list[int] = []
-    quote = ""
-    depth = 0  # of brackets opened by a top-level statement that is not indented further
-    for number, line in enumerate(lines):
-        if not quote and not depth and line and not line[0].isspace() and line[0] != "#":
-            starts.append(number)
-        for found in _QUOTES.findall(line.split("#")[0] if not quote else line):
-            quote = found if not quote else ("" if quote == found else quote)
-        if not quote and (depth or (line and not line[0].isspace())):
-            code = line.split("#")[0]
-            depth = max(0, depth + sum(map(code.count, "([{")) - sum(map(code.count, ")]}")))
+    starts = _starts(lines)
     spans: dict[str, tuple[int, int]] = {}
     decorated: int | None = None
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
@@ -77,6 +68,43 @@ def _spans(lines: list[str]) -> dict[str, tuple[int, int]]:
             spans[head.group(1)] = (start if decorated is None else decorated, end)
         decorated = None
     return spans
+
+
+def _starts(lines: list[str]) -> list[int]:
+    """The lines (0-based) on which something begins in column 0, comments aside."""
+    starts: list[int] = []
+    quote = ""
+    depth = 0  # of brackets opened by a top-level statement that is not indented further
+    for number, line in enumerate(lines):
+        if not quote and not depth and line and not line[0].isspace() and line[0] != "#":
+            starts.append(number)
+        for found in _QUOTES.findall(line.split("#")[0] if not quote else line):
+            quote = found if not quote else ("" if quote == found else quote)
+        if not quote and (depth or (line and not line[0].isspace())):
+            code = line.split("#")[0]
+            depth = max(0, depth + sum(map(code.count, "([{")) - sum(map(code.count, ")]}")))
+    return starts
+
+
+def conditional_statements(text: str) -> list[ast.stmt]:
+    """The ``if`` and ``try`` statements at the top level of a module.
+
+    Raises:
+        SyntaxError: one of them does not parse.
+    """
+    lines = text.splitlines()
+    found: list[ast.stmt] = []
+    starts = _starts(lines)
+    first: int | None = None
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
+        word = _WORD.match(lines[start])
+        if word and word.group() in ("if", "try"):
+            first = start
+        goes_on = end < len(lines) and _CLAUSE.match(lines[end])
+        if first is not None and not goes_on:
+            found += ast.parse("\n" * first + "\n".join(lines[first:end])).body
+            first = None
+    return found
 
 
 def import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:

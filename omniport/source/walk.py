@@ -53,4 +53,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     while todo:
         current = todo.pop()
         yield current
-        todo.extend(reversed(list(children(current))))
+        below = list(children(current))
+        if below:
+            below.reverse()
+            todo += below

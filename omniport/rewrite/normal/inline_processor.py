@@ -8,10 +8,11 @@ from typing import Any
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.normal.substitute import Substitute, assigned_in
+from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
-from omniport.source.syntax import code, dotted
+from omniport.source.syntax import code, constant, dotted
 from omniport.source.transform import transform
+from omniport.source.walk import walk
 
 
 def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any]) -> cst.ClassDef:
@@ -36,6 +37,7 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
         given[param.name.value] = arg.value
     given.update({a.keyword.value: a.value for a in handover.args[1:] if a.keyword is not None})
 
+    given.update(_prepared(node, forward, handover, {p.name.value for p in params}))
     passed_on: list[cst.Param] = []
     if forward.params.star_kwarg is not None and any(arg.star == "**" for arg in handover.args):
         own = {p.name.value for p in forward.params.params}
@@ -72,6 +74,35 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
     )
     members = [new if member is forward else member for member in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _prepared(
+    node: cst.ClassDef, forward: cst.FunctionDef, handover: cst.Call, accepted: set[str]
+) -> dict[str, cst.BaseExpression]:
+    """What the statements before the hand-over put into its ``**kwargs``: ``kwargs["mask"] = mask``.
+
+    Otherwise they may only filter the kwargs by the processor's signature.
+
+    Raises:
+        UnsupportedError: they prepare an argument in another way.
+    """
+    kwargs = next((dotted(arg.value) or "" for arg in handover.args if arg.star == "**"), "")
+    handed = frozenset().union(*(names_in(arg.value) for arg in handover.args)) - {kwargs}
+    found: dict[str, cst.BaseExpression] = {}
+    for statement in forward.body.body[: -2 if code(forward.body.body[-1]).count("processor") == 0 else -1]:
+        for part in walk(statement):
+            if not isinstance(part, cst.Assign):
+                continue
+            target = part.targets[0].target
+            stored = isinstance(target, cst.Subscript) and dotted(target.value) == kwargs
+            index = target.slice[0].slice if stored and isinstance(target, cst.Subscript) else None
+            key = constant(index.value) if isinstance(index, cst.Index) else ...
+            if isinstance(key, str) and key in accepted:
+                found[key] = part.value
+            elif assigned_in(part) & handed or stored:
+                where = marker(statement) or marker(forward) or ("", 0)
+                raise UnsupportedError(f"{node.name.value}.forward prepares arguments of its processor", *where)
+    return found
 
 
 def has_handover(node: cst.ClassDef) -> bool:

@@ -1,4 +1,4 @@
-"""The constructor refuses config values that the port was not specialised for."""
+"""The constructor refuses config values that the port was not specialised for; those it serves as well are kept."""
 
 from __future__ import annotations
 
@@ -6,24 +6,46 @@ from collections.abc import Mapping
 
 import libcst as cst
 
+from omniport.analyse.modes import Mode
 from omniport.rewrite.normal.fold import literal
 
 
-def require_modes(node: cst.ClassDef, modes: Mapping[str, object]) -> cst.ClassDef:
-    """``node`` with one check per bound parameter, right after ``super().__init__()``."""
+def require_modes(node: cst.ClassDef, modes: Mapping[str, Mode]) -> cst.ClassDef:
+    """``node`` with one statement per bound parameter, right after ``super().__init__()``.
+
+    A mode that allows other values is kept in an attribute, and the forward takes what they leave out as None.
+    """
     if not modes:
         return node
-    checks = [
-        cst.parse_statement(
-            f"if {name} != {cst.Module([]).code_for_node(literal(value))}:\n"
-            f'    raise ValueError(f"{{{name}=}} is not supported, only {value!r} is")\n'
-        )
-        for name, value in modes.items()
-    ]
+    first: list[cst.BaseStatement] = []
+    resets: list[cst.BaseStatement] = []
+    for name, mode in modes.items():
+        if not mode.also:
+            first.append(
+                cst.parse_statement(f"if {_differs(name, mode)}:\n    raise ValueError({_refusal(name, mode)})\n")
+            )
+            continue
+        first.append(cst.parse_statement(f"self.{name} = {name}\n"))
+        taken = "".join(f"    {without} = None\n" for without in mode.without)
+        resets.append(cst.parse_statement(f"if {_differs(f'self.{name}', mode)}:\n{taken}"))
     members = []
     for member in node.body.body:
         if isinstance(member, cst.FunctionDef) and member.name.value == "__init__":
             body = member.body.body
-            member = member.with_changes(body=member.body.with_changes(body=[body[0], *checks, *body[1:]]))
+            member = member.with_changes(body=member.body.with_changes(body=[body[0], *first, *body[1:]]))
+        elif isinstance(member, cst.FunctionDef) and member.name.value == "forward":
+            body = member.body.body
+            at = 1 if member.get_docstring() is not None else 0
+            member = member.with_changes(body=member.body.with_changes(body=[*body[:at], *resets, *body[at:]]))
         members.append(member)
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _differs(name: str, mode: Mode) -> str:
+    if isinstance(mode.value, bool):
+        return f"not {name}" if mode.value else name
+    return f"{name} != {cst.Module([]).code_for_node(literal(mode.value))}"
+
+
+def _refusal(name: str, mode: Mode) -> str:
+    return f'f"{{{name}=}} is not supported, only {mode.value!r} is"'

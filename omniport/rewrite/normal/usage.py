@@ -59,6 +59,15 @@ class UsageCache:
 
     def __init__(self) -> None:
         self._facts: dict[str, ClassFacts] = {}
+        self._members: dict[str, tuple[ClassFacts, frozenset[str], dict[str, frozenset[str]]]] = {}
+
+    def members(self, facts: ClassFacts, classes: frozenset[str]) -> dict[str, frozenset[str]]:
+        """Attribute -> classes of the module (or of the elements of the list) it holds."""
+        name = facts.node.name.value
+        known = self._members.get(name)
+        if known is None or known[0] is not facts or known[1] != classes:
+            known = self._members[name] = (facts, classes, _members(facts, classes))
+        return known[2]
 
     def of(self, classes: Mapping[str, cst.ClassDef]) -> Usage:
         for name, node in classes.items():
@@ -68,9 +77,10 @@ class UsageCache:
                 _Collect(facts).visit(node.body)
                 self._facts[name] = facts
         facts_by_class = {name: self._facts[name] for name in classes}
+        names = frozenset(classes)
         sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
         for name, facts in facts_by_class.items():
-            members = _members(facts, classes)
+            members = self.members(facts, names)
             for call, callee, iterated in facts.calls:
                 if callee in classes:
                     sites.setdefault((callee, "__init__"), []).append((name, call, frozenset({callee})))
@@ -82,7 +92,7 @@ class UsageCache:
         return Usage(facts_by_class, sites)
 
 
-def _members(facts: ClassFacts, classes: Mapping[str, cst.ClassDef]) -> dict[str, frozenset[str]]:
+def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, frozenset[str]]:
     """Attribute -> classes of the module (or of the elements of the list) it holds, over all branches."""
     found: dict[str, frozenset[str]] = {}
     local: dict[str, frozenset[str]] = {}
@@ -104,9 +114,7 @@ def _members(facts: ClassFacts, classes: Mapping[str, cst.ClassDef]) -> dict[str
     return found
 
 
-def _built(
-    node: cst.BaseExpression, classes: Mapping[str, cst.ClassDef], local: Mapping[str, frozenset[str]]
-) -> frozenset[str]:
+def _built(node: cst.BaseExpression, classes: frozenset[str], local: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The classes that an expression builds, itself or in a list."""
     if isinstance(node, cst.Name):
         return local.get(node.value, frozenset({"?"}))

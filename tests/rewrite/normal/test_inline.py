@@ -126,3 +126,17 @@ def test_a_forward_without_processor_is_refused() -> None:
 def test_a_renamed_parameter_that_is_set_is_assigned_first() -> None:
     text = inlined("attention_mask = attention_mask + 1\nreturn attn.q(x) + attention_mask")
     assert dedent(text).index("attention_mask = mask") < text.index("attention_mask = attention_mask + 1")
+
+
+def test_what_the_attention_puts_into_kwargs_is_given() -> None:
+    filled = ATTENTION.replace("unused = [k for k in kwargs]", 'kwargs["scale"] = x.shape[1]').replace(
+        "x, mask)", "x, **kwargs)"
+    )
+    node = inline_processor(classes(filled)["A"], processor("return attn.q(x) * scale"), {})
+    assert "scale = x.shape[1]" in cst.Module([node]).code
+
+
+def test_an_argument_prepared_otherwise_is_refused() -> None:
+    changed = ATTENTION.replace("unused = [k for k in kwargs]", "x = x * 2")
+    with pytest.raises(UnsupportedError, match="prepares arguments of its processor"):
+        inline_processor(classes(changed)["A"], processor("return attn.q(x)"), {})
