@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,19 +122,29 @@ def analyse(
     if classified.path in ("path B", "hybrid"):
         reasons = "; ".join(why.reason for why in classified.why)
         raise OmniportError(f"{model} takes {classified.path}, which is not built yet: {reasons}. {classified.follows}")
+    _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
     check_name(port_name)
     pipeline = analyse_pipeline(tree, classified.pipeline_class, repo.index, target.features, name=port_name)
     class_name = _transformer_class(classified)
-    transformer = analyse_transformer(tree, class_name)
-    config = _config(repo, class_name, transformer.plan.parameters)
+    component = _component(repo, class_name)
+    published = repo.config(component) if component else {}
+    transformer = analyse_transformer(tree, class_name, published)
+    config = _config(component, published, class_name, transformer.plan.parameters)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config))
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
 
 
-def analyse_transformer(tree: SourceTree, class_name: str) -> TransformerAnalysis:
+def analyse_transformer(
+    tree: SourceTree, class_name: str, config: Mapping[str, object] | None = None
+) -> TransformerAnalysis:
     """The plan of one transformer class of ``tree``, with the normal form it is rendered from.
+
+    Args:
+        tree: the reference package.
+        class_name: the transformer class.
+        config: the published config, whose values the port must serve.
 
     Raises:
         OmniportError: there is no such class, or a construct of it is not understood.
@@ -142,7 +153,7 @@ def analyse_transformer(tree: SourceTree, class_name: str) -> TransformerAnalysi
     from omniport.analyse.parallel import plan_parallel
 
     module = tree.find_class(class_name, "models")
-    normal = normalise(tree, module, class_name)
+    normal = normalise(tree, module, class_name, config)
     parallel = plan_parallel(normal.form, tree)
     plan = TransformerPlan(
         class_name=class_name,
@@ -170,14 +181,34 @@ def _transformer_class(model: ModelPlan) -> str:
     return dits[0].class_name
 
 
-def _config(repo: Repo, class_name: str, parameters: tuple[str, ...]) -> tuple[Decision, ...]:
+def _require_configs(repo: Repo, model: ModelPlan) -> None:
+    """A model or scheduler is built from its config file; without it the repository is incomplete.
+
+    Raises:
+        OmniportError: such a file is missing; the message names it.
+    """
+    for component in model.components if repo.form != "diffusers" else ():
+        built = component.role in ("dit", "vae", "encoder", "scheduler")
+        if built and not repo.config_document(component.name).name:
+            file = "scheduler_config.json" if component.role == "scheduler" else "config.json"
+            raise OmniportError(
+                f"{repo.model}: {component.name}/{file} is missing, and {component.class_name} is built from it"
+            )
+
+
+def _component(repo: Repo, class_name: str) -> str:
+    return next((n for n, c in repo.index.components.items() if c is not None and c.class_name == class_name), "")
+
+
+def _config(
+    component: str, published: Mapping[str, object], class_name: str, parameters: tuple[str, ...]
+) -> tuple[Decision, ...]:
     """Every key of the published config reaches the constructor, or the port would drop it silently.
 
     Raises:
         OmniportError: a key that the reference's constructor does not take.
     """
-    component = next((n for n, c in repo.index.components.items() if c is not None and c.class_name == class_name), "")
-    config = {key for key in repo.config(component) if not key.startswith("_")} if component else set()
+    config = {key for key in published if not key.startswith("_")}
     if unknown := sorted(config - set(parameters)):
         raise OmniportError(
             f"{component}/config.json has keys that {class_name} of this diffusers does not take: "

@@ -19,12 +19,14 @@ from omniport.analyse.values import (
     Instances,
     Mapping,
     ModuleList,
+    OneOf,
     Present,
     Reference,
     Sequence,
     Unknown,
     Value,
     join,
+    one_of,
     present,
     truth,
 )
@@ -185,6 +187,8 @@ class Evaluator:
                 table |= {cst.LessThanEqual: a <= b, cst.GreaterThanEqual: a >= b}
                 if type(operator) in table:
                     return Const(table[type(operator)])
+        if isinstance(left, OneOf) and isinstance(right, Const) and isinstance(operator, cst.Equal | cst.NotEqual):
+            return PRESENT if right.value in left.values else Const(isinstance(operator, cst.NotEqual))
         if isinstance(operator, cst.In | cst.NotIn) and isinstance(left, Const):
             members = None
             if isinstance(right, Sequence) and all(isinstance(i, Const) for i in right.items):
@@ -280,11 +284,17 @@ class Evaluator:
             if dotted(target.comparator) == "None":
                 is_none = isinstance(target.operator, cst.Is) == holds
                 if isinstance(target.operator, cst.Is | cst.IsNot) and test.left.value in env:
-                    env[test.left.value] = NONE if is_none else PRESENT
+                    left = env[test.left.value]
+                    other = one_of(left.values - {None}) if isinstance(left, OneOf) else PRESENT
+                    env[test.left.value] = NONE if is_none else other
             elif isinstance(target.operator, cst.Equal if holds else cst.NotEqual) and test.left.value in env:
                 literal = constant(target.comparator)
                 if isinstance(literal, str | int | bool):  # after `if kind != "x": raise`, kind is "x"
                     env[test.left.value] = Const(literal)
+            elif isinstance(target.operator, cst.NotEqual if holds else cst.Equal):
+                chosen, literal = env.get(test.left.value), constant(target.comparator)
+                if isinstance(chosen, OneOf) and chosen.values != {literal}:
+                    env[test.left.value] = one_of(chosen.values - {literal})
         return env
 
     def assign(self, target: cst.BaseExpression, value: Value, env: Env) -> None:

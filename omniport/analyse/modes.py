@@ -1,35 +1,73 @@
-"""Config parameters that choose between different code, and the choice that a port makes.  Data: models by name."""
+"""Config values that choose between different code, and the ones a port is specialised for.
+
+The selectors are rules for every model; what a published checkpoint needs beyond them is data, models by name.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+Scalar = str | bool | None
+
+#: Constructor parameters by which diffusers' shared blocks choose an activation, a norm or a kind of attention.  A root
+#: that takes one nearly always means its own default; a port serves that and what the config in hand has.
+SELECTORS = frozenset({"activation_fn", "attention_type", "norm_type", "qk_norm"})
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One constructor parameter of a root class, bound to ``value``.
+    """The values of one constructor parameter of a root class; the port refuses any other at construction.
 
-    The port refuses any other value at construction, except those in ``also``: with them the same code computes the
-    same as long as the forward parameters ``without`` keep their default None, which the port then sees to.
+    With ``code`` set, the code for that value serves all of them, as long as the forward parameters ``without`` keep
+    their default None where the value is another one, which the port then sees to.
     """
 
-    value: str | bool
+    values: tuple[Scalar, ...]
     reason: str
-    also: tuple[str | bool, ...] = ()
+    code: Scalar = None
     without: tuple[str, ...] = ()
 
 
-#: Root class -> constructor parameter -> choice.
+#: Root class -> constructor parameter -> what published checkpoints have.
 MODES: dict[str, dict[str, Mode]] = {
     "LatteTransformer3DModel": {
-        "norm_type": Mode("ada_norm_single", "the published checkpoint has it; another norm is another block")
+        "activation_fn": Mode(("gelu-approximate",), "the published checkpoint has it"),
+        "norm_type": Mode(("ada_norm_single",), "the published checkpoint has it"),
     },
     "LTX2VideoTransformer3DModel": {
         "perturbed_attn": Mode(
-            True,
+            (False, True),
             "the processor with perturbation is the one without it where no block is perturbed",
-            also=(False,),
+            code=True,
             without=("spatio_temporal_guidance_blocks",),
         )
     },
+    "SanaTransformer2DModel": {"qk_norm": Mode((None, "rms_norm_across_heads"), "1.0 has none, later ones do")},
+    "SD3Transformer2DModel": {"qk_norm": Mode((None, "rms_norm"), "3.0 has none, 3.5 has it")},
 }
+
+
+def modes_of(root: str, defaults: Mapping[str, object], config: Mapping[str, object]) -> dict[str, Mode]:
+    """The modes of ``root``.
+
+    Args:
+        root: name of the transformer class.
+        defaults: the literal defaults of its constructor.
+        config: the published config of the model in hand, as far as there is one.
+    """
+    modes = dict(MODES.get(root, {}))
+    for name in sorted(SELECTORS & defaults.keys() - modes.keys()):
+        default = defaults[name]
+        if isinstance(default, str):
+            modes[name] = Mode((default,), "the default; published configs leave it")
+    for name, mode in modes.items():
+        value = config.get(name, mode.values[0])
+        if isinstance(value, str | None) and value not in mode.values:
+            modes[name] = replace(mode, values=(*mode.values, value))
+    return modes
+
+
+def shown(values: Iterable[Scalar]) -> str:
+    """The values as a message names them."""
+    return " or ".join(map(repr, values))

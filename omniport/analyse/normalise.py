@@ -6,6 +6,7 @@ import ast
 import builtins
 import functools
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -42,13 +43,15 @@ class Normalised:
     decisions: tuple[Decision, ...]
 
 
-def normalise(tree: SourceTree, module: SourceModule, root: str) -> Normalised:
-    """Reduce the transformer class ``root`` to its normal form.
+def normalise(
+    tree: SourceTree, module: SourceModule, root: str, config: Mapping[str, object] | None = None
+) -> Normalised:
+    """Reduce the transformer class ``root`` to its normal form, for ``config`` where one is in hand.
 
     Raises:
         UnsupportedError: a construct no pass understands, with its file and line.
     """
-    specialised = specialise(tree, module, root)
+    specialised = specialise(tree, module, root, config)
     body = cst.Module(list(tidy(specialised, root).values()))
     code, origins = split_markers(_laid_out(body).code)
     imports, decisions = import_lines(tree, specialised, code)

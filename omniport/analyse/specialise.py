@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -13,8 +14,19 @@ from omniport.analyse.binding import bind, parameters
 from omniport.analyse.class_plans import class_names, class_plan, where_of
 from omniport.analyse.closure import Closure
 from omniport.analyse.interpret import Interpreter
-from omniport.analyse.modes import MODES
-from omniport.analyse.values import PRESENT, UNKNOWN, Const, Instances, Processor, Reference, Value, present
+from omniport.analyse.modes import Mode, modes_of
+from omniport.analyse.values import (
+    PRESENT,
+    UNKNOWN,
+    Const,
+    Instances,
+    OneOf,
+    Processor,
+    Reference,
+    Value,
+    one_of,
+    present,
+)
 from omniport.analyse.variants import Notes, Variant
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
@@ -43,18 +55,21 @@ class Specialised:
     given: frozenset[tuple[str, str, str]]  # (class, function, parameter) that is never None
 
 
-def specialise(tree: SourceTree, module: SourceModule, root: str) -> Specialised:
-    """Specialise the transformer class ``root`` of ``module``.
+def specialise(
+    tree: SourceTree, module: SourceModule, root: str, config: Mapping[str, object] | None = None
+) -> Specialised:
+    """Specialise the transformer class ``root`` of ``module``, for ``config`` where one is in hand.
 
     Raises:
         UnsupportedError: a construct that cannot be followed, with its file and line.
     """
-    return _Program(tree).run(module, root)
+    return _Program(tree, config or {}).run(module, root)
 
 
 class _Program:
-    def __init__(self, tree: SourceTree) -> None:
-        self.tree = tree
+    def __init__(self, tree: SourceTree, config: Mapping[str, object]) -> None:
+        self.tree, self.config = tree, config
+        self.modes: dict[str, Mode] = {}
         self.variants: dict[str, Variant] = {}
         self.notes = Notes()
         self.root = ""
@@ -197,9 +212,8 @@ class _Program:
         bound = bind(function, arguments)
         if bound is None:
             raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", module.file, node.lineno)
-        facts = {
-            name: value if isinstance(value, Const | Processor) else _nullness(value) for name, value in bound.items()
-        }
+        kept = Const | OneOf | Processor
+        facts = {name: value if isinstance(value, kept) else _nullness(value) for name, value in bound.items()}
         key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
         if key not in self.variants:
             processor = next((v for v in facts.values() if isinstance(v, Processor)), None)
@@ -233,10 +247,12 @@ class _Program:
         stripped = inline_functions(stripped, lambda name: self.closure.helper(found, name))
         arguments = dict(facts)
         if root:
-            modes = MODES.get(ref.name, {})
-            for param in parameters(_method(stripped, "__init__")):
+            given = parameters(_method(stripped, "__init__"))
+            defaults = {p.name.value: constant(p.default) for p in given if p.default is not None}
+            self.modes = modes_of(ref.name, defaults, self.config)
+            for param in given:
                 name = param.name.value
-                arguments[name] = Const(modes[name].value) if name in modes else _annotated(param)
+                arguments[name] = _chosen(self.modes[name]) if name in self.modes else _annotated(param)
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
         stripped = drop_disabled_autocast(drop_local_imports(stripped))
         if root:
@@ -298,8 +314,7 @@ class _Program:
 
     def folded(self, variant: Variant, names: dict[str, str]) -> cst.ClassDef:
         node = fold(variant.tree, self.notes, names).with_changes(name=cst.Name(names[variant.key]))
-        modes = MODES.get(variant.origin.name, {}) if variant.key == self.root else {}
-        return require_modes(node, modes)
+        return require_modes(node, self.modes) if variant.key == self.root else node
 
 
 _BUILTINS = frozenset(dir(builtins))
@@ -307,6 +322,13 @@ _BUILTINS = frozenset(dir(builtins))
 
 def _constant_assignment(node: ast.Assign | ast.AnnAssign) -> Value:
     return Const(node.value.value) if isinstance(node.value, ast.Constant) else PRESENT
+
+
+def _chosen(mode: Mode) -> Value:
+    """A constructor parameter of the root that is bound to what published configs have."""
+    if mode.code is not None:
+        return Const(mode.code)
+    return one_of(frozenset(value for value in mode.values if not isinstance(value, bool)))
 
 
 def _nullness(value: Value) -> Value:

@@ -35,6 +35,16 @@ class Const:
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """One of a few strings, or None: what a config may choose from."""
+
+    values: frozenset[str | None]
+
+    def __repr__(self) -> str:  # names variants: the same in every run
+        return f"OneOf({sorted(self.values, key=str)})"
+
+
+@dataclass(frozen=True)
 class Sequence:
     """A tuple or list of known length."""
 
@@ -86,7 +96,9 @@ class Processor:
     cls: Reference
 
 
-Value = Unknown | Present | Const | Sequence | Mapping | Instances | ModuleList | Reference | Choices | Processor
+Value = (
+    Unknown | Present | Const | OneOf | Sequence | Mapping | Instances | ModuleList | Reference | Choices | Processor
+)
 
 UNKNOWN = Unknown()
 PRESENT = Present()
@@ -103,6 +115,8 @@ def join(a: Value, b: Value) -> Value:
         left, right = _items(a), _items(b)
         if left is not None and right is not None:  # a key of one side only may be absent
             return Mapping(tuple((key, join(left.get(key, NONE), right.get(key, NONE))) for key in {**left, **right}))
+    if (left_values := options(a)) and (right_values := options(b)):
+        return one_of(left_values | right_values)
     if isinstance(a, Instances) and isinstance(b, Instances):
         return Instances(a.variants | b.variants, a.optional or b.optional)
     if isinstance(a, Instances) and b == NONE:
@@ -115,6 +129,17 @@ def join(a: Value, b: Value) -> Value:
     if isinstance(a, Reference | Choices) and isinstance(b, Reference | Choices):
         return Choices(_choices(a) | _choices(b))
     return PRESENT if present(a) and present(b) else UNKNOWN
+
+
+def options(value: Value) -> frozenset[str | None]:
+    """What a choice may be, a string being a choice of one; nothing for any other value."""
+    if isinstance(value, OneOf):
+        return value.values
+    return frozenset({value.value}) if isinstance(value, Const) and isinstance(value.value, str | None) else frozenset()
+
+
+def one_of(values: frozenset[str | None]) -> Value:
+    return Const(next(iter(values))) if len(values) == 1 else OneOf(values)
 
 
 def _items(value: Value) -> dict[str, Value] | None:
@@ -131,6 +156,8 @@ def present(value: Value) -> bool:
     """Whether ``value`` is certainly not None."""
     if isinstance(value, Instances):
         return not value.optional
+    if isinstance(value, OneOf):
+        return None not in value.values
     return not isinstance(value, Unknown) and value != NONE
 
 
@@ -138,6 +165,9 @@ def truth(value: Value) -> bool | None:
     """The truth value, None if it is not decided."""
     if isinstance(value, Const):
         return bool(value.value)
+    if isinstance(value, OneOf):
+        known = {bool(each) for each in value.values}
+        return known.pop() if len(known) == 1 else None
     if isinstance(value, Sequence):
         return bool(value.items)
     if isinstance(value, Instances) and value.optional:

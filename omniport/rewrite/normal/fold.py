@@ -50,6 +50,13 @@ def _leaves(statement: Statement) -> bool:
     return isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[-1], cst.Return | cst.Raise)
 
 
+def _is_condition(node: cst.BaseExpression) -> bool:
+    """Whether ``node`` is True or False, not some other value."""
+    return (
+        isinstance(node, cst.Comparison) or isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not)
+    )
+
+
 class _Folder:
     def __init__(self, notes: Notes, names: Mapping[str, str]) -> None:
         self.notes = notes
@@ -149,7 +156,9 @@ class _Expressions(cst.CSTTransformer):
         left = self._truth(original_node.left)
         stops = isinstance(original_node.operator, cst.Or)
         if left is None:
-            return updated_node
+            right = self._truth(original_node.right)
+            plain = _is_condition(original_node.left) and _is_condition(original_node.right)
+            return updated_node.left if plain and right is not None and right != stops else updated_node
         return updated_node.left if left == stops else updated_node.right
 
     def _truth(self, node: cst.BaseExpression) -> bool | None:

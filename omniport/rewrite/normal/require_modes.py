@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import libcst as cst
 
-from omniport.analyse.modes import Mode
+from omniport.analyse.modes import Mode, shown
 from omniport.rewrite.normal.fold import literal
 
 
@@ -20,14 +20,13 @@ def require_modes(node: cst.ClassDef, modes: Mapping[str, Mode]) -> cst.ClassDef
     first: list[cst.BaseStatement] = []
     resets: list[cst.BaseStatement] = []
     for name, mode in modes.items():
-        if not mode.also:
-            first.append(
-                cst.parse_statement(f"if {_differs(name, mode)}:\n    raise ValueError({_refusal(name, mode)})\n")
-            )
+        if not mode.without:
+            refusal = f"if {_differs(name, mode)}:\n    raise ValueError({_refusal(name, mode)})\n"
+            first.append(cst.parse_statement(refusal))
             continue
         first.append(cst.parse_statement(f"self.{name} = {name}\n"))
         taken = "".join(f"    {without} = None\n" for without in mode.without)
-        resets.append(cst.parse_statement(f"if {_differs(f'self.{name}', mode)}:\n{taken}"))
+        resets.append(cst.parse_statement(f"if {'not ' if mode.code else ''}self.{name}:\n{taken}"))
     members = []
     for member in node.body.body:
         if isinstance(member, cst.FunctionDef) and member.name.value == "__init__":
@@ -42,10 +41,9 @@ def require_modes(node: cst.ClassDef, modes: Mapping[str, Mode]) -> cst.ClassDef
 
 
 def _differs(name: str, mode: Mode) -> str:
-    if isinstance(mode.value, bool):
-        return f"not {name}" if mode.value else name
-    return f"{name} != {cst.Module([]).code_for_node(literal(mode.value))}"
+    written = [cst.Module([]).code_for_node(literal(value)) for value in mode.values]
+    return f"{name} != {written[0]}" if len(written) == 1 else f"{name} not in ({', '.join(written)})"
 
 
 def _refusal(name: str, mode: Mode) -> str:
-    return f'f"{{{name}=}} is not supported, only {mode.value!r} is"'
+    return f'f"{{{name}=}} is not supported, only {shown(mode.values)} is"'
