@@ -28,9 +28,11 @@ def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, 
     root = facts.instances[normal.root][0]
     lists = []
     for name, value in root.attributes.items():
-        if isinstance(value, Modules) and value.many and isinstance(value.items[0], Instance):
+        if isinstance(value, Modules) and value.many and value.items and isinstance(value.items[0], Instance):
             block = value.items[0].cls
             call = next((c for c in facts.calls if c.path == f"{name}.*"), None)
+            if block not in classes:
+                continue  # only imported: nothing of the port repeats
             number, why = _pattern(normal, classes[block], _carried(facts, call))
             lists.append(BlockListPlan(name, block, number, why))
     if not lists:

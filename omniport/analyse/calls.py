@@ -6,12 +6,14 @@ import ast
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.expressions import Env, Expressions, text
+from omniport.analyse.expressions import Env, text
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import (
+    Closure,
     Const,
     Dim,
+    Either,
     Function,
     Instance,
     Leaf,
@@ -19,17 +21,19 @@ from omniport.analyse.shapes import (
     Modules,
     Num,
     Opaque,
+    Partial,
     Seq,
     Tensor,
     adopt,
 )
+from omniport.analyse.tensors import TensorCalls
+from omniport.errors import UnsupportedError
 
 _MODULES = ("nn.", "torch.nn.")
 _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "full", "linspace"})
-ZERO, LAST = Num(Poly.of(0)), Num(Poly.of(-1))
 
 
-class Calls(Expressions):
+class Calls(TensorCalls):
     """Evaluates calls."""
 
     def eval_call(self, node: ast.Call, env: Env) -> Any:
@@ -40,35 +44,88 @@ class Calls(Expressions):
         for arg in node.args:
             if isinstance(arg, ast.Starred):
                 value = self.eval(arg.value, env)
+                if (
+                    isinstance(value, Seq)
+                    and value.many
+                    and text(node.func).endswith(("Sequential", "zip", "max", "min"))
+                ):
+                    args.append(value)
+                    continue
                 if not isinstance(value, Seq) or value.many:
                     raise self.unsupported(f"argument {text(arg)}", node)
                 args.extend(value.items)
             else:
                 args.append(self.eval(arg, env))
-        if any(keyword.arg is None for keyword in node.keywords):
+        kwargs = {keyword.arg or "**": self.eval(keyword.value, env) for keyword in node.keywords}
+        if not isinstance(callee, Instance) and "**" in kwargs:
             raise self.unsupported(f"call with ** {text(node)}", node)
-        kwargs = {keyword.arg or "": self.eval(keyword.value, env) for keyword in node.keywords}
+        self.demand(tensors_in([kwargs.get("**")]), "arguments passed by ** are whole")
         self.line = node.lineno
         if isinstance(callee, Instance):
             return self.call_module(callee, args, kwargs, node)
         if isinstance(callee, Leaf):
             inputs = {**{str(index): value for index, value in enumerate(args)}, **kwargs}
             return self.logged(callee, inputs, lambda: self.call_leaf(callee, args, kwargs))
+        if isinstance(callee, Either):
+            return self.call_either(callee, args, kwargs, node)
+        if isinstance(callee, Closure):
+            env = self.bind(callee.function, args, kwargs, node)
+            return self.run_function(callee.function, self.instance, {**callee.env, **env})
         if isinstance(callee, Modules) and len(args) == 1 and not kwargs:
             for item in callee.items:
-                args = [
-                    self.call_module(item, args, {}, node)
-                    if isinstance(item, Instance)
-                    else self.call_leaf(item, args, {})
-                ]
+                args = [self.call_item(item, args, {}, node)]
             return args[0]
         if isinstance(callee, Method):
             return self.call_method(callee, args, kwargs, node)
+        if isinstance(callee, Partial):
+            return self.call_function(callee.function.name, args, dict(callee.kwargs) | kwargs, node)
         if isinstance(callee, Function):
             return self.call_function(callee.name, args, kwargs, node)
         if isinstance(callee, Opaque):
             return self.unknown([*args, *kwargs.values()], text(node.func)) if tensors_in(args) else Opaque(text(node))
         raise self.unsupported(f"call {text(node)}", node)
+
+    def call_item(self, item: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        """A module of a list or of a choice."""
+        if isinstance(item, Instance):
+            return self.call_module(item, args, kwargs, node)
+        if isinstance(item, Leaf):
+            return self.call_leaf(item, args, kwargs)
+        if isinstance(item, Either):
+            return self.call_either(item, args, kwargs, node)
+        if isinstance(item, Modules) and len(args) == 1 and not kwargs:
+            for inner in item.items:
+                args = [self.call_item(inner, args, {}, node)]
+            return args[0]
+        raise self.unsupported(f"call {text(node)}", node)
+
+    def call_either(self, choice: Either, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        """Each of the modules, and what holds of all their results."""
+        results = [
+            self.call_item(item, list(args), kwargs, node) for item in choice.items if self.fits(item, args, kwargs)
+        ]
+        if not results:
+            raise self.unsupported(f"call {text(node)}", node)
+        lengths = {len(result.items) if isinstance(result, Seq) else -1 for result in results}
+        if len(lengths) > 1 and -1 not in lengths:
+            return Either(results)
+        result = results[0]
+        for other in results[1:]:
+            result = self.join(result, other)
+        return result
+
+    def fits(self, item: Any, args: list[Any], kwargs: dict[str, Any]) -> bool:
+        """Whether the call fits a module's parameters: where it does not, the configuration never leads here."""
+        if isinstance(item, Leaf):
+            rank = library.RANKS.get(item.cls.rpartition(".")[2])
+            return rank is None or not args or not isinstance(args[0], Tensor) or len(args[0].dims or ()) in (0, rank)
+        if not isinstance(item, Instance):
+            return True
+        try:
+            self.bind(self.method_of(item.cls, "forward"), args, kwargs, self.method_of(item.cls, "forward"))
+        except UnsupportedError:
+            return False
+        return True
 
     def call_leaf(self, leaf: Leaf, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """A module of a class outside the normal form."""
@@ -82,23 +139,45 @@ class Calls(Expressions):
             return x if name in ("Dropout", "Identity") else self.combine([x])
         embedders = [part.rpartition(".")[2] for part in leaf.cls.split("|")]
         if all(part in library.EMBEDDERS for part in embedders):
-            self.unknown([*args, *kwargs.values()], leaf.path)
+            rows = embedders[0] in library.ROW_EMBEDDERS
+            if rows and (not isinstance(x, Tensor) or x.dims is None):
+                return self.unknown([*args, *kwargs.values()], leaf.path)
+            self.demand(tensors_in([*args, *kwargs.values()]), f"{leaf.path} takes whole tensors")
+            if not rows:
+                self.unknown([*args, *kwargs.values()], leaf.path)
             width = leaf.argument(library.EMBEDDER_POSITIONS.get(embedders[0], 0), library.EMBEDDERS[embedders[0]])
             size = width.poly if isinstance(width, Num) else Poly.of(f"{leaf.path} width")
+            if rows and isinstance(x, Tensor) and x.dims is not None:
+                return Tensor((*x.dims[:-1], Dim(size)))
             return Tensor((Dim(Poly.of("batch")), Dim(size)))
-        return self.unknown([*args, *kwargs.values()], f"{leaf.cls} ({leaf.path})")
+        rank = len(x.dims) if isinstance(x, Tensor) and x.dims else None
+        if name in library.RANKS:
+            result = self.unknown([x], f"{leaf.cls} ({leaf.path})", library.RANKS[name])
+            width = leaf.argument(1, "out_channels")
+            return result.with_dim(1, Dim(width.poly)) if isinstance(width, Num) else result
+        if name == "Embedding" and rank is not None:
+            result = self.unknown([x], f"{leaf.cls} ({leaf.path})", rank + 1)
+            width = leaf.argument(1, "embedding_dim")
+            return result.with_dim(rank, Dim(width.poly)) if isinstance(width, Num) else result
+        return self.unknown(
+            [*args, *kwargs.values()], f"{leaf.cls} ({leaf.path})", rank if name in library.SAME_RANK else None
+        )
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         last = name.rpartition(".")[2]
+        if last == "get" and len(args) == 2 and isinstance(args[1], Function | Partial):
+            return args[1]  # one of several forms of a function: the one for any device
         if name in self.classes:
             instance = Instance(name)
             self.construct(instance, self.bind(self.method_of(name, "__init__"), args, kwargs, node))
             return instance
         if name.startswith(_MODULES) and last in ("ModuleList", "Sequential"):
             held = args[0] if last == "ModuleList" and args else Seq(args)
+            if isinstance(held, Seq) and len(held.items) == 1 and isinstance(held.items[0], Seq):
+                held = held.items[0]
             return Modules(list(held.items), held.many) if isinstance(held, Seq) else Modules([])
         if name.startswith(_MODULES) and last == "Parameter":
-            return args[0]
+            return args[0] if args else Tensor(None)
         if last[:1].isupper():
             if library.OUTPUTS.match(last):
                 return Seq([*args, *kwargs.values()])
@@ -108,12 +187,11 @@ class Calls(Expressions):
         builtin = getattr(self, f"call_{last}", None) if "." not in name else None
         if builtin is not None:
             return builtin(args, node)
-        if last == "dispatch_attention_fn":
-            options = {key: value for key, value in kwargs.items() if key not in ("query", "key", "value")}
-            query, key, value = (
-                args[i] if i < len(args) else kwargs.get(n) for i, n in enumerate(("query", "key", "value"))
-            )
-            return self.attention(query, key, value, options)
+        if last in library.ATTENTION:
+            named = dict(zip(library.ATTENTION_PARAMETERS, args, strict=False)) | kwargs
+            tensors = [named.pop(key, None) for key in ("query", "key", "value")]
+            site = (self.instance.cls, node.lineno, node.col_offset)
+            return self.attention(site, tensors, named, heads_first=library.ATTENTION[last])
         if last in library.ROTARY:
             return self.rotary(last, args, kwargs)
         if last in library.ROTARY_TABLES:
@@ -122,15 +200,16 @@ class Calls(Expressions):
             if isinstance(rows, Tensor) and rows.dims is not None and len(rows.dims) == 1:
                 width = args[width_at].poly if isinstance(args[width_at], Num) else Poly.of(text(node.args[width_at]))
                 return Seq([Tensor((rows.dims[0], Dim(width))) for _ in range(2)])
+        if last == "einsum" and args and isinstance(node.args[0], ast.Constant):
+            return self.unknown(args[1:], last, len(str(node.args[0].value).rpartition("->")[2].replace("...", "")))
         if name.startswith(("torch.", "F.", "nn.functional.")) and args and isinstance(args[0], Tensor | Seq):
-            return self.tensor_call(last, args[0], args[1:], kwargs, node, node.args[1:])
+            return self.tensor_call(last, args[0], args[1:], kwargs, node)
         values = [*args, *kwargs.values()]
         function = self.functions.get(name) or (self.bring(name) if "." not in name and tensors_in(values) else None)
         if isinstance(function, ast.FunctionDef):
             env = self.bind(function, args, kwargs, node)
             if name in self.functions:
                 return self.run_function(function, self.instance, env)
-            self.demand(tensors_in(values), f"{name} is not part of the port and takes whole tensors")
             found = function
             return self.attempt(
                 lambda: self.run_function(found, self.instance, env), lambda: self.unknown(values, name)
@@ -215,6 +294,12 @@ class Calls(Expressions):
     # -------------------------------------------------------------------------------------------------------- methods
     def call_method(self, method: Method, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         owner, name = method.base, method.name
+        if isinstance(owner, Instance) and name in ("register_buffer", "register_parameter") and args:
+            written = node.args[0]
+            if not isinstance(written, ast.Constant):
+                return Const(None)
+            owner.attributes[str(written.value)] = args[1] if len(args) > 1 else kwargs.get("tensor")
+            return Const(None)
         if isinstance(owner, Instance):
             env = self.bind(self.method_of(owner.cls, name), args, kwargs, node)
             return self.body(owner, name, {"self": owner, **env})
@@ -231,72 +316,25 @@ class Calls(Expressions):
                 owner.items.append(args[0])
             owner.many |= self.loops > 0
             return Const(None)
+        if isinstance(owner, Seq):
+            return self.call_list_method(owner, name, args, node)
         if isinstance(owner, Tensor):
-            return self.tensor_call(name, owner, args, kwargs, node, node.args)
+            return self.tensor_call(name, owner, args, kwargs, node)
         values = [*args, *kwargs.values()]
         return self.unknown(values, text(node.func)) if tensors_in(values) else Opaque(text(node))
 
-    def tensor_call(
-        self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call, written: list[ast.expr]
-    ) -> Any:
-        """A tensor operation, as method or as function of its first argument."""
-        dim = kwargs.get("dim", args[-1] if args else ZERO)
-        if name in ("cat", "concat"):
-            return self.cat(x, kwargs.get("dim", args[0] if args else ZERO))
-        if not isinstance(x, Tensor) or x.dims is None:
-            return self.unknown([x, *args, *kwargs.values()], name)
-        rank = len(x.dims)
-        if name in library.ELEMENTWISE:
-            self.counted([*args, *kwargs.values()], f"{name} is given")
-            cast = name in ("to", "type", "type_as", "zeros_like", "ones_like")
-            return self.combine([x] if cast else [x, *args, *kwargs.values()])
-        if name == "chunk":
-            return self.chunk(x, args[0], kwargs.get("dim", args[1] if len(args) > 1 else ZERO))
-        if name in ("split", "split_with_sizes") and isinstance(args[0], Seq):
-            at = self.axis(x, kwargs.get("dim", args[1] if len(args) > 1 else ZERO))
-            sizes = [item.poly for item in args[0].items if isinstance(item, Num)]
-            if at is not None and len(sizes) == len(args[0].items):
-                return self.split(x, sizes, at, explicit=True)
-        sizes_given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
-        texts = [
-            text(e) for e in (written[0].elts if len(args) == 1 and isinstance(written[0], ast.Tuple) else written)
-        ]
-        if (
-            name == "unflatten"
-            and len(args) == 2
-            and isinstance(args[1], Seq)
-            and (at := self.axis(x, args[0])) is not None
-        ):
-            pair = written[1]
-            return self.unflatten(
-                x, at, args[1].items, [text(e) for e in pair.elts] if isinstance(pair, ast.Tuple) else ["", ""]
-            )
-        if name in ("view", "reshape"):
-            return self.view(x, sizes_given, texts)
-        if name == "flatten":
-            start, end = (
-                (self.axis(x, value) for value in [*args, ZERO, LAST][:2])
-                if len(args) > 1
-                else (self.axis(x, args[0] if args else ZERO), rank - 1)
-            )
-            if start is not None and end is not None:
-                return self.flatten(x, start, end)
-        if name in library.REDUCTIONS and (given := kwargs.get("dim", args[0] if args else None)) is not None:
-            at = self.axis(x, given)
-            if at is not None:
-                return self.reduce(x, at, name, keep=self.truth(kwargs.get("keepdim", Const(False)), node) is True)
-        if name == "unsqueeze" and isinstance(dim, Num) and dim.poly.constant is not None:
-            at = int(dim.poly.constant)
-            at = at + rank + 1 if at < 0 else at
-            return Tensor((*x.dims[:at], Dim(Poly.of(1)), *x.dims[at:]))
-        if name == "squeeze" and (at := self.axis(x, dim)) is not None and args:
-            return Tensor((*x.dims[:at], *x.dims[at + 1 :]))
-        if name in ("transpose", "permute"):
-            order = [self.axis(x, item) for item in sizes_given]
-            if name == "transpose" and len(order) == 2 and None not in order:
-                swapped: list[int | None] = list(range(rank))
-                swapped[order[0] or 0], swapped[order[1] or 0] = order[1], order[0]
-                order = swapped
-            if len(order) == rank and None not in order:
-                return Tensor(tuple(x.dims[at] for at in order if at is not None))
-        return self.unknown([x, *args, *kwargs.values()], name)
+    def call_list_method(self, owner: Seq, name: str, args: list[Any], node: ast.Call) -> Any:
+        """A method of a list: what goes in can come out at any place."""
+        if name == "pop" and owner.items:
+            value = owner.items[0]
+            for other in owner.items[1:]:
+                value = self.join(value, other)
+            owner.many = True
+            return value
+        if name in ("extend", "insert") and args:
+            added = args[-1].items if isinstance(args[-1], Seq) else [args[-1]]
+            owner.items.extend(added)
+            owner.many = True
+            return Const(None)
+        values = [owner, *args]
+        return self.unknown(values, text(node.func)) if tensors_in(values) else Opaque(text(node))

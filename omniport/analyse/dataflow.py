@@ -10,15 +10,17 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from omniport.analyse import library
 from omniport.analyse.calls import Calls
+from omniport.analyse.entry import Entry, parameters
 from omniport.analyse.expressions import text
-from omniport.analyse.facts import Decisions, Facts, RootCall
+from omniport.analyse.facts import Decisions, Demand, Facts, RootCall, UnfitError
 from omniport.analyse.ops import tensors_in
+from omniport.analyse.places import attention_sites, constructed
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import (
+    Closure,
     Const,
-    Dim,
+    Either,
     Function,
     Instance,
     Leaf,
@@ -29,16 +31,19 @@ from omniport.analyse.shapes import (
     Seq,
     Tensor,
     adopt,
+    modules_in,
 )
 from omniport.errors import UnsupportedError
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 Env = dict[str, Any]
-_LOOPS = 4  # a loop over blocks is stable after the second pass; more means that it never will be
+_WITHOUT_EFFECT = ast.Pass | ast.Assert | ast.Import | ast.ImportFrom | ast.Continue | ast.Break | ast.Delete
+_DEPTH = 40  # of calls within calls
+_LOOPS = 6  # a loop over blocks is stable after the second pass; more means that it never will be
 
 
-class Walk(Calls):
+class Walk(Calls, Entry):
     """Walks ``normal`` under ``decisions``; raises Demand or Refine when a decision has to change."""
 
     def __init__(self, normal: NormalForm, decisions: Decisions, source: SourceTree | None = None) -> None:
@@ -51,11 +56,14 @@ class Walk(Calls):
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
+        self.placed, self.attending = constructed(module), set(attention_sites(module))
+        self.home: dict[str, str] = {}  # imported class -> the module it was read from
         self.imported: set[str] = set()  # classes that were read from the reference package
         self.classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
         self.functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
         self.returns: list[list[Any]] = []
-        self.optional: set[int] = set()
+        self.optional: dict[int, Any] = {}  # by identity: values that may be None
+        self.building = self.undecided = 0  # depth of constructors, of branches that may not be taken
         self.loops = 0  # depth of loops with an unknown number of rounds
         self.line = 0
 
@@ -81,30 +89,20 @@ class Walk(Calls):
         result = self.body(root, "forward", env)
         self.facts.outputs = tensors_in([result])
         self.demand(self.facts.outputs, "is a result of the model")
+        reached = {key for a in self.facts.attentions for x in (a.query, a.key, a.value) for key in x.sources}
+        assumed = frozenset(key for key, fact in self.facts.linears.items() if fact.assumed) - reached
+        if unproved := assumed - self.decisions.whole.keys():
+            raise Demand(unproved, "the rank of its input is not known", self.line)
         return self.facts
-
-    def input(self, name: str, default: ast.expr | None, annotation: str) -> Any:
-        """A forward parameter: its shape is known from the table of shared names."""
-        shape = library.INPUTS.get(name)
-        if shape is None:
-            return Tensor(None) if "Tensor" in annotation and "return" not in name else Opaque(name)
-        dims = tuple(
-            Dim(Poly.of(f"len({name})"), (), (name,))
-            if size.isupper()
-            else Dim(Poly.of(size if size == "batch" else f"{name}.{size}"))
-            for size in shape
-        )
-        value = Tensor(dims)
-        if default is not None:
-            self.optional.add(value.serial)
-        return value
 
     def construct(self, instance: Instance, given: dict[str, Any]) -> None:
         """Run ``__init__`` of a class of the normal form."""
         self.facts.instances.setdefault(instance.cls, []).append(instance)
         instance.bindings.update(given)
         instance.locals = {"self": instance, **instance.bindings}
+        self.building += 1
         self.body(instance, "__init__", instance.locals)
+        self.building -= 1
 
     def method_of(self, cls: str, name: str) -> ast.FunctionDef:
         for node in self.classes[cls].body:
@@ -117,6 +115,8 @@ class Walk(Calls):
         return self.run_function(self.method_of(instance.cls, name), instance, env)
 
     def run_function(self, function: ast.FunctionDef, instance: Instance, env: Env) -> Any:
+        if len(self.returns) > _DEPTH:
+            raise self.unsupported(f"{function.name} calls itself", function)
         outer, line = getattr(self, "instance", instance), self.line
         self.instance = instance
         self.returns.append([])
@@ -131,11 +131,21 @@ class Walk(Calls):
     def bind(self, function: ast.FunctionDef, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Env:
         """Arguments by parameter name, defaults included, ``self`` excluded."""
         names = [spec for spec in parameters(function) if spec[0] != "self"]
-        if len(args) > len(names) or set(kwargs) - {name for name, _, _ in names}:
-            raise self.unsupported(f"call does not fit {function.name}: {text(node)}", node)
+        rest = function.args.kwarg is not None or function.args.vararg is not None
+        strange = set(kwargs) - {name for name, _, _ in names} - {"**"}
+        if not rest and (len(args) > len(names) or strange):
+            origin = self.normal.origin(getattr(node, "lineno", self.line))
+            raise UnfitError(f"call does not fit {function.name}: {text(node)}", origin.file, origin.line)
         env = dict(zip([name for name, _, _ in names], args, strict=False)) | kwargs
+        env.pop("**", None)
+        for extra in (function.args.kwarg, function.args.vararg):
+            if extra is not None:
+                env[extra.arg] = Opaque(extra.arg)
         for name, default, _ in names:
             if name not in env:
+                if default is None and "**" in kwargs:
+                    env[name] = self.maybe(Tensor(None))
+                    continue
                 if default is None:
                     raise self.unsupported(f"argument {name} is missing: {text(node)}", node)
                 env[name] = self.eval(default, {})
@@ -155,12 +165,11 @@ class Walk(Calls):
 
     def attempt(self, run: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
         """Walk code that is not part of the port; ``otherwise`` if it holds a construct that is not followed."""
-        depth, instance, line, loops = len(self.returns), self.instance, self.line, self.loops
+        state = self.mark()
         try:
             return run()
         except UnsupportedError:
-            del self.returns[depth:]
-            self.instance, self.line, self.loops = instance, line, loops
+            self.reset(state)
             return otherwise()
 
     def bring(self, name: str) -> ast.ClassDef | ast.FunctionDef | None:
@@ -170,6 +179,8 @@ class Walk(Calls):
         node = found[0].definitions[found[1]] if found is not None else None
         if found is None or not isinstance(node, ast.ClassDef | ast.FunctionDef):
             return None
+        if isinstance(node, ast.ClassDef):
+            self.home[name] = found[0].name
         for local in (*found[0].imports, *found[0].definitions):
             if local not in self.classes and local not in self.functions:
                 self.imports.setdefault(local, (found[0].name, local))
@@ -188,9 +199,27 @@ class Walk(Calls):
         """Run statements; True if control does not leave at their end."""
         for node in body:
             self.line = node.lineno
-            if self.statement(node, env):
+            if self.follow(node, env):
                 return True
         return False
+
+    def follow(self, node: ast.stmt, env: Env) -> bool:
+        """A statement; what cannot be followed is given up."""
+        state = self.mark()
+        try:
+            return self.statement(node, env)
+        except UnfitError as error:
+            self.reset(state)
+            if not self.undecided:
+                self.give_up(node, env, error)
+            return self.undecided > 0  # a branch that the configuration never takes
+        except UnsupportedError as error:
+            self.reset(state)
+            self.give_up(node, env, error)
+            if not any(isinstance(inner, ast.Return) for inner in ast.walk(node)):
+                return False
+            self.returns[-1].append(Tensor(None))
+            return isinstance(node, ast.Return)
 
     def statement(self, node: ast.stmt, env: Env) -> bool:
         if isinstance(node, ast.Assign):
@@ -215,38 +244,68 @@ class Walk(Calls):
             self.loop(node, env)
         elif isinstance(node, ast.Raise):
             return True
-        elif not isinstance(node, ast.Pass | ast.Assert | ast.Import | ast.ImportFrom):
+        elif isinstance(node, ast.FunctionDef):
+            env[node.name] = Closure(node, env)
+        elif isinstance(node, ast.With):
+            for item in node.items:
+                self.eval_or_give_up(item.context_expr, env)
+            return self.block(node.body, env)
+        elif not isinstance(node, _WITHOUT_EFFECT):
             raise self.unsupported(f"statement {type(node).__name__}", node)
         return False
 
     def assign(self, target: ast.expr, value: Any, env: Env) -> None:
+        if isinstance(value, Either) and isinstance(target, ast.Tuple):
+            fits = [v for v in value.items if isinstance(v, Seq) and len(v.items) == len(target.elts)]
+            value = fits[0] if fits else value
+            for other in fits[1:]:
+                value = self.join(value, other)
         if isinstance(target, ast.Name):
             env[target.id] = value
         elif isinstance(target, ast.Tuple | ast.List):
             items = value.items if isinstance(value, Seq) and not value.many else None
             if items is None and isinstance(value, Tensor):
-                items = [self.unknown((value,), "unpacking a tensor")] * len(target.elts)
-            elif items is None and isinstance(value, Opaque | Seq):
-                items = [value.items[0] if isinstance(value, Seq) else value] * len(target.elts)
+                rank = len(value.dims) - 1 if value.dims else None
+                items = [self.unknown((value,), "unpacking a tensor", rank)] * len(target.elts)
+            elif items is None and isinstance(value, Opaque | Num | Method | Seq):
+                items = [value.items[0] if isinstance(value, Seq) else Opaque(f"{text(target)}")] * len(target.elts)
+                if isinstance(value, Opaque) and ".shape of" in value.text:
+                    items = [Num(Poly.of(f"{value.text}[{at}]")) for at in range(len(target.elts))]
+            stars = [i for i, e in enumerate(target.elts) if isinstance(e, ast.Starred)]
+            if items is not None and stars and isinstance(value, Seq):
+                at, rest = stars[0], len(target.elts) - stars[0] - 1
+                items = [*items[:at], Seq(items[at : len(items) - rest]), *items[len(items) - rest :]]
             if items is None or len(items) != len(target.elts):
                 raise self.unsupported(f"cannot unpack {text(target)}", target)
             for element, item in zip(target.elts, items, strict=True):
-                self.assign(element, item, env)
+                self.assign(element.value if isinstance(element, ast.Starred) else element, item, env)
+        elif isinstance(target, ast.Subscript) and isinstance(owner := self.eval(target.value, env), Tensor):
+            self.store(owner, target, value, env)
         elif isinstance(target, ast.Attribute) and isinstance(owner := self.eval(target.value, env), Instance):
             owner.attributes[target.attr] = value
             adopt(value, owner, target.attr)
         else:
             raise self.unsupported(f"assignment to {text(target)}", target)
 
+    def store(self, owner: Tensor, target: ast.Subscript, value: Any, env: Env) -> None:
+        """``owner[...] = value``: the value is sharded and walks as the part of ``owner`` that it replaces."""
+        part = self.eval(target, env)
+        if isinstance(value, Tensor) and isinstance(part, Tensor) and part.dims is not None:
+            self.combine([part, value])
+        else:
+            self.unknown((owner, value), "an assignment to a part of a tensor")
+
     def branch(self, node: ast.If, env: Env) -> bool:
-        decided = self.truth(self.eval(node.test, env), node.test)
+        decided = self.truth(self.eval_or_give_up(node.test, env), node.test)
         if decided is not None:
             return self.block(node.body if decided else node.orelse, env)
         instance, before = self.instance, dict(self.instance.attributes)
         other = dict(env)
+        self.undecided += 1
         ended = self.block(node.body, env)
         after, instance.attributes = instance.attributes, before
         other_ended = self.block(node.orelse, other)
+        self.undecided -= 1
         for name, value in after.items():
             instance.attributes[name] = self.join(value, instance.attributes.get(name, Const(None)))
         if ended and not other_ended:
@@ -258,7 +317,9 @@ class Walk(Calls):
         return ended and other_ended
 
     def loop(self, node: ast.For, env: Env) -> None:
-        items, many = self.iterate(self.eval(node.iter, env), node)
+        items, many = self.iterate(self.eval_or_give_up(node.iter, env), node)
+        if many and not items:
+            return
         if not many:
             for item in items:
                 self.assign(node.target, item, env)
@@ -266,36 +327,33 @@ class Walk(Calls):
             return
         self.loops += 1
         own = {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
-        for _ in range(_LOOPS):
+        for turn in range(_LOOPS):
             before = {name: value for name, value in env.items() if name not in own}
             self.assign(node.target, items[0], env)
             self.block(node.body, env)
             stable = True
             for name, value in before.items():
-                stable &= same(value, env[name])
-                env[name] = self.join(env[name], value)
+                wide = turn > 1 and not same(value, env[name])
+                met = self.widen(value, env[name], name) if wide else self.join(env[name], value)
+                stable &= same(value, met if wide else env[name])
+                env[name] = met
             if stable:
                 break
         else:
             raise self.unsupported(f"a loop that changes the shape of its values: for {text(node.target)}", node)
         self.loops -= 1
 
-    def iterate(self, value: Any, node: ast.AST) -> tuple[list[Any], bool]:
-        """Items of an iterable, and whether there are unknown many that look like the first."""
-        if isinstance(value, Seq | Modules):
-            return value.items, value.many
-        raise self.unsupported(f"iteration over {text(node.iter) if isinstance(node, ast.For) else text(node)}", node)
-
     def join(self, a: Any, b: Any) -> Any:
-        """What holds on both paths."""
-        if a is b:
-            return a
+        """What holds on both paths; it may be None if one of them may."""
+        return a if a is b else self.maybe(self.join_known(a, b), id(a) in self.optional or id(b) in self.optional)
+
+    def join_known(self, a: Any, b: Any) -> Any:
         if same(a, b):
             return Tensor(a.dims) if isinstance(a, Tensor) else a  # one of two values: neither of them
-        if isinstance(a, Const) and a.value is None:
-            return b
-        if isinstance(b, Const) and b.value is None:
-            return a
+        for one, other in ((a, b), (b, a)):
+            if isinstance(one, Const) and one.value is None:
+                copy = Tensor(other.dims) if isinstance(other, Tensor) else other
+                return self.maybe(copy, not isinstance(other, Const | Opaque | Num))
         if isinstance(a, Seq) and isinstance(b, Seq) and len(a.items) == len(b.items):
             return Seq([self.join(x, y) for x, y in zip(a.items, b.items, strict=True)], a.many or b.many)
         if isinstance(a, Seq) and isinstance(b, Seq) and not (a.items and b.items):
@@ -304,9 +362,11 @@ class Walk(Calls):
             if a.dims is not None and b.dims is not None and len(a.dims) == len(b.dims):
                 return Tensor(tuple(self.meet(x, y) for x, y in zip(a.dims, b.dims, strict=True)))
             return self.unknown((a, b), "a value whose rank depends on a condition")
+        choices = [item for value in (a, b) for item in (value.items if isinstance(value, Either) else [value])]
+        if all(isinstance(item, Instance | Leaf | Modules) for item in choices):
+            return Either(list({id(item): item for item in choices}.values()))
         if isinstance(a, Tensor | Seq) or isinstance(b, Tensor | Seq):
-            self.unknown((a, b), "a value whose kind depends on a condition")
-            return Tensor(None)
+            return self.unknown((a, b), "a value whose kind depends on a condition")
         if isinstance(a, Num) and isinstance(b, Num):
             return Num(Poly.of(f"{a.poly} or {b.poly}"))
         if isinstance(a, Function | Opaque | Num | Const) and isinstance(b, Function | Opaque | Num | Const):
@@ -315,19 +375,10 @@ class Walk(Calls):
                 if isinstance(a, Function) and isinstance(b, Function)
                 else Opaque("either")
             )
-        raise self.unsupported("a module that depends on a condition")
-
-
-def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None, str]]:
-    """Name, default and annotation of each parameter; the defaults of keyword-only ones included."""
-    args, spec = function.args, []
-    positional = [*args.posonlyargs, *args.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
-    for arg, default in zip(positional, [*defaults, *args.defaults], strict=True):
-        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
-    for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
-    return spec
+        modules = [*modules_in(a), *modules_in(b)]
+        if modules and not self.building:
+            raise self.unsupported("a module that depends on a condition")
+        return Opaque("either")
 
 
 def as_load(node: ast.expr) -> ast.expr:

@@ -6,24 +6,32 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from omniport.analyse.ops import TensorOps, tensors_in
-from omniport.analyse.poly import Poly
+from omniport.analyse.axes import AxisOps
+from omniport.analyse.facts import Demand, UnfitError
+from omniport.analyse.ops import tensors_in
+from omniport.analyse.poly import PER_RANK, Poly
 from omniport.analyse.shapes import (
     Const,
     Dim,
+    Either,
     Function,
     Instance,
+    Key,
     Leaf,
     Method,
     Modules,
     Num,
     Opaque,
+    Partial,
     Seq,
     Tensor,
 )
 from omniport.errors import UnsupportedError
+from omniport.source.tree import SourceTree
 
 Env = dict[str, Any]
+#: What ``nn.Module`` and diffusers' ``ModelMixin`` give each module.
+_MODULE = frozenset({"training", "parameters", "named_parameters", "buffers", "dtype", "device", "config", "modules"})
 
 
 def text(node: ast.AST) -> str:
@@ -31,12 +39,15 @@ def text(node: ast.AST) -> str:
     return ast.unparse(node)
 
 
-class Expressions(TensorOps):
+class Expressions(AxisOps):
     """Evaluates expressions; calls are added by ``calls.Calls``, statements and module bodies by ``dataflow.Walk``."""
 
     classes: dict[str, ast.ClassDef]
     functions: dict[str, ast.FunctionDef]
-    optional: set[int]
+    home: dict[str, str]
+    source: SourceTree | None
+    imports: dict[str, tuple[str, str]]
+    optional: dict[int, Any]
     imported: set[str]
     attempt: Callable[..., Any]
     bring: Callable[[str], ast.ClassDef | ast.FunctionDef | None]
@@ -44,6 +55,9 @@ class Expressions(TensorOps):
     loops: int
     bind: Callable[..., Env]
     body: Callable[..., Any]
+    returns: list[list[Any]]
+    building: int
+    has_method: Callable[[Instance, str], bool]
     construct: Callable[..., None]
     method_of: Callable[..., ast.FunctionDef]
     call_module: Callable[..., Any]
@@ -67,7 +81,16 @@ class Expressions(TensorOps):
         return ... if node.value is ... else Const(node.value)
 
     def eval_name(self, node: ast.Name, env: Env) -> Any:
-        return env[node.id] if node.id in env else Function(node.id)
+        if node.id in env:
+            return env[node.id]
+        home = self.home.get(self.instance.cls) if hasattr(self, "instance") else None
+        if home is not None and node.id in self.classes and node.id not in self.imported:
+            self.imports.setdefault(f"{node.id}_", (home, node.id))  # the reference's class, not that of the port
+            return Function(f"{node.id}_")
+        return Function(node.id)
+
+    def eval_slice(self, node: ast.Slice, env: Env) -> Any:
+        return Opaque(text(node))
 
     def eval_tuple(self, node: ast.Tuple | ast.List, env: Env) -> Any:
         return Seq([self.eval(element, env) for element in node.elts])
@@ -79,15 +102,21 @@ class Expressions(TensorOps):
 
     def eval_dict(self, node: ast.Dict, env: Env) -> Any:
         values = [self.eval(value, env) for value in node.values]
-        if tensors_in(values):
-            raise self.unsupported(f"a dict of tensors {text(node)}", node)
-        return Opaque(text(node))
+        return self.unknown(values, f"a dict {text(node)}") if tensors_in(values) else Opaque(text(node))
 
     def eval_ifexp(self, node: ast.IfExp, env: Env) -> Any:
         decided = self.truth(self.eval(node.test, env), node.test)
         if decided is not None:
             return self.eval(node.body if decided else node.orelse, env)
-        return self.join(self.eval(node.body, env), self.eval(node.orelse, env))
+        results = []
+        for branch in (node.body, node.orelse):
+            try:
+                results.append(self.eval(branch, env))
+            except UnfitError:  # the configuration never leads here
+                continue
+        if not results:
+            raise self.unsupported(f"call {text(node)}", node)
+        return self.join(*results) if len(results) > 1 else results[0]
 
     def eval_boolop(self, node: ast.BoolOp, env: Env) -> Any:
         values = [self.eval(value, env) for value in node.values]
@@ -101,7 +130,7 @@ class Expressions(TensorOps):
         else:
             return values[-1]
         if tensors_in(values):
-            raise self.unsupported(f"a choice between tensors {text(node)}", node)
+            return self.unknown(values, f"a choice between tensors {text(node)}")
         numbers = all(isinstance(value, Num | Opaque) for value in values)
         return Num(Poly.of(text(node))) if numbers and not isinstance(values[-1], Opaque) else Opaque(text(node))
 
@@ -120,13 +149,15 @@ class Expressions(TensorOps):
         if len(node.ops) > 1:
             return Opaque(text(node))
         if isinstance(operator, ast.Is | ast.IsNot) and isinstance(right, Const) and right.value is None:
-            if isinstance(left, Opaque) or (isinstance(left, Tensor) and left.serial in self.optional):
+            if isinstance(left, Opaque | Num) or id(left) in self.optional:
+                return Opaque(text(node))
+            if isinstance(left, Tensor) and left.dims is None:
                 return Opaque(text(node))
             none = isinstance(left, Const) and left.value is None
             return Const(none == isinstance(operator, ast.Is))
         if tensors_in([left, right]):
             return self.combine([left, right])
-        self.counted((left, right), "compares")
+        self.counted((left, right), "compares", heads=isinstance(operator, ast.Lt | ast.Gt | ast.LtE | ast.GtE))
         if isinstance(left, Num) and isinstance(right, Num):
             a, b = left.poly.constant, right.poly.constant
             if a is not None and b is not None:
@@ -146,12 +177,14 @@ class Expressions(TensorOps):
             return bool(value.poly.constant)
         if isinstance(value, Tensor):
             self.unknown((value,), f"the condition {text(node)}")
-        return True if isinstance(value, Instance | Leaf | Modules) else None
+        module = isinstance(value, Instance | Leaf | Modules | Either) and id(value) not in self.optional
+        return True if module else None
 
     def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
         left, right = self.eval(node.left, env), self.eval(node.right, env)
         if isinstance(node.op, ast.MatMult):
-            return self.unknown((left, right), "a matrix product")
+            ranks = [len(x.dims or ()) for x in (left, right) if isinstance(x, Tensor)]
+            return self.unknown((left, right), "a matrix product", max(ranks) if all(ranks) else None)
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             self.counted((left, right), "computes with")
             return self.combine([left, right])
@@ -164,8 +197,9 @@ class Expressions(TensorOps):
             return Opaque(text(node))
         if isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
             return Num(a + b if isinstance(node.op, ast.Add) else a - b if isinstance(node.op, ast.Sub) else a * b)
-        quotient = a.divide(b) if isinstance(node.op, ast.FloorDiv | ast.Div) else None
-        if quotient is not None and (isinstance(node.op, ast.Div) or quotient.integral):
+        quotient = a.quotient(b) if isinstance(node.op, ast.FloorDiv | ast.Div) else None
+        exact = isinstance(node.op, ast.Div) or not self.building  # a forward halves what has two halves
+        if quotient is not None and (exact or quotient.integral):
             return Num(quotient)
         return Num(Poly.of(f"({a}) {type(node.op).__name__} ({b})"))
 
@@ -173,10 +207,19 @@ class Expressions(TensorOps):
     def eval_attribute(self, node: ast.Attribute, env: Env) -> Any:
         owner, name = self.eval(node.value, env), node.attr
         if isinstance(owner, Instance):
+            if not self.building and (owner.cls, name) in self.decisions.local:
+                return Num(self.decisions.local[owner.cls, name] * PER_RANK)
             if name in owner.attributes:
                 return owner.attributes[name]
-            if any(isinstance(n, ast.FunctionDef) and n.name == name for n in self.classes[owner.cls].body):
+            if self.has_method(owner, name) or name in ("register_buffer", "register_parameter"):
                 return Method(owner, name)
+            if owner is self.root and name in owner.bindings:
+                return owner.bindings[name]  # a configuration value: the rewrite has the constructor keep it
+            for item in self.classes[owner.cls].body:
+                if isinstance(item, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in item.targets):
+                    return self.eval(item.value, {})
+            if name in _MODULE:
+                return Opaque(text(node))
             raise self.unsupported(f"{text(node)} is not set by the constructor", node)
         if isinstance(owner, Function):
             return Function(f"{owner.name}.{name}")
@@ -185,19 +228,32 @@ class Expressions(TensorOps):
                 return Seq([Num(self.size_read(dim)) for dim in owner.dims])
             if name in ("ndim",) and owner.dims is not None:
                 return Num(Poly.of(len(owner.dims)))
-            if name in ("dtype", "device", "is_cuda", "requires_grad", "shape", "ndim"):
+            if name == "shape":
+                return Opaque(f"{text(node)} of {owner.serial}")
+            if name in ("dtype", "device", "is_cuda", "requires_grad", "ndim", "is_floating_point"):
                 return Opaque(text(node))
             if name == "T":
                 return self.unknown((owner,), text(node))
+        if isinstance(owner, Leaf) and name in ("in_features", "out_features"):
+            self.facts.plain.setdefault(owner.key, self.line)
+            return owner.argument(int(name == "out_features"), name)
+        if isinstance(owner, Leaf) and name in ("weight", "bias") and not self.building:
+            self.facts.plain.setdefault(owner.key, self.line)
+            if owner.cls.rpartition(".")[2] == "Linear" and owner.key not in self.decisions.whole | self.skipped(owner):
+                raise Demand(frozenset({owner.key}), f"its {name} is used directly", node.lineno)
+            return Tensor(None)
         return Method(owner, name)
+
+    def skipped(self, leaf: Leaf) -> dict[Key, Any]:
+        """``leaf`` if it is no part of the port."""
+        return {leaf.key: None} if leaf.key[0] in self.imported else {}
 
     def size_read(self, dim: Dim) -> Poly:
         """The size of a dimension as the program sees it: a sharded one has no global size on a rank."""
         if not dim.parts:
             return dim.size
-        name = f"local({dim.size})"
-        self.local[name] = dim
-        return Poly.of(name)
+        self.local.append(dim)
+        return dim.size * PER_RANK
 
     def eval_subscript(self, node: ast.Subscript, env: Env) -> Any:
         owner = self.eval(node.value, env)
@@ -206,11 +262,51 @@ class Expressions(TensorOps):
             return self.index(owner, [self.subscript(part, env) for part in parts])
         at = self.eval(node.slice, env) if not isinstance(node.slice, ast.Slice) else None
         if isinstance(owner, Seq | Modules) and not owner.many and isinstance(at, Num) and at.poly.constant is not None:
-            return owner.items[int(at.poly.constant)]
+            index = int(at.poly.constant)
+            if not -len(owner.items) <= index < len(owner.items):
+                raise self.unsupported(f"subscript {text(node)}", node)
+            return owner.items[index]
+        if isinstance(owner, Seq) and isinstance(node.slice, ast.Slice):
+            low, high = (
+                self.eval(bound, env) if bound else Num(Poly.of(0)) for bound in (node.slice.lower, node.slice.upper)
+            )
+            ends = [
+                int(end.poly.constant) if isinstance(end, Num) and end.poly.constant is not None else None
+                for end in (low, high)
+            ]
+            if owner.many or None in ends or node.slice.step is not None:
+                return Seq(owner.items, True)
+            return Seq(owner.items[ends[0] : ends[1] if node.slice.upper else None])
         if isinstance(owner, Seq | Modules) and owner.many:
             return owner.items[0]
-        if isinstance(owner, Opaque):
+        if isinstance(owner, Modules) and owner.items:
+            return Either(owner.items)
+        if isinstance(owner, Either) and all(isinstance(item, Modules) and item.items for item in owner.items):
+            return Either([item.items[0] for item in owner.items])
+        if isinstance(owner, Seq):
+            return self.unknown((owner,), f"subscript {text(node)}") if tensors_in((owner,)) else Opaque(text(node))
+        if isinstance(owner, Function) and isinstance(at, Const):
+            return self.constant_item(owner.name, at.value, node)
+        if isinstance(owner, Opaque) and isinstance(at, Num) and ".shape of" in owner.text:
+            return Num(Poly.of(f"{owner.text}[{at.poly}]"))
+        if isinstance(owner, Opaque | Method):
             return Num(Poly.of(text(node)))
+        raise self.unsupported(f"subscript {text(node)}", node)
+
+    def constant_item(self, name: str, key: Any, node: ast.Subscript) -> Any:
+        """An entry of a table that a module defines by a literal."""
+        module, attribute = self.imports.get(name, ("", ""))
+        found = self.source.resolve(module, attribute) if self.source is not None and module else None
+        table = getattr(found[0].definitions[found[1]], "value", None) if found is not None else None
+        if found is not None and isinstance(table, ast.Dict):
+            for entry, value in zip(table.keys, table.values, strict=True):
+                bound = value if isinstance(value, ast.Call) and text(value.func).endswith("partial") else None
+                chosen = bound.args[0] if bound is not None and len(bound.args) == 1 else value
+                if isinstance(entry, ast.Constant) and entry.value == key and isinstance(chosen, ast.Name):
+                    self.imports.setdefault(chosen.id, (found[0].name, chosen.id))
+                    given = bound.keywords if bound is not None else []
+                    kwargs = tuple((k.arg or "", self.eval(k.value, {})) for k in given)
+                    return Partial(Function(chosen.id), kwargs) if bound is not None else Function(chosen.id)
         raise self.unsupported(f"subscript {text(node)}", node)
 
     def subscript(self, part: ast.expr, env: Env) -> Any:
@@ -223,9 +319,10 @@ class Expressions(TensorOps):
 
     def eval_listcomp(self, node: ast.ListComp, env: Env) -> Any:
         (loop,) = node.generators[:1]
-        if len(node.generators) != 1 or loop.ifs:
+        if len(node.generators) != 1:
             raise self.unsupported(f"comprehension {text(node)}", node)
         items, many = self.iterate(self.eval(loop.iter, env), loop.iter)
+        many = many or bool(loop.ifs)
         results = []
         for item in items:
             inner = dict(env)

@@ -7,16 +7,22 @@ from typing import Any, Literal
 
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Instance, Key, Tensor
+from omniport.errors import UnsupportedError
 
+Site = tuple[str, int, int]  # class, line and column of a call in the normal form
 Whole = Literal["gathered", "replicated"]
+
+
+class UnfitError(UnsupportedError):
+    """A call does not fit the parameters of what it calls: it is never made."""
 
 
 class Demand(Exception):
     """A sharded value met an operation that needs its full width: the linears it comes from cannot stay columns."""
 
-    def __init__(self, sources: frozenset[Key], reason: str, line: int) -> None:
+    def __init__(self, sources: frozenset[Key], reason: str, line: int, *, replicate: bool = False) -> None:
         super().__init__(reason)
-        self.sources, self.reason, self.line = sources, reason, line
+        self.sources, self.reason, self.line, self.replicate = sources, reason, line, replicate
 
 
 class Refine(Exception):
@@ -27,12 +33,21 @@ class Refine(Exception):
         self.key, self.parts = key, parts
 
 
+class Localise(Exception):
+    """A sharded width is cut into an explicit number of heads: on a rank there are fewer."""
+
+    def __init__(self, cls: str, size: Poly, names: tuple[str, ...]) -> None:
+        super().__init__(cls)
+        self.cls, self.size, self.names = cls, size, names
+
+
 @dataclass
 class Decisions:
-    """What earlier walks decided.  Both only grow, so walking ends."""
+    """What earlier walks decided.  ``whole`` only grows, and clears ``local`` of its class, so walking ends."""
 
     whole: dict[Key, tuple[Whole, str, int]] = field(default_factory=dict)  # role, reason, line
     parts: dict[Key, tuple[Poly, ...]] = field(default_factory=dict)
+    local: dict[tuple[str, str], Poly] = field(default_factory=dict)  # class, attribute: a head count, over all ranks
 
 
 @dataclass
@@ -45,6 +60,7 @@ class LinearFact:
     rows: tuple[Poly, ...] = ()  # part sizes of its sharded input, empty if the input is whole
     row_sources: frozenset[Key] = frozenset()
     token_sized: bool = False
+    assumed: bool = False  # whether that rank is concluded from the attention that its result reaches
     known: bool = True  # whether the rank of its input is known
     inputs: list[int] = field(default_factory=list)  # serial of the input tensor, call by call
     lines: list[int] = field(default_factory=list)
@@ -56,6 +72,7 @@ class AttentionFact:
 
     instance: Instance
     line: int
+    site: Site
     query: Tensor
     key: Tensor
     value: Tensor
@@ -88,6 +105,9 @@ class Facts:
 
     linears: dict[Key, LinearFact] = field(default_factory=dict)
     attentions: list[AttentionFact] = field(default_factory=list)
+    given_up: dict[tuple[str, int], str] = field(default_factory=dict)  # file and line: construct not followed
+    plain: dict[Key, int] = field(default_factory=dict)  # layers whose parameters the forward reads itself: line
+    lost: dict[Site, int] = field(default_factory=dict)  # attention on tensors of unknown rank: line
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
@@ -95,7 +115,6 @@ class Facts:
     outputs: list[Tensor] = field(default_factory=list)
     line: int = 0  # of the forward of the root
     joined: dict[str, str] = field(default_factory=dict)  # union-find over streams
-    explicit_heads: set[tuple[str, str]] = field(default_factory=set)  # class, source text of a head count in forward
 
     def stream(self, name: str) -> str:
         """The representative of the streams that were found to be the same tokens."""

@@ -50,6 +50,7 @@ ELEMENTWISE = frozenset(
         "type_as",
         "where",
         "zeros_like",
+        "empty_like",
         "ones_like",
         "mish",
         "bfloat16",
@@ -101,8 +102,20 @@ EMBEDDERS: dict[str, str] = {
     "PixArtAlphaTextProjection": "hidden_size",
 }
 
+#: Those of them that do so row by row: whatever stands in front of the last dimension stays.
+ROW_EMBEDDERS = frozenset({"TimestepEmbedding", "PixArtAlphaTextProjection"})
+
 #: Positions of those arguments when they are not named.
 EMBEDDER_POSITIONS: dict[str, int] = {"TimestepEmbedding": 1, "PixArtAlphaTextProjection": 1}
+
+#: Attention functions (diffusers.models.attention_dispatch, torch.nn.functional) -> whether heads come before tokens.
+ATTENTION: dict[str, bool] = {"dispatch_attention_fn": False, "scaled_dot_product_attention": True}
+
+#: Their first parameters, which both share.
+ATTENTION_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+
+#: Further arguments of theirs that change nothing: bookkeeping of diffusers' own parallelism and of its dispatcher.
+ATTENTION_WITHOUT_EFFECT = ("dropout_p", "backend", "parallel_config")
 
 #: Rotary functions: rows of the table belong to tokens.  name -> (x, table, parameter that names the token axis, its
 #: default).
@@ -126,6 +139,20 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "timestep": ("batch",),
     "guidance": ("batch",),
 }
+
+#: Layers that take tensors of one rank only.
+RANKS: dict[str, int] = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}
+
+#: Operations and layers whose result has the rank of what they take.
+SAME_RANK = frozenset(
+    {
+        "repeat_interleave", "index_select", "gather", "scatter", "roll", "flip", "pad", "masked_select_", "sort",
+        "interpolate", "GroupNorm", "BatchNorm2d", "AvgPool2d", "layer_norm", "rms_norm", "normalize", "clamp_min",
+        "clamp_max", "tril", "triu", "nan_to_num", "ne", "eq", "logical_and", "logical_not", "logical_or", "bool",
+        "long", "int", "round", "new_zeros", "expand_as", "view_as", "reshape_as", "cumsum", "detach_", "LpNorm",
+        "empty_like", "rand_like", "full_like", "randn_like", "softmax", "view_as_complex_", "pixel_shuffle",
+    }
+)  # fmt: skip
 
 #: Library objects that only hold their arguments: the results of a forward.
 OUTPUTS = re.compile(r"\w+Output\Z")

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.facts import AttentionFact, Barrier, Decisions, Demand, Facts, LinearFact, Refine
-from omniport.analyse.poly import ONE, Poly
-from omniport.analyse.shapes import Const, Dim, Instance, Leaf, Num, Part, Seq, Tensor, scaled
+from omniport.analyse.facts import AttentionFact, Barrier, Decisions, Demand, Facts, LinearFact, Site
+from omniport.analyse.poly import ONE, RANKS, Poly
+from omniport.analyse.shapes import Const, Dim, Either, Instance, Key, Leaf, Method, Num, Part, Seq, Tensor, modules_in
 from omniport.errors import UnsupportedError
 
+_RANKS = 8  # a width that no parameter sets is sharded if that many ranks can share it
 _LENGTH = re.compile(r"len\((\w+)\)")  # the atom that stands for the length of a stream
 
 
@@ -27,8 +28,10 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     for value in values:
         if isinstance(value, Tensor):
             found.append(value)
-        elif isinstance(value, Seq):
+        elif isinstance(value, Seq | Either):
             found.extend(tensors_in(value.items))
+        elif isinstance(value, Method) and isinstance(value.base, Tensor):
+            found.append(value.base)
     return found
 
 
@@ -39,13 +42,16 @@ class TensorOps:
     instance: Instance
     root: Instance
     imported: set[str]
+    placed: set[Key]
+    attending: set[str]
     bring: Callable[[str], ast.ClassDef | ast.FunctionDef | None]
     unsupported: Callable[..., UnsupportedError]
 
     def __init__(self, decisions: Decisions) -> None:
         self.decisions = decisions
         self.facts = Facts()
-        self.local: dict[str, Dim] = {}  # atoms that stand for the size of a sharded dimension
+        self.assumed: dict[int, Tensor] = {}  # by serial: a tensor of unknown rank, with the rank that it must have
+        self.local: list[Dim] = []  # sharded dimensions whose size was read
 
     # ------------------------------------------------------------------------------------------------ what rules need
     def demand(self, values: Iterable[Tensor | Dim], reason: str) -> None:
@@ -59,23 +65,41 @@ class TensorOps:
         if names:
             self.facts.barriers.append(Barrier(names, reason, self.line))
 
-    def counted(self, values: Iterable[Any], what: str) -> None:
-        """A size leaves shape arithmetic: on a rank it is the size of what the rank holds."""
+    def counted(self, values: Iterable[Any], what: str, *, heads: bool = False) -> None:
+        """A size leaves shape arithmetic: on a rank it is the size of what the rank holds.
+
+        ``heads``: that of heads may, in a comparison of shapes whose both outcomes are followed.
+        """
         for value in values:
             if isinstance(value, Seq):
-                self.counted(value.items, what)
+                self.counted(value.items, what, heads=heads)
             for atom in value.poly.atoms if isinstance(value, Num) else ():
                 self.barrier(_LENGTH.findall(atom), f"{what} the number of tokens")
-                for name, dim in self.local.items():
-                    if name in atom:
-                        self.demand((dim,), f"{what} the width of a shard")
+                if RANKS in atom and not heads:
+                    self.demand(self.local, f"{what} the width of a shard")
+                    self.demand_local(f"{what} the heads of a rank")
 
-    def unknown(self, values: Iterable[Any], what: str) -> Tensor:
-        """An operation without a rule: whole tensors only, no tokens, and nothing is known of the result."""
+    def demand_local(self, reason: str) -> None:
+        """The head count of a rank is used for something else than heads: the class keeps all its heads."""
+        cls = self.instance.cls
+        if any(owner == cls for owner, _ in self.decisions.local):
+            own = (m.key for m in modules_in(self.instance) if isinstance(m, Leaf) and m.cls.endswith("Linear"))
+            keys = frozenset(key for key in own if key[0] == cls and key not in self.decisions.whole)
+            for local in [] if keys else [local for local in self.decisions.local if local[0] == cls]:
+                del self.decisions.local[local]
+            if keys:
+                raise Demand(keys, reason, self.line)
+
+    def unknown(self, values: Iterable[Any], what: str, rank: int | None = None) -> Tensor:
+        """An operation without a rule: whole tensors only, no tokens, and of the result at most the rank is known."""
         found = tensors_in(values)
         self.demand(found, f"{what} has no sharding rule")
         self.barrier((name for value in found for name in value.streams), f"{what} is not known to act token by token")
-        return Tensor(None)
+        return Tensor(None) if rank is None else self.sizeless(rank)
+
+    def sizeless(self, rank: int) -> Tensor:
+        """A tensor of which only the rank is known."""
+        return Tensor(tuple(Dim(Poly.of(f"size {at} at line {self.line}")) for at in range(rank)))
 
     def canonical(self, size: Poly) -> Poly:
         """``size`` with each stream's length named by its representative."""
@@ -102,7 +126,7 @@ class TensorOps:
     # ----------------------------------------------------------------------------------------------- element by element
     def combine(self, values: Iterable[Any]) -> Tensor:
         """Broadcast: the tensors among ``values`` meet element by element; the result is a value of its own."""
-        found = [value for value in values if isinstance(value, Tensor)]
+        found = tensors_in(values)
         result = Tensor(found[0].dims)
         for other in found[1:]:
             if result.dims is None or other.dims is None:
@@ -146,8 +170,16 @@ class TensorOps:
             self.demand((x,), f"{key[0]} is not part of the port and takes whole tensors")
             return Tensor(None if x.dims is None else (*x.dims[:-1], Dim(width.poly)))
         fact = self.facts.linears.setdefault(key, LinearFact(leaf.line, width.poly, features.poly))
+        fixed = width.poly.constant
+        if key not in self.decisions.whole and fixed is not None and fixed % _RANKS:
+            raise Demand(frozenset({key}), f"its width is always {fixed}", self.line, replicate=True)
+        if key not in self.decisions.whole and (reason := self.unwritten(leaf)):
+            raise Demand(frozenset({key}), reason, self.line, replicate=True)
         fact.inputs.append(x.serial)
         fact.lines.append(self.line)
+        if x.dims is None and key[0] in self.attending:
+            fact.assumed = True  # the attention that its result reaches has four dimensions, so this one has three
+            x = self.assumed.setdefault(x.serial, self.sizeless(3).with_dim(2, Dim(features.poly)))
         if x.dims is None:
             fact.known = False
             if key not in self.decisions.whole:
@@ -171,6 +203,13 @@ class TensorOps:
             self.demand((x,), f"{leaf.path} stays whole")
         return Tensor((*x.dims[:-1], out))
 
+    def unwritten(self, leaf: Leaf) -> str:
+        """Why no parallel layer can be written for a linear, "" if it can."""
+        extra = leaf.kwargs.keys() - {"in_features", "out_features", "bias"}
+        if extra or len(leaf.args) > 3:
+            return f"it is made with {', '.join(sorted(extra)) or 'further arguments'}"
+        return "" if leaf.key in self.placed else "it is made where the rewrite does not look"
+
     def norm(self, x: Any, what: str) -> Tensor:
         if not isinstance(x, Tensor) or x.dims is None:
             return self.unknown((x,), what)
@@ -178,17 +217,37 @@ class TensorOps:
         self.barrier(x.dims[-1].streams, f"{what} normalises over the tokens")
         return Tensor(x.dims)
 
-    def attention(self, query: Any, key: Any, value: Any, options: dict[str, Any]) -> Tensor:
-        heads: list[Dim] = []
-        for x in (query, key, value):
+    def attention(self, site: Site, tensors: list[Any], options: dict[str, Any], *, heads_first: bool) -> Tensor:
+        """Attention on ``[B, S, H, D]``, or on ``[B, H, S, D]`` if ``heads_first``; the result has that order, too."""
+        order = (0, 2, 1, 3) if heads_first else (0, 1, 2, 3)
+        mask = options.get("attn_mask", Const(None))
+        turned: list[Tensor] = []
+        four = any(isinstance(x, Tensor) and len(x.dims or ()) == 4 for x in tensors)
+        for x in tensors:
+            if isinstance(x, Tensor) and x.dims is None and (four or not heads_first):
+                x = self.sizeless(4)  # nothing else would be taken
             if not isinstance(x, Tensor) or x.dims is None or len(x.dims) != 4:
-                raise self.unsupported("attention on tensors that are not known to be [B, S, H, D]")
-            self.demand((*x.dims[:2], x.dims[3]), "attention needs whole heads")
-            heads.append(x.dims[2])
+                self.facts.lost.setdefault(site, self.line)
+                return self.unknown([*tensors, mask], "attention on tensors that are not known to be [B, S, H, D]", 4)
+            turned.append(Tensor(tuple(x.dims[at] for at in order)))
+        query, key, value = (x.dims or () for x in turned)
+        self.demand((dim for x in (query, key, value) for dim in (*x[:2], x[3])), "attention needs whole heads")
+        heads = [x[2] for x in (query, key, value)]
         if len({len(dim.parts) for dim in heads}) > 1 or len(heads[0].parts) > 1:
             self.demand(heads, "query, key and value are not sharded by heads alike")
-        self.facts.attentions.append(AttentionFact(self.instance, self.line, query, key, value, options))
-        return Tensor((*query.dims[:3], value.dims[3]))
+        causal = options.get("is_causal", Const(False))
+        if not (isinstance(causal, Const) and not causal.value):
+            self.barrier((s for x in turned for s in x.streams), "attention is causal")
+        if not (isinstance(mask, Const) and mask.value is None):
+            self.demand(tensors_in([mask]), "an attention mask is whole")
+            known = isinstance(mask, Tensor) and mask.dims is not None
+            if not known or (len(mask.dims) == 4 and not mask.dims[1].one) or len(mask.dims) == 3:
+                self.demand(heads, "the attention mask may differ from head to head")
+            self.barrier((s for x in (*turned, *tensors_in([mask])) for s in x.streams), "attention has a mask")
+        self.facts.attentions.append(
+            AttentionFact(self.instance, self.line, site, turned[0], turned[1], turned[2], options)
+        )
+        return Tensor(tuple((*query[:3], value[3])[at] for at in order))
 
     def rotary(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
         at, table_at, axis_name, axis = library.ROTARY[name]
@@ -202,8 +261,10 @@ class TensorOps:
             axis = default.value if isinstance(default, ast.Constant) and isinstance(default.value, int) else axis
         if isinstance(given, Num) and given.poly.constant is not None:
             axis = int(given.poly.constant)
-        if not isinstance(x, Tensor) or x.dims is None or not tables:
+        if not isinstance(x, Tensor) or x.dims is None:
             return self.unknown((*args, *kwargs.values()), name)
+        if not tables:
+            self.barrier(x.streams, "the rows of the rotary table are not known to belong to the tokens")
         self.demand(x.dims[-1:], "rotary embedding needs whole heads")
         for table in tables:
             self.demand((table,), "a rotary table is whole")
@@ -212,178 +273,3 @@ class TensorOps:
             elif x.dims[axis].streams or table.dims[0].streams:
                 self.meet(replace(x.dims[axis], parts=()), table.dims[0])
         return Tensor(x.dims)
-
-    # ---------------------------------------------------------------------------------------------- cutting and joining
-    def axis(self, x: Tensor, dim: Any) -> int | None:
-        if x.dims is None or not isinstance(dim, Num) or dim.poly.constant is None:
-            return None
-        index = int(dim.poly.constant)
-        return index + len(x.dims) if index < 0 else index
-
-    def cat(self, parts: Any, dim: Any) -> Tensor:
-        items = parts.items if isinstance(parts, Seq) else []
-        at = self.axis(items[0], dim) if items and isinstance(items[0], Tensor) else None
-        if at is None or any(not isinstance(x, Tensor) or x.dims is None for x in items):
-            return self.unknown((parts,), "concatenation of tensors of unknown rank")
-        if parts.many:
-            self.demand(items, "concatenation of an unknown number of tensors")
-            self.barrier(items[0].dims[at].streams, "concatenates an unknown number of token axes")
-            unknown = Dim(Poly.of(f"cat@{self.line}"))
-            first: Tensor = items[0]
-            return first.with_dim(at, unknown)
-        columns = list(zip(*(x.dims for x in items), strict=True))
-        dims = []
-        for index, column in enumerate(columns):
-            if index != at:
-                met = column[0]
-                for other in column[1:]:
-                    met = self.meet(met, other)
-                dims.append(met)
-                continue
-            if any(d.parts for d in column) and not all(d.parts for d in column):
-                self.demand(column, "is concatenated with a tensor of full width")
-            if any(d.streams for d in column) and not all(d.streams for d in column):
-                self.barrier((s for d in column for s in d.streams), "tokens are concatenated with what is no stream")
-            size = Poly.of(0)
-            for d in column:
-                size = size + d.size
-            streams = tuple(s for d in column for s in d.streams) if all(d.streams for d in column) else ()
-            dims.append(Dim(size, tuple(part for d in column for part in d.parts), streams))
-        return Tensor(tuple(dims))
-
-    def chunk(self, x: Any, count: Any, dim: Any) -> Any:
-        at = self.axis(x, dim) if isinstance(x, Tensor) else None
-        number = count.poly.constant if isinstance(count, Num) else None
-        if at is None or x.dims is None or number is None:
-            return self.unknown((x,), "chunk of unknown count or axis")
-        size = x.dims[at].size.divide(Poly.of(int(number)))
-        return self.split(x, [size or Poly.of(f"chunk@{self.line}")] * int(number), at)
-
-    def split(self, x: Tensor, sizes: list[Poly], at: int, *, explicit: bool = False) -> Seq:
-        """Cut dimension ``at`` into runs of ``sizes``, written out as numbers if ``explicit``."""
-        assert x.dims is not None
-        dim = x.dims[at]
-        if explicit:
-            self.demand((dim,), "is split at sizes that are not those of a rank")
-        if dim.streams:
-            bounds = [Poly.of(0)]
-            for size in sizes:
-                bounds.append(bounds[-1] + size)
-            pairs = zip(bounds, bounds[1:], strict=False)
-            return Seq([x.with_dim(at, self.stretch(dim, low, high)) for low, high in pairs])
-        if not dim.parts:
-            return Seq([x.with_dim(at, Dim(size)) for size in sizes])
-        if [part.size for part in dim.parts] == sizes and len(set(sizes)) == 1:
-            pieces = zip(sizes, dim.parts, strict=True)
-            return Seq([x.with_dim(at, Dim(size, (part,))) for size, part in pieces])
-        key = next(iter(dim.sources))
-        fact = self.facts.linears[key]
-        if len(dim.sources) == 1 and at == len(x.dims) - 1 and fact.width == dim.size and len(dim.parts) == 1:
-            raise Refine(key, tuple(sizes))
-        self.demand((dim,), "is cut across its shards")
-        raise AssertionError("unreachable: a sharded dimension has sources")
-
-    def stretch(self, dim: Dim, low: Poly | None, high: Poly | None) -> Dim:
-        """The run [low, high) of a token axis; it has to consist of whole streams."""
-        ends = [Poly.of(0)]
-        for name in dim.streams:
-            ends.append(ends[-1] + Poly.of(f"len({name})"))
-
-        def find(bound: Poly | None, default: int) -> int | None:
-            if bound is None:
-                return default
-            return next((i for i, end in enumerate(ends) if self.equal(end, bound)), None)
-
-        first, last = find(low, 0), find(high, len(dim.streams))
-        if first is None or last is None or last <= first:
-            self.barrier(dim.streams, "cuts the tokens at a place that is no border of two streams")
-            return Dim(Poly.of(f"slice@{self.line}"))
-        streams = dim.streams[first:last]
-        size = Poly.of(0)
-        for name in streams:
-            size = size + Poly.of(f"len({name})")
-        return Dim(size, (), streams)
-
-    def index(self, x: Tensor, items: list[Any]) -> Tensor:
-        """``x[...]``; an item is a Num, a Const(None) for a new axis, ``...``, or a (low, high) pair for a slice."""
-        if x.dims is None:
-            return self.unknown((x,), "indexing a tensor of unknown rank")
-        taken = sum(not (item is ... or (isinstance(item, Const) and item.value is None)) for item in items)
-        fill: list[Any] = [(None, None)] * (len(x.dims) - taken)
-        at = items.index(...) if ... in items else len(items)
-        items = [*items[:at], *fill, *items[at + 1 :]]
-        dims: list[Dim] = []
-        source = iter(x.dims)
-        for item in items:
-            if isinstance(item, Const) and item.value is None:
-                dims.append(Dim(ONE))
-                continue
-            dim = next(source)
-            if item == (None, None):
-                dims.append(dim)
-            elif isinstance(item, Num):
-                self.demand((dim,), "is indexed along its shards")
-                self.barrier(dim.streams, "picks one token")
-            elif isinstance(item, tuple):
-                self.demand((dim,), "is cut across its shards")
-                low, high = (bound.poly if isinstance(bound, Num) else bound for bound in item)
-                if dim.streams:
-                    dims.append(self.stretch(dim, low, high))
-                else:
-                    size = high - (low or Poly.of(0)) if isinstance(high, Poly) else Poly.of(f"slice@{self.line}")
-                    dims.append(Dim(size))
-            else:
-                return self.unknown((x, item), "indexing by a tensor")
-        return Tensor(tuple(dims))
-
-    # -------------------------------------------------------------------------------------------------------- shaping
-    def unflatten(self, x: Tensor, at: int, sizes: list[Any], texts: list[str]) -> Tensor:
-        """Cut one dimension in two; the first of the pair is the sharded one (heads)."""
-        assert x.dims is not None
-        dim, polys = x.dims[at], [size.poly if isinstance(size, Num) else None for size in sizes]
-        if len(polys) != 2 or None in polys or dim.streams:
-            return self.unknown((x,), "unflatten into anything but two known sizes")
-        first, second = (poly for poly in polys if poly is not None)
-        explicit = first.constant != -1
-        if explicit and second.constant == -1:
-            second = dim.size.divide(first) or Poly.of(f"{dim.size} // {first}")
-        heads = scaled(dim, second, divide=True)
-        if heads is None:
-            self.demand((dim,), "is reshaped to sizes that do not divide it")
-            heads = Dim(first if explicit else Poly.of(f"{dim.size} // {second}"))
-        if heads.parts:
-            if len(heads.parts) > 1:
-                self.demand((dim,), "packed parts are reshaped as one")
-            if explicit:
-                self.facts.explicit_heads.add((self.instance.cls, texts[0]))
-        return Tensor((*x.dims[:at], heads, Dim(second), *x.dims[at + 1 :]))
-
-    def flatten(self, x: Tensor, start: int, end: int) -> Tensor:
-        assert x.dims is not None
-        run = x.dims[start : end + 1]
-        self.barrier((s for dim in run for s in dim.streams), "merges the token axis with another")
-        self.demand(run[1:], "is flattened behind another dimension")
-        result = Dim(run[0].size, run[0].parts)
-        for dim in run[1:]:
-            result = scaled(result, dim.size) or result
-        return Tensor((*x.dims[:start], result, *x.dims[end + 1 :]))
-
-    def view(self, x: Tensor, sizes: list[Any], texts: list[str]) -> Tensor:
-        """``view``/``reshape``: the last dimension in two, or the last two in one; anything else is not followed."""
-        if x.dims is None or any(not isinstance(size, Num) for size in sizes):
-            return self.unknown((x,), "reshape to sizes that are not known")
-        polys, rank = [size.poly for size in sizes], len(x.dims)
-
-        def keeps(count: int) -> bool:
-            pairs = zip(polys[:count], (x.dims or ())[:count], strict=True)
-            return sum(p.constant == -1 for p in polys) <= 1 and all(
-                p.constant == -1 or self.equal(p, d.size) for p, d in pairs
-            )
-
-        if len(polys) == rank + 1 and keeps(rank - 1):
-            return self.unflatten(x, rank - 1, sizes[-2:], texts[-2:])
-        if len(polys) == rank - 1 and keeps(rank - 2):
-            if polys[-1].constant != -1:
-                self.demand(x.dims[-2:], "is reshaped to an explicit full width")
-            return self.flatten(x, rank - 2, rank - 1)
-        return self.unknown((x,), "reshape across dimensions")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from omniport.analyse.blocks import plan_blocks
+from omniport.analyse.shapes import Const, Tensor
 from omniport.analyse.sp import plan_sp
 from omniport.analyse.tp import Sharding, infer
 from omniport.plan.model import (
@@ -53,9 +54,20 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         sharding.weights,
         sp,
         blocks,
-        (sp_feature, *features, *_adapters(sharding)),
+        (sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
         sharding.decisions,
     )
+
+
+def _masks(normal: NormalForm, sharding: Sharding) -> tuple[FeaturePlan, ...]:
+    """Flash attention takes key masks [B, S_k] alone: any other mask needs a backend that adds or broadcasts it."""
+    for call in sharding.facts.attentions:
+        mask = call.options.get("attn_mask", Const(None))
+        if mask != Const(None) and not (isinstance(mask, Tensor) and len(mask.dims or ()) == 2):
+            origin = normal.origin(call.line)
+            reason = "the attention mask is no key mask [B, S_k]: backends that take such masks only cannot be chosen"
+            return (FeaturePlan("flash attention", False, Why(reason, origin.file, origin.line)),)
+    return ()
 
 
 def _adapters(sharding: Sharding) -> tuple[FeaturePlan, ...]:

@@ -9,8 +9,9 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Block, Statement, bare, reads, same, suite
-from omniport.rewrite.pipeline.walk import attributes, calls, target_names, walk
+from omniport.rewrite.pipeline.walk import attributes, calls, target_names
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import walk
 
 DENOISER = "self.transformer"
 

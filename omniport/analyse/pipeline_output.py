@@ -9,8 +9,8 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Block, Statement, statements, suite
-from omniport.rewrite.pipeline.walk import walk
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import walk
 
 _KINDS: dict[str, Literal["image", "video", "audio"]] = {"images": "image", "frames": "video", "audios": "audio"}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-Monomial = tuple[str, ...]  # sorted atoms, repeated for powers; () is the constant term
+Monomial = tuple[str, ...]  # sorted atoms, repeated for powers; () is the constant term; "1/x" is the inverse of "x"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Poly:
         terms: dict[Monomial, Fraction] = {}
         for a, x in self.terms:
             for b, y in other.terms:
-                key = tuple(sorted(a + b))
+                key = _cancelled([*a, *b])
                 terms[key] = terms.get(key, Fraction(0)) + x * y
         return _poly(terms)
 
@@ -53,11 +53,22 @@ class Poly:
         for monomial, value in self.terms:
             rest = list(monomial)
             for atom in divisor:
-                if atom not in rest:
+                if atom in rest:
+                    rest.remove(atom)
+                elif atom.startswith("1/"):
+                    rest.append(atom[2:])
+                else:
                     return None
-                rest.remove(atom)
-            terms[tuple(rest)] = value / factor
+            terms[_cancelled(rest)] = value / factor
         return _poly(terms)
+
+    def quotient(self, other: Poly) -> Poly | None:
+        """The quotient by a single term, inverses of its atoms included; None if ``other`` has several terms."""
+        if (exact := self.divide(other)) is not None or len(other.terms) != 1 or not other.atoms:
+            return exact
+        (monomial, factor) = other.terms[0]
+        inverse = tuple(sorted(atom[2:] if atom.startswith("1/") else f"1/{atom}" for atom in monomial))
+        return self * _poly({inverse: 1 / factor})
 
     @property
     def constant(self) -> Fraction | None:
@@ -87,8 +98,22 @@ class Poly:
         return " + ".join(term(*item) for item in self.terms).replace("+ -", "- ") or "0"
 
 
+def _cancelled(atoms: list[str]) -> Monomial:
+    """``atoms`` sorted, without pairs of an atom and its inverse."""
+    rest = list(atoms)
+    for atom in atoms:
+        if atom.startswith("1/") and atom in rest and atom[2:] in rest:
+            rest.remove(atom)
+            rest.remove(atom[2:])
+    return tuple(sorted(rest))
+
+
 def _poly(terms: dict[Monomial, Fraction]) -> Poly:
     return Poly(tuple(sorted((key, value) for key, value in terms.items() if value)))
 
 
 ONE = Poly.of(1)
+
+#: One over the number of ranks: ``width * PER_RANK`` is what a rank holds of a sharded width.
+RANKS = "1/ranks"
+PER_RANK = Poly.of(RANKS)

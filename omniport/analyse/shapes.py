@@ -149,6 +149,29 @@ class Modules:
 
 
 @dataclass(frozen=True)
+class Partial:
+    """``functools.partial`` of an imported function."""
+
+    function: Function
+    kwargs: tuple[tuple[str, Any], ...]
+
+
+@dataclass(eq=False)
+class Closure:
+    """A function defined within a forward, and the names it sees."""
+
+    function: Any  # ast.FunctionDef
+    env: dict[str, Any]
+
+
+@dataclass(eq=False)
+class Either:
+    """One of several modules, chosen by a configuration value: each of them is followed."""
+
+    items: list[Any]
+
+
+@dataclass(frozen=True)
 class Method:
     """A method read off a value: ``x.unflatten``, ``self.gelu``."""
 
@@ -158,11 +181,25 @@ class Method:
 
 def adopt(value: Any, owner: Instance, path: str) -> None:
     """Record where a module hangs; the first place wins, as it does for parameter names."""
+    if isinstance(value, Either):
+        for item in value.items:
+            adopt(item, owner, path)
     if isinstance(value, Instance | Leaf | Modules) and value.owner is None:
         value.owner, value.path = owner, path
         if isinstance(value, Modules):
             for index, item in enumerate(value.items):
                 adopt(item, owner, f"{path}.{'*' if value.many else index}")
+
+
+def modules_in(value: Any) -> list[Instance | Leaf]:
+    """All modules of a value, those of its lists and attributes included."""
+    if isinstance(value, Leaf):
+        return [value]
+    if isinstance(value, Instance):
+        return [value, *(found for item in value.attributes.values() for found in modules_in(item))]
+    if isinstance(value, Modules | Either | Seq):
+        return [found for item in value.items for found in modules_in(item)]
+    return []
 
 
 def scaled(dim: Dim, factor: Poly, *, divide: bool = False) -> Dim | None:

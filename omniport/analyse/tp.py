@@ -8,13 +8,16 @@ walk starts over, until nothing is taken back any more.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ast
+from dataclasses import dataclass, replace
 
 from omniport.analyse import library
 from omniport.analyse.dataflow import Walk
-from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, Refine
+from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, LinearFact, Localise, Refine
+from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
-from omniport.analyse.shapes import Instance, Key, Leaf, Modules, Num
+from omniport.analyse.shapes import Const, Key, Leaf, Num, modules_in
+from omniport.analyse.spelling import fused_name, multiple, names, written
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, Decision, LinearPlan, LinearRole, WeightPlan, Why
 from omniport.source.normal import NormalForm
@@ -32,18 +35,21 @@ class Sharding:
     decisions: tuple[Decision, ...]
 
 
-def walk(normal: NormalForm, source: SourceTree | None = None) -> tuple[Facts, Decisions]:
-    """Walk until no decision changes.
+def walk(
+    normal: NormalForm, source: SourceTree | None = None, decisions: Decisions | None = None
+) -> tuple[Facts, Decisions, set[str]]:
+    """Walk until no decision changes: the facts, the decisions, and the classes that are only imported.
 
-    Raises:
-        UnsupportedError: a construct is not understood, or a linear is never reached by the forward.
+    A linear that the forward does not reach, as far as it is followed, stays whole.
     """
-    decisions = Decisions()
+    decisions = decisions or Decisions()
     while True:
         attempt = Walk(normal, decisions, source)
         try:
             facts = attempt.run()
             break
+        except Localise as found:
+            decisions.local |= {(found.cls, name): found.size for name in found.names}
         except Refine as refine:
             decisions.parts[refine.key] = refine.parts
         except Demand as demand:
@@ -51,38 +57,67 @@ def walk(normal: NormalForm, source: SourceTree | None = None) -> tuple[Facts, D
             if not fresh:
                 raise attempt.unsupported(f"{demand.reason}, and its linears are whole already") from demand
             for key in fresh:
-                fact = attempt.facts.linears[key]
-                small = fact.known and not fact.token_sized
-                decisions.whole[key] = ("gathered" if small else "replicated", demand.reason, demand.line)
-    for cls in sorted(facts.instances.keys() - attempt.imported):
-        for instance in facts.instances[cls]:
-            for leaf in _leaves(instance):
-                if leaf not in facts.linears:
-                    raise UnsupportedError(f"linear {cls}.{leaf[1]} is not reached by the forward")
-    return facts, decisions
+                take_back(key, demand, attempt.facts, decisions)
+    for leaf in _leaves(facts):
+        if leaf.key not in facts.linears and leaf.key[0] not in attempt.imported:
+            width, features = (
+                a.poly if isinstance(a, Num) else Poly.of("?") for a in (leaf.args + [None, None])[1::-1]
+            )
+            facts.linears[leaf.key] = LinearFact(leaf.line, width, features, lines=[leaf.line])
+            decisions.whole.setdefault(
+                leaf.key, ("replicated", "it is not reached by the forward as it is followed", 0)
+            )
+    return facts, decisions, attempt.imported
 
 
-def _leaves(instance: Instance) -> list[Key]:
-    found: list[Key] = []
-    for value in instance.attributes.values():
-        for item in value.items if isinstance(value, Modules) else [value]:
-            if isinstance(item, Leaf) and item.cls.rpartition(".")[2] == "Linear":
-                found.append(item.key)
-    return found
+def take_back(key: Key, demand: Demand, facts: Facts, decisions: Decisions) -> None:
+    """A linear that cannot be a column: gathered if it computes one vector per sample, else replicated."""
+    fact = facts.linears.get(key)
+    small = fact is not None and fact.known and not fact.token_sized and key not in facts.plain and not demand.replicate
+    decisions.whole[key] = ("gathered" if small else "replicated", demand.reason, demand.line)
+    for local in [local for local in decisions.local if local[0] == key[0]]:
+        del decisions.local[local]
+
+
+def _leaves(facts: Facts) -> list[Leaf]:
+    """All linears that the constructors make."""
+    return [
+        leaf
+        for held in facts.instances.values()
+        for instance in held
+        for value in instance.attributes.values()
+        for leaf in modules_in(value)
+        if isinstance(leaf, Leaf) and leaf.cls.rpartition(".")[2] == "Linear"
+    ]
 
 
 def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
     """Roles of all linears, the attention layers, the fused weights, and what the sizes must divide by."""
-    facts, decisions = walk(normal, source)
-    planner = _Planner(normal, facts, decisions)
-    decisions_made = (*planner.divisors(), *planner.heads())
-    return Sharding(facts, planner.linears(), planner.attentions(), planner.weights(), decisions_made)
+    decisions = Decisions()
+    while True:
+        facts, decisions, imported = walk(normal, source, decisions)
+        planner = _Planner(normal, facts, decisions)
+        try:
+            attentions, kept = planner.attentions()
+            made = (*planner.divisors(), *planner.heads(), *kept, *planner.plain())
+            return Sharding(facts, planner.linears(), attentions, planner.weights(), made)
+        except Demand as demand:
+            fresh = demand.sources - decisions.whole.keys()
+            if not fresh:
+                raise planner.unsupported(demand.reason, demand.line) from demand
+            for key in fresh:
+                take_back(key, demand, facts, decisions)
 
 
 class _Planner:
     def __init__(self, normal: NormalForm, facts: Facts, decisions: Decisions) -> None:
         self.normal, self.facts, self.decided = normal, facts, decisions
+        self.module = ast.parse(normal.code)
+        self.classes = {node.name: node for node in self.module.body if isinstance(node, ast.ClassDef)}
         self.fused = self._fuse()
+
+    def unsupported(self, construct: str, line: int) -> UnsupportedError:
+        return UnsupportedError(construct, *self._place(line))
 
     def why(self, reason: str, line: int) -> Why:
         origin = self.normal.origin(line)
@@ -103,13 +138,20 @@ class _Planner:
                 for others in (keys, values):
                     alike = [k for k in others if k[0] == query[0] and self.facts.linears[k].inputs == inputs]
                     trio += alike if len(alike) == 1 and alike[0] not in trio else []
-                if len(trio) == 3:
-                    name = fused_name(query[1])
-                    if any(name in instance.attributes for held in self.facts.instances.values() for instance in held):
-                        raise UnsupportedError(f"the name {name} is taken in the model", *self._place(call.line))
+                name = fused_name(query[1])
+                taken = any(name in i.attributes for held in self.facts.instances.values() for i in held)
+                attributes = tuple(key[1] for key in trio)
+                if len(trio) == 3 and not taken and self._alike(trio) and fusable(self.classes[query[0]], attributes):
                     for key, shard in zip(trio, ("q", "k", "v"), strict=True):
                         fused[key] = (name, shard, query)
         return fused
+
+    def _alike(self, keys: list[Key]) -> bool:
+        """Whether linears are made with the same input size and bias."""
+        made = {leaf.key: leaf for leaf in _leaves(self.facts) if leaf.key in keys}
+        biases = {str(leaf.argument(2, "bias")) for leaf in made.values()} - {"Const(value=True)"}
+        plain = [leaf for leaf in made.values() if leaf.argument(2, "bias") in (None, Const(True))]
+        return not biases - {"None"} or (len(biases) == 1 and not plain)
 
     def linears(self) -> tuple[LinearPlan, ...]:
         return tuple(self._linear(key) for key in self.facts.linears)
@@ -130,57 +172,106 @@ class _Planner:
             sources = ", ".join(sorted(name for _, name in fact.row_sources))
             reason = f"its input arrives sharded (by {sources}): one all-reduce"
             if len(fact.rows) > 1:
-                packed = tuple(self.spell(key, part) for part in fact.rows)
+                packed = self._spelled(key, fact.rows, fact.row_sources)
                 reason = f"its input is {len(packed)} parts that are sharded one by one (by {sources}): one all-reduce"
         elif fused is not None:
             role, reason = "qkv", "query, key and value of one input: heads are sharded, one matrix product"
         elif key in self.decided.parts:
             role, reason = "merged", "its result is cut into parts that are sharded one by one"
-            packed = tuple(self.spell(key, part) for part in self.decided.parts[key])
+            packed = self._spelled(key, self.decided.parts[key], frozenset({key}))
         else:
             role, reason = "column", "its result is used feature by feature up to a row-parallel linear"
         return LinearPlan(".".join(key), role, fused, shard, packed, self.why(reason, line))
 
     # ----------------------------------------------------------------------------------------------------- attentions
-    def attentions(self) -> tuple[AttentionPlan, ...]:
-        plans: dict[str, AttentionPlan] = {}
-        for call in self.facts.attentions:
-            plan = self._attention(call)
-            if plans.setdefault(plan.class_name, plan) != plan:
-                origin = self.normal.origin(call.line)
-                raise UnsupportedError(f"two different attention calls in {plan.class_name}", origin.file, origin.line)
-        return tuple(plans.values())
+    def attentions(self) -> tuple[tuple[AttentionPlan, ...], tuple[Decision, ...]]:
+        """The layer of each attention call in the order of the source, and the calls that stay as they are."""
+        plans: list[AttentionPlan] = []
+        kept: list[Decision] = []
+        for cls, sites in attention_sites(self.module).items():
+            for number, site in enumerate(sites, 1):
+                calls = [call for call in self.facts.attentions if call.site == site]
+                found = {self._attention(call) for call in calls} or {"it is not reached as the forward is followed"}
+                if site in self.facts.lost:
+                    found = {"the rank of its tensors is not known"}
+                plan = _one(found)
+                if isinstance(plan, AttentionPlan):
+                    plans.append(plan)
+                    continue
+                for call in calls:
+                    sharded = frozenset(key for x in (call.query, call.key, call.value) for key in x.sources)
+                    if sharded:
+                        raise Demand(sharded, f"its attention call stays that of the reference: {plan}", call.line)
+                kept.append(Decision(f"attention call {number} of {cls}", "reference", self.why(plan, site[1])))
+        return tuple(plans), tuple(kept)
 
-    def _attention(self, call: AttentionFact) -> AttentionPlan:
-        origin = self.normal.origin(call.line)
+    def _attention(self, call: AttentionFact) -> AttentionPlan | str:
+        """The layer for a call, or why there is none."""
         for option, value in call.options.items():
-            if option not in ("scale", "enable_gqa") and getattr(value, "value", value) not in (None, False):
-                raise UnsupportedError(f"attention with {option}", origin.file, origin.line)
+            known = getattr(value, "value", value) in (None, False) or value == Num(Poly.of(0))
+            if (
+                option not in ("scale", "enable_gqa", "attn_mask", "is_causal", *library.ATTENTION_WITHOUT_EFFECT)
+                and not known
+            ):
+                return f"it has an argument {option}"
         query, key = call.query.dims, call.key.dims
         assert query is not None and key is not None
-        anchor = (
-            call.instance.cls,
-            next(iter(sorted(name for c, name in call.query.sources if c == call.instance.cls)), ""),
-        )
-        heads, kv_heads, width = (self.spell(anchor, dim.size) for dim in (query[2], key[2], query[3]))
-        if call.value.dims is None or call.value.dims[3].size != query[3].size:
-            raise UnsupportedError("attention whose values are not as wide as its keys", origin.file, origin.line)
-        scale = call.options.get("scale")
-        if scale is not None and not isinstance(scale, Num):
-            raise UnsupportedError("attention with a scale that is no number", origin.file, origin.line)
+        causal = call.options.get("is_causal", Const(False))
+        if not isinstance(causal, Const):
+            return "whether it is causal is known at run time only"
+        value = call.value.dims
+        assert value is not None
+        width = self._known(query[3].size, key[3].size, value[3].size)
+        if any(self._known(dim.size) and dim.size != width for dim in (query[3], key[3], value[3])):
+            return "its values are not as wide as its keys"
+        kv_heads = self._known(key[2].size, value[2].size)
+        shared = call.options.get("enable_gqa", Const(False)) == Const(False) or self._known(query[2].size)
+        heads = self._known(query[2].size, *([kv_heads] if kv_heads is not None and shared else []))
+        if width is None or heads is None or kv_heads is None:
+            return "its sizes are not known"
+        scale = call.options.get("scale", Const(None))
+        if scale != Const(None) and not isinstance(scale, Num):
+            return "its scale is known at run time only"
+        try:
+            names = [self.spell_late(call, size) for size in (heads, kv_heads, width)]
+            factor = f"{names[2]} ** -0.5" if not isinstance(scale, Num) else self.spell_late(call, scale.poly)
+        except UnsupportedError as error:
+            return error.construct
         streams = [tuple(self.facts.stream(name) for name in dims[1].streams) for dims in (query, key)]
-        kind = "cross" if streams[0] != streams[1] else "joint" if len(streams[0]) > 1 else "self"
+        cross = streams[0] != streams[1] or query[1] != key[1]
+        kind = "cross" if cross else "joint" if len(streams[0]) > 1 else "self"
         sharded = "heads are sharded" if query[2].parts else "heads are whole on each rank"
-        reason = f"{kind} attention without a mask; {sharded}"
+        masked = "with" if call.options.get("attn_mask", Const(None)) != Const(None) else "without"
         return AttentionPlan(
             call.instance.cls,
-            heads,
-            kv_heads,
-            width,
-            f"{width} ** -0.5" if scale is None else self.spell(anchor, scale.poly),
-            False,
+            names[0],
+            names[1],
+            names[2],
+            factor,
+            bool(causal.value),
             "cross" if kind == "cross" else "joint" if kind == "joint" else "self",
-            self.why(reason, call.line),
+            self.why(f"{kind} attention {masked} a mask; {sharded}", call.line),
+        )
+
+    def _known(self, *sizes: Poly) -> Poly | None:
+        """The first of ``sizes`` that is made of constructor parameters of the root alone."""
+        given = self.facts.instances[self.normal.root][0].bindings.keys()
+        return next((s for s in sizes if {atom.removeprefix("1/") for atom in s.atoms} <= given), None)
+
+    def spell_late(self, call: AttentionFact, size: Poly) -> str:
+        """``size`` in the words of the constructor of the class, where it ends."""
+        query = next(iter(sorted(name for c, name in call.query.sources if c == call.instance.cls)), "")
+        try:
+            return self.spell((call.instance.cls, query), size)
+        except UnsupportedError:
+            return self.spell((call.instance.cls, ""), size)
+
+    def plain(self) -> tuple[Decision, ...]:
+        """Layers that stay ``nn.Linear``, since the forward reads their parameters."""
+        return tuple(
+            Decision(f"plain {'.'.join(key)}", True, self.why("its parameters are read by the forward itself", line))
+            for key, line in self.facts.plain.items()
+            if key in self.facts.linears
         )
 
     def weights(self) -> tuple[WeightPlan, ...]:
@@ -188,11 +279,17 @@ class _Planner:
         return tuple(rows)
 
     # ------------------------------------------------------------------------------------------------------ expressions
+    def _spelled(self, key: Key, sizes: tuple[Poly, ...], sources: frozenset[Key]) -> tuple[str, ...]:
+        try:
+            return tuple(self.spell(key, size) for size in sizes)
+        except UnsupportedError as error:
+            raise Demand(sources, f"{error.construct} and", self.facts.linears[key].line) from error
+
     def spell(self, key: Key, size: Poly) -> str:
         """``size`` in the words of the constructor of ``key``'s class, valid where the linear ``key`` is made."""
         if size.constant is not None:
             return str(size)
-        tables = [_names(instance, key[1].partition(".")[0]) for instance in self.facts.instances[key[0]]]
+        tables = [names(instance, key[1].partition(".")[0]) for instance in self.facts.instances[key[0]]]
         common = [name for name in tables[0] if all(name in table for table in tables)]
         for name in common:
             if all(table[name] == size for table in tables):
@@ -219,17 +316,22 @@ class _Planner:
     def heads(self) -> tuple[Decision, ...]:
         """Whether each class that calls attention holds local heads, which is what its ``Attention`` is built with."""
         made: dict[str, Decision] = {}
-        for call in self.facts.attentions:
-            plan = self._attention(call)
-            value = "sharded" if (call.query.dims or ())[2].parts else "whole"
-            decision = Decision(f"heads of {plan.class_name}", value, plan.why)
-            if made.setdefault(plan.class_name, decision) != decision:
-                raise UnsupportedError(
-                    f"attention of {plan.class_name} is sharded in some calls only", *self._place(call.line)
-                )
-            texts = {text for cls, text in self.facts.explicit_heads if cls == plan.class_name}
-            if stray := texts - {plan.heads, plan.kv_heads}:
-                raise UnsupportedError(f"head count {sorted(stray)[0]} in {plan.class_name}", *self._place(call.line))
+        for cls in dict.fromkeys(call.instance.cls for call in self.facts.attentions):
+            calls = [call for call in self.facts.attentions if call.instance.cls == cls]
+            sharded = frozenset(key for call in calls for x in (call.query, call.key, call.value) for key in x.sources)
+            plans = [(call, plan) for call in calls if isinstance(plan := self._attention(call), AttentionPlan)]
+            if sharded and any(not (call.query.dims or ())[2].parts for call in calls):
+                raise Demand(sharded, f"attention of {cls} is sharded in some calls only", calls[0].line)
+            counts = {size for (owner, _), size in self.decided.local.items() if owner == cls}
+            own = {dim.size for call in calls for x in (call.query, call.key) for dim in (x.dims or ())[2:3]}
+            if sharded and counts - own:
+                raise Demand(sharded, f"{min(map(str, counts - own))} counts no heads of the attention", calls[0].line)
+            for (owner, name), size in self.decided.local.items() if sharded and plans else ():
+                if owner == cls:
+                    kind = "num_heads" if size == (calls[0].query.dims or ())[2].size else "num_kv_heads"
+                    made[f"{cls}.{name}"] = Decision(f"heads in {cls}.{name}", kind, plans[0][1].why)
+            if plans:
+                made[cls] = Decision(f"heads of {cls}", "sharded" if sharded else "whole", plans[0][1].why)
         return tuple(made.values())
 
     # --------------------------------------------------------------------------------------------------------- divisors
@@ -250,35 +352,18 @@ class _Planner:
                 needed.setdefault(size, self.why(f"width of {'.'.join(key)}", fact.line))
         kept = []
         for size, why in needed.items():
-            implied = any(other != size and _multiple(size, other) for other in needed)
-            known = size.atoms <= self.facts.instances[self.normal.root][0].bindings.keys()
+            implied = any(other != size and multiple(size, other) for other in needed)
+            names = {atom.removeprefix("1/") for atom in size.atoms}
+            known = names <= self.facts.instances[self.normal.root][0].bindings.keys()
             if not implied and known and size.constant is None:
-                kept.append(Decision("tp divisor", str(size), why))
+                kept.append(Decision("tp divisor", written(size), why))
         return tuple(kept)
 
 
-def _names(instance: Instance, before: str) -> dict[str, Poly]:
-    """Sizes by name, in ``__init__`` where the attribute ``before`` is made: attributes, parameters, locals."""
-    names: dict[str, Poly] = {}
-    for name, value in instance.attributes.items():
-        if name == before:
-            break
-        if isinstance(value, Num):
-            names[f"self.{name}"] = value.poly
-    for name, value in {**instance.bindings, **instance.locals}.items():
-        if isinstance(value, Num):
-            names[name] = value.poly
-    return names
-
-
-def _multiple(size: Poly, of: Poly) -> bool:
-    quotient = size.divide(of)
-    return quotient is not None and quotient.integral and quotient != Poly.of(1)
-
-
-def fused_name(query: str) -> str:
-    """The attribute that takes in a query projection and its siblings."""
-    for old, new in library.FUSED_NAMES:
-        if query == old or query.endswith(f".{old}"):
-            return query[: len(query) - len(old)] + new
-    return f"{query}_kv"
+def _one(found: set[AttentionPlan | str]) -> AttentionPlan | str:
+    """What several walks over one attention call agree on; calls that differ in their kind alone are no cross ones."""
+    plans = sorted((p for p in found if isinstance(p, AttentionPlan)), key=lambda plan: plan.kind == "cross")
+    reasons = [p for p in found if isinstance(p, str)]
+    if reasons or len({replace(plan, kind="self", why=plans[0].why) for plan in plans}) > 1:
+        return min(reasons, default="its calls differ")
+    return plans[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import libcst as cst
 
 from omniport.errors import UnsupportedError
@@ -16,91 +18,100 @@ from omniport.rewrite.syntax import (
     names_in,
     self_attribute,
     statements,
-    substitute,
 )
+from omniport.source.transform import transform
+from omniport.source.walk import children
 
-_CALL = "dispatch_attention_fn"
-_RESHAPES = frozenset({"unflatten", "view", "reshape"})
+#: Attention functions of the normal form -> whether they take heads before tokens.
+ATTENTION: dict[str, bool] = {"dispatch_attention_fn": False, "scaled_dot_product_attention": True}
+_PARAMETERS = ("query", "key", "value", "attn_mask")
+_KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
 
-def rewrite_attention(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
-    """Give a class that calls attention its layer; other classes are returned as they are.
+def rewrite_attention(node: cst.ClassDef, plan: TransformerPlan, layer: str) -> cst.ClassDef:
+    """Give a class that calls attention its layers; other classes are returned as they are.
+
+    ``layer`` is the name that vLLM-Omni's layer has in the port.
 
     Raises:
         UnsupportedError: projections that are fused are not called in a form the rewrite knows.
     """
-    attention = next((a for a in plan.attentions if a.class_name == node.name.value), None)
-    init, forward = method(node, "__init__"), method(node, "forward")
-    if attention is None or init is None or forward is None:
+    attentions = [a for a in plan.attentions if a.class_name == node.name.value]
+    init = method(node, "__init__")
+    if not attentions or init is None:
         return node
-    rewriter = _Attention(node, plan, attention)
-    changed = forward.visit(rewriter)
+    rewriter = _Attention(node, plan, attentions, layer)
+    items = {id(item): transform(item, rewriter) for item in node.body.body if _method(item)}
     if rewriter.left:
         raise UnsupportedError(
             f"{node.name.value} calls {sorted(rewriter.left)[0]} in a form that is not followed",
-            attention.why.file,
-            attention.why.line,
+            attentions[0].why.file,
+            attentions[0].why.line,
         )
-    body = [*init.body.body, *statements(rewriter.construction())]
-    new_init = init.with_changes(body=init.body.with_changes(body=body))
-    items = [new_init if item is init else changed if item is forward else item for item in node.body.body]
-    return node.with_changes(body=node.body.with_changes(body=items))
+    body = [*init.body.body, *statements("".join(f"{line}\n" for line in rewriter.construction()))]
+    items[id(init)] = init.with_changes(body=init.body.with_changes(body=body))
+    members = [items.get(id(item), item) for item in node.body.body]
+    return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _method(item: cst.CSTNode) -> bool:
+    return isinstance(item, cst.FunctionDef) and item.name.value != "__init__"
 
 
 class _Attention(cst.CSTTransformer):
-    def __init__(self, node: cst.ClassDef, plan: TransformerPlan, attention: AttentionPlan) -> None:
-        self.attention = attention
+    def __init__(self, node: cst.ClassDef, plan: TransformerPlan, attentions: list[AttentionPlan], layer: str) -> None:
         self.cls = node.name.value
         self.linears = linears_of(plan, self.cls)
         self.sharded = any(d.subject == f"heads of {self.cls}" and d.value == "sharded" for d in plan.decisions)
-        taken = set(names_in(node)) - {_CALL}
-        self.name = next(name for name in ("attn", "attention", "attn_layer", "omni_attn") if name not in taken)
+        prefix = "attention call "
+        kept = {d.subject for d in plan.decisions if d.subject.startswith(prefix) and d.value == "reference"}
+        calls = [call for item in node.body.body if _method(item) for call in _calls(item)]
+        replaced = [call for n, call in enumerate(calls, 1) if f"{prefix}{n} of {self.cls}" not in kept]
+        names = _names(replaced, set(names_in(node)) - set(ATTENTION))
+        self.made = {call: (a, name) for call, a, name in zip(replaced, attentions, names, strict=True)}
+        self.attention = attentions[0]
+        self.layer = layer
+        heads = f"heads in {self.cls}."
+        self.local = {
+            d.subject.removeprefix(heads): str(d.value) for d in plan.decisions if d.subject.startswith(heads)
+        }
         self.groups: dict[str, dict[str, str]] = {}  # fused -> shard -> attribute
         for path, linear in self.linears.items():
             if linear.fused is not None and linear.shard is not None:
                 self.groups.setdefault(linear.fused, {})[linear.shard] = path
         self.left = {path for group in self.groups.values() for path in group.values()}
 
-    def construction(self) -> str:
-        """The line that makes the layer, with the heads of this rank."""
-        heads, kv_heads = self.attention.heads, self.attention.kv_heads
+    def construction(self) -> list[str]:
+        """The lines that make the layers, with the heads of this rank."""
+        return [self._construction(attention, name) for attention, name in self.made.values()]
+
+    def _construction(self, attention: AttentionPlan, name: str) -> str:
+        heads, kv_heads = attention.heads, attention.kv_heads
         main = next(iter(self.groups), None)
-        if main is not None:
+        if main is not None and len(self.made) == 1:
             local, local_kv = f"self.{main}.num_heads", f"self.{main}.num_kv_heads"
         elif self.sharded:
             local, local_kv = (f"{n} // get_tensor_model_parallel_world_size()" for n in (heads, kv_heads))
         else:
             local, local_kv = heads, kv_heads
-        cross = ', role="cross", skip_sequence_parallel=True' if self.attention.kind == "cross" else ""
+        cross = ', role="cross", skip_sequence_parallel=True' if attention.kind == "cross" else ""
         return (
-            f"self.{self.name} = Attention(num_heads={local}, head_size={self.attention.head_dim}, "
-            f"softmax_scale={self.attention.softmax_scale}, causal={self.attention.causal}, num_kv_heads={local_kv}, "
-            f'prefix=f"{{prefix}}.{self.name}"{cross})'
+            f"self.{name} = {self.layer}(num_heads={local}, head_size={attention.head_dim}, "
+            f"softmax_scale={attention.softmax_scale}, causal={attention.causal}, num_kv_heads={local_kv}, "
+            f'prefix=f"{{prefix}}.{name}"{cross})'
         )
 
     # --------------------------------------------------------------------------------------------------------- the call
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
-        name = dotted(original_node.func).rpartition(".")[2]
-        if name == _CALL:
-            tensors = [
-                arg
-                for arg in updated_node.args
-                if arg.keyword is None or arg.keyword.value in ("query", "key", "value")
-            ]
-            func = expression(f"self.{self.name}")
-            return updated_node.with_changes(func=func, args=tensors)
-        if (
-            self.sharded
-            and isinstance(original_node.func, cst.Attribute)
-            and original_node.func.attr.value in _RESHAPES
-        ):
-            mapping = {
-                self.attention.kv_heads: f"self.{self.name}.num_kv_heads",
-                self.attention.heads: f"self.{self.name}.num_heads",
-            }
-            args = [substitute(arg, mapping) for arg in updated_node.args]
-            return updated_node.with_changes(args=args)
+        if original_node in self.made:
+            name = dotted(original_node.func).rpartition(".")[2]
+            return _layer_call(updated_node, self.made[original_node][1], heads_first=ATTENTION[name])
         return updated_node
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        """A head count is that of the rank."""
+        kind = self.local.get(self_attribute(original_node))
+        return updated_node if kind is None else expression(f"self.{next(iter(self.made.values()))[1]}.{kind}")
 
     # -------------------------------------------------------------------------------------------------- the projections
     def leave_IndentedBlock(
@@ -159,3 +170,43 @@ class _Attention(cst.CSTTransformer):
         if isinstance(first, cst.SimpleStatementLine) and isinstance(joint, cst.SimpleStatementLine):
             joint = joint.with_changes(leading_lines=first.leading_lines)
         return [joint if i == lines[0] else line for i, line in enumerate(body) if i == lines[0] or i not in lines]
+
+
+def _calls(node: cst.CSTNode) -> list[cst.Call]:
+    """The attention calls within ``node``, in the order of the source."""
+    own = isinstance(node, cst.Call) and dotted(node.func).rpartition(".")[2] in ATTENTION
+    return [*([node] if isinstance(node, cst.Call) and own else []), *(c for x in children(node) for c in _calls(x))]
+
+
+def _arguments(call: cst.Call) -> dict[str, str]:
+    """Query, key, value and mask of an attention call, as source text."""
+    named = {arg.keyword.value: arg for arg in call.args if arg.keyword is not None}
+    positional = dict(zip(_PARAMETERS, (arg for arg in call.args if arg.keyword is None), strict=False))
+    return {name: code(arg.value) for name, arg in {**positional, **named}.items() if name in _PARAMETERS}
+
+
+def _layer_call(call: cst.Call, name: str, *, heads_first: bool) -> cst.BaseExpression:
+    """The call of the layer in place of ``call``."""
+    given = _arguments(call)
+    turn = ".transpose(1, 2)" if heads_first else ""
+    tensors = ", ".join(f"{_operand(given[part])}{turn}" if turn else given[part] for part in _PARAMETERS[:3])
+    mask = given.get("attn_mask", "None")
+    metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
+    return expression(f"self.{name}({tensors}{metadata}){turn}")
+
+
+def _operand(text: str) -> str:
+    return text if isinstance(expression(text), cst.Name | cst.Attribute | cst.Call | cst.Subscript) else f"({text})"
+
+
+def _names(calls: list[cst.Call], taken: set[str]) -> list[str]:
+    """An attribute for the layer of each call: ``attn``, and ``attn_img`` for the one whose key is ``key_img``."""
+    base = next(name for name in ("attn", "attention", "attn_layer", "omni_attn") if name not in taken)
+    suffixes = [_KEY.sub("", _arguments(call).get("key", "")) for call in calls]
+    if len(calls) == 1:
+        return [base]
+    if len(set(suffixes)) < len(calls) or not all(
+        s == "" or (s.startswith("_") and s[1:].isidentifier()) for s in suffixes
+    ):
+        suffixes = ["", *(f"_{number}" for number in range(2, len(calls) + 1))]
+    return [base + suffix for suffix in suffixes]

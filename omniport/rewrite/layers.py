@@ -7,7 +7,16 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.plan.model import LinearPlan, TransformerPlan
 from omniport.rewrite.paths import INDEX, module_paths
-from omniport.rewrite.syntax import assignment, code, dotted, expression, method, self_attribute, with_keywords
+from omniport.rewrite.syntax import (
+    assignment,
+    code,
+    dotted,
+    expression,
+    method,
+    self_attribute,
+    substitute,
+    with_keywords,
+)
 
 _LAYERS = {
     "column": "ColumnParallelLinear",
@@ -16,6 +25,8 @@ _LAYERS = {
     "row": "RowParallelLinear",
     "replicated": "ReplicatedLinear",
 }
+
+_NAMED = ("in_features", "out_features", "bias")
 
 #: Layers that compute modulation stay unquantised unless the checkpoint itself is quantised (safe_quant_config).
 _QUANT = {"gathered": "safe_quant_config(quant_config)"}
@@ -67,6 +78,7 @@ class Constructor(cst.CSTTransformer):
         self.linears = linears_of(plan, self.cls)
         self.paths = module_paths(node)
         self.attention = next((a for a in plan.attentions if a.class_name == self.cls), None)
+        self.plain = {d.subject.removeprefix("plain ") for d in plan.decisions if d.subject.startswith("plain ")}
         self.siblings = self._siblings(node)
 
     def _siblings(self, node: cst.ClassDef) -> dict[str, list[cst.Call]]:
@@ -110,15 +122,12 @@ class Constructor(cst.CSTTransformer):
         return updated_node
 
     def _linear(self, linear: LinearPlan, call: cst.Call, path: str) -> cst.BaseExpression:
-        extra = {arg.keyword.value for arg in call.args if arg.keyword is not None} - {
-            "bias",
-            "in_features",
-            "out_features",
-        }
-        if extra or any(arg.keyword is not None for arg in call.args[:2]):
-            raise UnsupportedError(f"{linear.path}: linear with {', '.join(sorted(extra)) or 'named sizes'}")
-        if linear.role == "replicated" and self.cls == self.root:
+        extra = {arg.keyword.value for arg in call.args if arg.keyword is not None} - set(_NAMED)
+        if linear.role == "replicated" and (self.cls == self.root or extra or linear.path in self.plain):
             return call
+        if extra:
+            raise UnsupportedError(f"{linear.path}: linear with {', '.join(sorted(extra))}")
+        call = _positional(call)
         if linear.role == "qkv":
             return self._qkv(linear, call)
         keywords = [("gather_output", "True")] if linear.role == "gathered" else []
@@ -168,7 +177,9 @@ class Constructor(cst.CSTTransformer):
     def leave_ListComp(self, original_node: cst.ListComp, updated_node: cst.ListComp) -> cst.ListComp:
         target = updated_node.for_in.target
         if isinstance(target, cst.Name) and target.value == "_":
-            return updated_node.with_deep_changes(updated_node.for_in, target=cst.Name(INDEX))
+            renamed = substitute(updated_node, {"_": INDEX})
+            assert isinstance(renamed, cst.ListComp)
+            return renamed
         return updated_node
 
     # ------------------------------------------------------------------------------------------------------ signature
@@ -178,6 +189,17 @@ class Constructor(cst.CSTTransformer):
         params = list(updated_node.params.params)
         params += [parameter("quant_config", "QuantizationConfig | None", "None"), parameter("prefix", "str", '""')]
         return updated_node.with_changes(params=updated_node.params.with_changes(params=params))
+
+
+def _positional(call: cst.Call) -> cst.Call:
+    """``Linear(in_features=a, out_features=b)`` as ``Linear(a, b)``."""
+    named = {arg.keyword.value: arg for arg in call.args if arg.keyword is not None}
+    sizes = [named.pop(name) for name in _NAMED[:2] if name in named]
+    if not sizes:
+        return call
+    first = [arg for arg in call.args if arg.keyword is None]
+    plain = [arg.with_changes(keyword=None, equal=cst.MaybeSentinel.DEFAULT) for arg in sizes]
+    return call.with_changes(args=[*first, *plain, *named.values()])
 
 
 def parameter(name: str, annotation: str, default: str | None) -> cst.Param:
@@ -195,7 +217,7 @@ def check_complete(node: cst.ClassDef, plan: TransformerPlan) -> None:
     """
     made = {path for call, path in module_paths(node).items() if dotted(call.func).rpartition(".")[2] == "Linear"}
     for path, linear in linears_of(plan, node.name.value).items():
-        if path not in made:
+        if path not in made and linear.role != "replicated":
             raise UnsupportedError(
                 f"{linear.path} is made in a way that is not followed", linear.why.file, linear.why.line
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import libcst as cst
 
 from omniport.rewrite.syntax import assignment, code, dotted, method, module_path, names_in, self_attribute, single
+from omniport.source.transform import transform
 
 
 def gather_lists(node: cst.ClassDef) -> cst.ClassDef:
@@ -45,10 +46,11 @@ def gather_lists(node: cst.ClassDef) -> cst.ClassDef:
         call = small.value.with_changes(args=[cst.Arg(literal)])
         body[where[name]] = cst.SimpleStatementLine([small.with_changes(value=call)])
     body = [line for line in body if not isinstance(single(line), cst.Pass)]
+    if len(body) == len(init.body.body) and all(new is old for new, old in zip(body, init.body.body, strict=True)):
+        return node
     changed = init.with_changes(body=init.body.with_changes(body=body))
-    result = node.with_deep_changes(init, body=changed.body)
-    assert isinstance(result, cst.ClassDef)
-    return result
+    members = [changed if member is init else member for member in node.body.body]
+    return node.with_changes(body=node.body.with_changes(body=members))
 
 
 def _empty_list(value: cst.BaseExpression) -> bool:
@@ -84,7 +86,7 @@ def drop_dropout(node: cst.ClassDef) -> cst.ClassDef:
     """The class without its dropouts."""
     if "Dropout" not in names_in(node):
         return node
-    result = node.visit(_DropDropout())
+    result = transform(node, _DropDropout())
     assert isinstance(result, cst.ClassDef)
     return result
 

@@ -51,4 +51,5 @@ def _value(value: cst.BaseExpression, path: str, found: dict[cst.Call, str]) -> 
         elif isinstance(held, cst.ListComp):
             target = held.for_in.target
             name = target.value if isinstance(target, cst.Name) and target.value != "_" else INDEX
-            _value(held.elt, f"{path}.{{{name}}}", found)
+            place = f".{{{name}}}" if isinstance(target, cst.Name) else ""
+            _value(held.elt, f"{path}{place}", found)

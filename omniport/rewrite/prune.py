@@ -9,6 +9,8 @@ from typing import TypeVar
 import libcst as cst
 
 from omniport.rewrite.syntax import assignment, dotted, method, self_attribute, variables
+from omniport.source.transform import transform
+from omniport.source.walk import children, walk
 
 _Item = TypeVar("_Item", cst.Arg, cst.Param)
 _READ = re.compile(r"\.(\w+)")
@@ -36,7 +38,7 @@ def prune(module: cst.Module, root: str) -> cst.Module:
         for node in module.body:
             if isinstance(node, cst.ClassDef) and node.name.value in inits:
                 name, init = node.name.value, inits[node.name.value]
-                changed = init.visit(_Prune(unused, unused.get(name, set()), stale.get(name, set())))
+                changed = transform(init, _Prune(unused, unused.get(name, set()), stale.get(name, set())))
                 items = [changed if item is init else item for item in node.body.body]
                 body.append(node.with_changes(body=node.body.with_changes(body=items)))
             else:
@@ -46,14 +48,10 @@ def prune(module: cst.Module, root: str) -> cst.Module:
 
 def _keep_positional(init: cst.FunctionDef, params: dict[str, list[str]], unused: dict[str, set[str]]) -> None:
     """A parameter that some call fills by position stays: the arguments after it would move."""
-
-    class Calls(cst.CSTVisitor):
-        def visit_Call(self, node: cst.Call) -> None:
-            name = dotted(node.func)
-            if name in unused:
-                unused[name] -= set(params[name][: sum(arg.keyword is None for arg in node.args)])
-
-    init.visit(Calls())
+    for node in walk(init):
+        name = dotted(node.func) if isinstance(node, cst.Call) else ""
+        if isinstance(node, cst.Call) and name in unused:
+            unused[name] -= set(params[name][: sum(arg.keyword is None for arg in node.args)])
 
 
 def _stale(init: cst.FunctionDef, reads: Counter[str]) -> set[str]:
@@ -68,7 +66,7 @@ def _stale(init: cst.FunctionDef, reads: Counter[str]) -> set[str]:
 
 
 def _calls(node: cst.CSTNode) -> bool:
-    return isinstance(node, cst.Call) or any(_calls(child) for child in node.children)
+    return isinstance(node, cst.Call) or any(_calls(child) for child in children(node))
 
 
 def _closed(items: list[_Item]) -> list[_Item]:

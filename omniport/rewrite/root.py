@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.plan.model import SpEntry, TransformerPlan
 from omniport.rewrite.layers import parameter
-from omniport.rewrite.syntax import assignment, code, method, self_attribute, single, statements
+from omniport.rewrite.syntax import assignment, code, method, names_in, self_attribute, single, statements
+from omniport.source.walk import children
 
 LOAD_WEIGHTS = """
 def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
@@ -35,6 +36,12 @@ def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
     if expected or unexpected:
         raise ValueError(f"checkpoint tensors missing: {sorted(expected)}; unexpected: {sorted(unexpected)}")
     return set(tensors)
+"""
+
+DTYPE = """
+@property
+def dtype(self) -> torch.dtype:
+    return next(self.parameters()).dtype
 """
 
 LOAD_PLAIN = """
@@ -66,29 +73,51 @@ def rewrite_root(
         raise UnsupportedError(f"class {node.name.value} has no constructor of its own")
     body: list[cst.BaseStatement] = []
     for item in node.body.body:
-        if isinstance(item, cst.SimpleStatementLine) and _declared(item):
+        if isinstance(item, cst.SimpleStatementLine) and _declared(item, node):
             continue
         if item is init:
             body += statements(declarations(plan, node.name.value, separate_cfg))
-            body.append(_constructor(init, plan, attributes))
+            body.append(_constructor(init, node, plan, attributes))
         else:
             body.append(item)  # type: ignore[arg-type]
+    if "dtype" in set(_own_reads(node)) - _defined(node):
+        body += statements(DTYPE.strip())
     body += statements((LOAD_WEIGHTS if plan.weights else LOAD_PLAIN).strip())
     return node.with_changes(body=node.body.with_changes(body=body))
 
 
-def _declared(item: cst.SimpleStatementLine) -> bool:
+def _declared(item: cst.SimpleStatementLine, node: cst.ClassDef) -> bool:
     """Whether a line is a declaration of the reference's framework (``_no_split_modules = [...]``)."""
     pair = assignment(item)
-    return pair is not None and isinstance(pair[0], cst.Name) and pair[0].value.startswith("_")
+    if pair is None or not isinstance(pair[0], cst.Name) or not pair[0].value.startswith("_"):
+        return False
+    return sum(name == pair[0].value for name in names_in(node)) == 1
 
 
-def _constructor(init: cst.FunctionDef, plan: TransformerPlan, attributes: tuple[str, ...]) -> cst.FunctionDef:
+def _defined(node: cst.ClassDef) -> set[str]:
+    """Attributes that the constructor assigns, and methods."""
+    init = method(node, "__init__")
+    found = {item.name.value for item in node.body.body if isinstance(item, cst.FunctionDef)}
+    return found | {self_attribute(pair[0]) for line in (init.body.body if init else ()) if (pair := assignment(line))}
+
+
+def _own_reads(node: cst.CSTNode) -> Iterator[str]:
+    """Attributes of ``self`` that occur, with repetition."""
+    if name := self_attribute(node):
+        yield name
+    for child in children(node):
+        yield from _own_reads(child)
+
+
+def _constructor(
+    init: cst.FunctionDef, node: cst.ClassDef, plan: TransformerPlan, attributes: tuple[str, ...]
+) -> cst.FunctionDef:
     params = list(init.params.params)
     params.insert(1, parameter("od_config", "OmniDiffusionConfig | None", "None"))
     known = {param.name.value for param in params}
     assigned = {self_attribute(pair[0]) for line in init.body.body if (pair := assignment(line))}
-    missing = [name for name in attributes if name not in assigned]
+    wanted = dict.fromkeys([*attributes, *(name for name in _own_reads(node) if name in known)])
+    missing = [name for name in wanted if name not in assigned]
     if strange := [name for name in missing if name not in known]:
         raise UnsupportedError(f"the pipeline reads {strange[0]}, which the transformer's constructor does not take")
     lines = list(init.body.body)

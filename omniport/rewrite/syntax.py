@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import libcst as cst
 
+from omniport.source.transform import transform
+from omniport.source.walk import children
+
 _EMPTY = cst.Module([])
 
 
@@ -75,7 +78,7 @@ def names_in(node: cst.CSTNode) -> Iterator[str]:
     """All names and attribute names that occur, with repetition."""
     if isinstance(node, cst.Name):
         yield node.value
-    for child in node.children:
+    for child in children(node):
         yield from names_in(child)
 
 
@@ -83,7 +86,7 @@ def variables(node: cst.CSTNode) -> Iterator[str]:
     """Names that are read or bound as variables: no attribute names, no keywords of calls."""
     if isinstance(node, cst.Name):
         yield node.value
-    for child in node.children:
+    for child in children(node):
         attribute = isinstance(node, cst.Attribute) and child is node.attr
         keyword = isinstance(node, cst.Arg) and child is node.keyword
         if not attribute and not keyword:
@@ -107,14 +110,17 @@ class Replacer(cst.CSTTransformer):
     def __init__(self, mapping: dict[str, str]) -> None:
         self.mapping = mapping
 
-    def on_leave(self, original_node: cst.CSTNodeT, updated_node: cst.CSTNodeT) -> cst.CSTNodeT:
-        if isinstance(original_node, cst.Name | cst.Attribute) and code(original_node) in self.mapping:
-            return expression(self.mapping[code(original_node)])  # type: ignore[return-value]
-        return super().on_leave(original_node, updated_node)  # type: ignore[return-value]
+    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+        text = self.mapping.get(code(original_node))
+        return updated_node if text is None else expression(text)
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        text = self.mapping.get(code(original_node))
+        return updated_node if text is None else expression(text)
 
 
 def substitute(node: cst.CSTNode, mapping: dict[str, str]) -> cst.CSTNode:
     """``node`` with each name or dotted name of ``mapping`` replaced."""
-    result = node.visit(Replacer(mapping))
+    result = transform(node, Replacer(mapping))
     assert isinstance(result, cst.CSTNode)
     return result

@@ -14,6 +14,10 @@ from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.prune import prune
 from omniport.rewrite.root import rewrite_root
 from omniport.source.normal import NormalForm
+from omniport.source.transform import transform
+
+#: vLLM-Omni's ``Attention`` in a port that has a class of that name.
+ALIAS = "OmniAttention"
 
 #: name -> the module a port imports it from.  Only names that the written code uses are imported.
 IMPORTS: dict[str, str] = {
@@ -28,7 +32,9 @@ IMPORTS: dict[str, str] = {
     "QuantizationConfig": "vllm.model_executor.layers.quantization",
     "default_weight_loader": "vllm.model_executor.model_loader.weight_utils",
     "maybe_prefix": "vllm.model_executor.models.utils",
+    "AttentionMetadata": "vllm_omni.diffusion.attention.backends.abstract",
     "Attention": "vllm_omni.diffusion.attention.layer",
+    ALIAS: "vllm_omni.diffusion.attention.layer",
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
     "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
@@ -61,7 +67,7 @@ def render_transformer(
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
         node = _visit(node, Constructor(node, plan, parallel, normal.root))
-        node = rewrite_attention(node, plan)
+        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention")
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = prune(_each_class(module, rewrite), normal.root)
@@ -74,7 +80,7 @@ def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDe
 
 
 def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:
-    result = node.visit(transformer)
+    result = transform(node, transformer)
     assert isinstance(result, cst.ClassDef)
     return result
 
@@ -87,7 +93,10 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     head = cst.Module(list(module.body[:at])).code
     rest = helper + "\n\n" + cst.Module(list(module.body[at:])).code
     words = _words(rest)
-    imports = "".join(f"from {source} import {name}\n" for name, source in IMPORTS.items() if name in words)
+    own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
+    wanted = [(name, source) for name, source in IMPORTS.items() if name in words - own]
+    spelled = {ALIAS: f"Attention as {ALIAS}"}
+    imports = "".join(f"from {source} import {spelled.get(name, name)}\n" for name, source in wanted)
     start = f"{header.rstrip()}\n\n" if header.strip() else ""
     return f"{start}{imports}{head.lstrip()}\n{rest}"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from omniport.analyse.normalise import normalise
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
-from omniport.errors import UnsupportedError
 from omniport.source.tree import SourceTree
 from tests.support.normal import CANVAS, block_model, normal_form, roles
 
@@ -18,9 +19,12 @@ QKV = """
     self.to_out = nn.Linear(dim, dim)
 """
 ATTEND = """
-    q = self.to_q(x).unflatten(-1, (-1, self.head_dim))
-    k = self.to_k(x).unflatten(-1, (-1, self.head_dim))
-    v = self.to_v(x).unflatten(-1, (-1, self.head_dim))
+    q = self.to_q(x)
+    k = self.to_k(x)
+    v = self.to_v(x)
+    q = q.unflatten(-1, (-1, self.head_dim))
+    k = k.unflatten(-1, (-1, self.head_dim))
+    v = v.unflatten(-1, (-1, self.head_dim))
     return x + self.to_out(dispatch_attention_fn(q, k, v).flatten(2))
 """
 
@@ -128,25 +132,121 @@ def test_linears_of_different_inputs_are_not_fused() -> None:
     assert found.weights == ()
 
 
-# -------------------------------------------------------------------------------------------------------------- refused
+def test_projections_that_are_called_within_expressions_are_not_fused() -> None:
+    inline = ATTEND.replace("q = self.to_q(x)\n", "").replace("q = q.un", "q = self.to_q(x).un")
+    found = plan(QKV, inline)
+    assert {roles(found)[name] for name in ("to_q", "to_k", "to_v")} == {"column"} and found.weights == ()
+
+
+# --------------------------------------------------------------------------------------------------------- not followed
 @pytest.mark.parametrize(
-    ("init", "forward", "construct"),
+    ("init", "forward", "whole", "construct"),
     [
-        (QKV, ATTEND.replace("q, k, v)", "q, k, v, attn_mask=context)"), "attn_mask"),
-        (QKV, ATTEND.replace("q, k, v)", "q, k, v, is_causal=True)"), "is_causal"),
+        (QKV, ATTEND.replace("q, k, v)", "q, k, v, attn_mask=context)"), {"to_q", "to_k", "to_v", "to_out"}, "mask"),
+        (QKV, ATTEND.replace("(q, k, v)", "(q.unknown(), k, v)"), {"to_q", "to_k", "to_v", "to_out"}, "unknown"),
+        ("self.lin = nn.Linear(dim, dim)", "while True:\n    x = self.lin(x)\nreturn x", {"lin"}, "While"),
         (
-            QKV,
-            ATTEND.replace("dispatch_attention_fn(q, k, v)", "dispatch_attention_fn(q.unknown(), k, v)"),
-            "attention",
+            "self.a = nn.Linear(dim, dim)\nself.b = nn.Linear(dim, dim)",
+            "return x + self.b(self.missing(self.a(x)))",
+            {"a", "b"},
+            "missing",
         ),
-        ("self.lin = nn.Linear(dim, dim)\nself.dead = nn.Linear(dim, dim)", "return x + self.lin(x)", "dead"),
-        ("self.lin = nn.Linear(dim, dim)", "while True:\n    x = self.lin(x)\nreturn x", "While"),
-        ("self.lin = nn.Linear(dim, dim)", "return x + self.missing(x)", "missing"),
+        (
+            "self.up = nn.Linear(dim, dim, device=None)\nself.down = nn.Linear(dim, dim)",
+            "return x + self.down(self.up(x))",
+            {"up"},
+            "device",
+        ),
+        (
+            "self.up = nn.Linear(dim, dim)\nself.down = nn.Linear(dim, dim)",
+            "return x + self.down(self.up(x)) * self.down.weight.sum()",
+            {"up", "down"},
+            "weight is used",
+        ),
     ],
 )
-def test_refusals_name_the_construct(init: str, forward: str, construct: str) -> None:
-    with pytest.raises(UnsupportedError, match=construct):
-        plan(init, forward)
+def test_what_is_not_followed_stays_whole_and_is_named(
+    init: str, forward: str, whole: set[str], construct: str
+) -> None:
+    found = plan(init, forward)
+    assert {name for name, role in roles(found).items() if role == "replicated"} >= whole
+    assert any(construct in linear.why.reason for linear in found.linears)
+
+
+def test_a_construct_costs_only_what_flows_into_it() -> None:
+    """A while loop over the context leaves the feed-forward of x as it is without the loop."""
+    init = "self.up = nn.Linear(dim, 4 * dim)\nself.down = nn.Linear(4 * dim, dim)"
+    forward = "return x + self.down(F.gelu(self.up(x)))"
+    loop = "while context.shape[0] > 2:\n    context = context[1:]\n"
+    assert roles(plan(init, loop + forward)) == roles(plan(init, forward)) == {"up": "column", "down": "row"}
+
+
+def test_a_linear_that_is_not_reached_stays_whole() -> None:
+    found = plan("self.lin = nn.Linear(dim, dim)\nself.dead = nn.Linear(dim, dim)", "return x + self.lin(x)")
+    (dead,) = (linear for linear in found.linears if linear.path == "Block.dead")
+    assert dead.role == "replicated" and "not reached" in dead.why.reason
+
+
+def test_a_sharded_value_that_passes_a_list_is_not_lost() -> None:
+    found = plan("self.a = nn.Linear(dim, dim)", "held = []\nheld.append(self.a(x))\nreturn x + held.pop()")
+    assert roles(found) == {"a": "replicated"}
+
+
+def test_modules_chosen_by_configuration_are_both_followed() -> None:
+    """The choice that computes across the width takes the linear back; the one that does not leaves it a column."""
+    init = (
+        "self.up = nn.Linear(dim, dim)\nself.down = nn.Linear(dim, dim)\n"
+        "self.norm = {} if heads > head_dim else nn.Identity()"
+    )
+    forward = "return x + self.down(self.norm(self.up(x)))"
+    assert roles(plan(init.format("nn.SiLU()"), forward)) == {"up": "column", "down": "row"}
+    assert roles(plan(init.format("nn.LayerNorm(dim)"), forward))["up"] == "replicated"
+
+
+# -------------------------------------------------------------------------------------------------- forms of attention
+def test_a_mask_that_is_the_same_for_all_heads_leaves_them_sharded() -> None:
+    mask = "\n    mask = context.mean(-1)[:, None, None]"
+    found = plan(QKV, mask + ATTEND.replace("q, k, v)", "q, k, v, attn_mask=mask)"))
+    assert roles(found)["to_q"] == "qkv" and "with a mask" in found.attentions[0].why.reason
+    supported = {feature.name: feature.supported for feature in found.features}
+    assert not supported["sequence parallelism"] and not supported["flash attention"]
+    assert "flash attention" not in {feature.name for feature in plan(QKV, ATTEND).features}
+
+
+def test_causal_attention_is_planned_and_not_split_by_tokens() -> None:
+    found = plan(QKV, ATTEND.replace("q, k, v)", "q, k, v, is_causal=True)"))
+    assert found.attentions[0].causal and not found.sp
+    assert not plan(QKV, ATTEND).attentions[0].causal
+
+
+HEADS_FIRST = """
+    width = self.to_k(context).shape[-1]
+    head_dim = width // self.heads
+    q = self.to_q(x).view(x.shape[0], -1, self.heads, head_dim).transpose(1, 2)
+    k = self.to_k(context).view(x.shape[0], -1, self.heads, head_dim).transpose(1, 2)
+    v = self.to_v(context).view(x.shape[0], -1, self.heads, head_dim).transpose(1, 2)
+    out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape[0], -1, self.heads * head_dim)
+    return x + self.to_out(out)
+"""
+
+
+def test_heads_first_attention_is_sharded_by_a_local_head_count() -> None:
+    """The head count of the class becomes that of a rank, so that what is divided by it stays the same."""
+    init = textwrap.dedent(QKV) + "\nself.heads = heads"
+    found = plan(init, HEADS_FIRST)
+    assert roles(found) == {"to_q": "column", "to_k": "column", "to_v": "column", "to_out": "row"}
+    assert [d.value for d in found.decisions if d.subject == "heads in Block.heads"] == ["num_heads"]
+    broken = HEADS_FIRST.replace("-1, self.heads * head_dim)", "-1, dim)").replace(
+        "width =", "dim = x.shape[-1]\n    width ="
+    )
+    assert set(roles(plan(init, broken)).values()) == {"replicated"}
+
+
+def test_a_call_whose_scale_is_known_at_run_time_stays() -> None:
+    found = plan(QKV, ATTEND.replace("q, k, v)", "q, k, v, scale=float(x.shape[0]))"))
+    assert not found.attentions and roles(found)["to_q"] == "replicated"
+    (kept,) = (d for d in found.decisions if d.subject == "attention call 1 of Block")
+    assert kept.value == "reference" and "scale" in kept.why.reason
 
 
 # --------------------------------------------------------------------------------------------------------- whole models

@@ -96,23 +96,60 @@ def test_packed_rows_get_their_loader() -> None:
     assert "shard_packed_input" not in plain
 
 
-@pytest.mark.parametrize(
-    ("change", "construct"),
-    [
-        (("self.to_k(hidden_states)", "self.to_k(hidden_states) * 1"), "to_k"),
+def test_projections_that_differ_are_not_fused() -> None:
+    """One bias more, or a call within an expression: each projection is a column of its own."""
+    for change in (
+        ("self.to_k(hidden_states)", "self.to_k(hidden_states) * 1"),
         (
-            (
-                "self.to_v = nn.Linear(dim, kv_heads * head_dim, bias=False)",
-                "self.to_v = nn.Linear(dim, kv_heads * head_dim)",
-            ),
-            "bias",
+            "self.to_v = nn.Linear(dim, kv_heads * head_dim, bias=False)",
+            "self.to_v = nn.Linear(dim, kv_heads * head_dim)",
         ),
-        (("self.down = nn.Linear(inner_dim, dim)", "self.down = nn.Linear(inner_dim, dim, device=None)"), "device"),
-    ],
-)
-def test_refusals(change: tuple[str, str], construct: str) -> None:
-    with pytest.raises(UnsupportedError, match=construct):
-        port_text(normal_form(CANVAS.replace(*change), "CanvasTransformer"))
+    ):
+        text = port_text(normal_form(CANVAS.replace(*change), "CanvasTransformer"))
+        assert "QKVParallelLinear(" not in text and text.count("= ColumnParallelLinear(") == 7
+
+
+def test_a_linear_made_in_another_way_stays_as_it_is() -> None:
+    change = ("self.down = nn.Linear(inner_dim, dim)", "self.down = nn.Linear(inner_dim, dim, device=None)")
+    text = port_text(normal_form(CANVAS.replace(*change), "CanvasTransformer"))
+    assert change[1] in text and "self.proj = ReplicatedLinear(dim, inner_dim * 2" in text
+
+
+def test_named_sizes_are_written_in_order() -> None:
+    change = ("nn.Linear(inner_dim, dim)", "nn.Linear(in_features=inner_dim, out_features=dim)")
+    text = port_text(normal_form(CANVAS.replace(*change), "CanvasTransformer"))
+    assert "self.down = RowParallelLinear(inner_dim, dim, return_bias=False" in ast.unparse(ast.parse(text))
+
+
+HEADS_FIRST = """
+    q = self.to_q(x).view(x.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
+    k = self.to_k(x).view(x.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
+    v = self.to_v(x).view(x.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
+    k_image = self.to_k(context).view(x.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
+    mask = context.mean(-1)[:, None, None]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=False)
+    out = out + F.scaled_dot_product_attention(q, k_image, v)
+    return x + self.to_out(out.transpose(1, 2).flatten(2))
+"""
+
+
+def test_each_attention_call_has_its_layer() -> None:
+    init = (
+        "self.heads, self.head_dim = heads, head_dim\nself.to_q = nn.Linear(dim, dim)\n"
+        "self.to_k = nn.Linear(dim, dim)\nself.to_v = nn.Linear(dim, dim)\nself.to_out = nn.Linear(dim, dim)"
+    )
+    text = ast.unparse(ast.parse(port_text(block_model(init, HEADS_FIRST))))
+    turned = "q.transpose(1, 2), {}.transpose(1, 2), v.transpose(1, 2)"
+    mask = ", AttentionMetadata(attn_mask=mask)"
+    assert f"self.attn({turned.format('k')}{mask}).transpose(1, 2)" in text
+    assert f"self.attn_image({turned.format('k_image')}).transpose(1, 2)" in text
+    assert "prefix=f'{prefix}.attn_image'" in text and "scaled_dot_product_attention" not in text
+    assert "import AttentionMetadata" in text
+
+
+def test_a_class_named_attention_keeps_its_name() -> None:
+    text = port_text(normal_form(CANVAS.replace("SelfAttention", "Attention"), "CanvasTransformer"))
+    assert "import Attention as OmniAttention" in text and "self.attn = OmniAttention(" in text
 
 
 def test_an_unknown_attribute_is_refused() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.walk import walk
 from omniport.source.syntax import dotted
+from omniport.source.transform import transform
+from omniport.source.walk import walk
 
 DENOISER = "self.transformer"
 
@@ -32,7 +33,7 @@ class _Access(cst.CSTTransformer):
 
 def rename(node: cst.FunctionDef) -> cst.FunctionDef:
     """The method with every access of :data:`RENAMED`, and config values of the denoiser as its attributes."""
-    new = node.visit(_Access())
+    new = transform(node, _Access())
     assert isinstance(new, cst.FunctionDef)
     return new
 

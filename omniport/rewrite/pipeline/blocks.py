@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.walk import reads_of, target_names, walk
+from omniport.rewrite.pipeline.walk import reads_of, target_names
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import walk
 
 Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
 Block = list[Statement]
+NodeT = TypeVar("NodeT", bound=cst.CSTNode)
 
 #: Functions whose call has no effect, so that an unused result may go.
 PURE_CALLS = frozenset(
@@ -29,8 +33,18 @@ def suite(node: cst.BaseSuite) -> Block:
 def indented(block: Sequence[Statement], old: cst.BaseSuite | None = None) -> cst.IndentedBlock:
     """A block of statements, with the trailing comments of ``old``."""
     if isinstance(old, cst.IndentedBlock):
-        return old.with_changes(body=list(block))
+        return changed(old, body=list(block))
     return cst.IndentedBlock(body=list(block))
+
+
+def changed(node: NodeT, **changes: Any) -> NodeT:
+    """``node.with_changes(...)``; the node itself where every value, or every element of a list, is what it had."""
+    for name, new in changes.items():
+        old = getattr(node, name)
+        lists = isinstance(new, list | tuple) and isinstance(old, list | tuple)
+        if new is not old and not (lists and len(new) == len(old) and all(map(operator.is_, new, old))):
+            return node.with_changes(**changes)
+    return node
 
 
 def parse(text: str) -> Block:
@@ -70,10 +84,12 @@ def small_bound(node: cst.BaseSmallStatement) -> set[str]:
         for alias in node.names:
             name = alias.asname.name if alias.asname else alias.name
             names.add((dotted(name) or "").split(".")[0])
-    for inner in walk(node):
-        if isinstance(inner, cst.NamedExpr):
-            names |= target_names(inner.target)
-    return names
+    return names | _walruses(node)
+
+
+@functools.lru_cache(maxsize=16384)
+def _walruses(node: cst.BaseSmallStatement) -> frozenset[str]:
+    return frozenset(n for inner in walk(node) if type(inner) is cst.NamedExpr for n in target_names(inner.target))
 
 
 def head_bound(node: Statement) -> set[str]:

@@ -12,6 +12,7 @@ from omniport.rewrite.pipeline.blocks import (
     Block,
     Statement,
     bound,
+    changed,
     head_bound,
     indented,
     pure,
@@ -22,6 +23,7 @@ from omniport.rewrite.pipeline.blocks import (
 )
 from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.syntax import dotted
+from omniport.source.transform import transform
 
 
 class _Sentinel:
@@ -143,7 +145,7 @@ class _Fold(cst.CSTTransformer):
         self.facts = facts
 
     def _visit(self, node: cst.BaseExpression) -> cst.BaseExpression:
-        return node.visit(self)  # type: ignore[return-value]
+        return transform(node, self)  # type: ignore[no-any-return]
 
     def visit_Attribute(self, node: cst.Attribute) -> bool:
         return False
@@ -153,7 +155,7 @@ class _Fold(cst.CSTTransformer):
         value = self.facts.values.get(name, UNKNOWN) if name else UNKNOWN
         if _is_literal(value):
             return _literal(value)
-        return updated_node.with_changes(value=self._visit(original_node.value))
+        return changed(updated_node, value=self._visit(original_node.value))
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         value = self.facts.values.get(original_node.value, UNKNOWN)
@@ -163,7 +165,7 @@ class _Fold(cst.CSTTransformer):
         return False
 
     def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
-        return updated_node.with_changes(value=self._visit(original_node.value))
+        return changed(updated_node, value=self._visit(original_node.value))
 
     def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
         return False
@@ -196,7 +198,7 @@ def _parenthesised(node: cst.BaseExpression, outer: cst.BaseExpression) -> cst.B
 
 def fold_test(node: cst.BaseExpression, facts: Facts) -> cst.BaseExpression | bool:
     """A condition with its decided parts gone, or its truth."""
-    node = node.visit(_Fold(facts))  # type: ignore[assignment]
+    node = transform(node, _Fold(facts))
     return _test(node, facts)
 
 
@@ -214,7 +216,7 @@ def _test(node: cst.BaseExpression, facts: Facts) -> cst.BaseExpression | bool:
                 if isinstance(other, bool) or pure(other):
                     return stops
         if not isinstance(left, bool) and not isinstance(right, bool):
-            return node.with_changes(left=left, right=right)
+            return changed(node, left=left, right=right)
     return node
 
 
@@ -233,8 +235,8 @@ def fold_block(block: Sequence[Statement], facts: Facts) -> Block:
 
 def _statement(node: Statement, facts: Facts) -> Block:
     if isinstance(node, cst.SimpleStatementLine):
-        kept = [s.visit(_Fold(facts)) for s in node.body if not _removed(s, facts)]
-        return [node.with_changes(body=kept)] if kept else []
+        kept = [transform(s, _Fold(facts)) for s in node.body if not _removed(s, facts)]
+        return [changed(node, body=kept)] if kept else []
     if isinstance(node, cst.If):
         return _if(node, facts)
     if isinstance(node, cst.With):
@@ -242,18 +244,18 @@ def _statement(node: Statement, facts: Facts) -> Block:
         body = fold_block(suite(node.body), facts)
         if not items:
             return _with_leading(node, body)
-        items = [i.with_changes(item=i.item.visit(_Fold(facts))) for i in items]
-        return [node.with_changes(items=items, body=indented(body, node.body))] if body else []
+        items = [changed(i, item=transform(i.item, _Fold(facts))) for i in items]
+        return [changed(node, items=items, body=indented(body, node.body))] if body else []
     if isinstance(node, cst.For | cst.While):
         head = "iter" if isinstance(node, cst.For) else "test"
         body = fold_block(suite(node.body), facts) or [cst.SimpleStatementLine([cst.Pass()])]
-        change = {head: getattr(node, head).visit(_Fold(facts)), "body": indented(body, node.body)}
-        return [node.with_changes(**change)]
+        change = {head: transform(getattr(node, head), _Fold(facts)), "body": indented(body, node.body)}
+        return [changed(node, **change)]
     if isinstance(node, cst.Try):
         body = fold_block(suite(node.body), facts)
-        handlers = [h.with_changes(body=indented(fold_block(suite(h.body), facts), h.body)) for h in node.handlers]
-        return [node.with_changes(body=indented(body, node.body), handlers=handlers)] if body else []
-    return [node.visit(_Fold(facts))]  # type: ignore[list-item]
+        handlers = [changed(h, body=indented(fold_block(suite(h.body), facts), h.body)) for h in node.handlers]
+        return [changed(node, body=indented(body, node.body), handlers=handlers)] if body else []
+    return [transform(node, _Fold(facts))]
 
 
 def _if(node: cst.If, facts: Facts) -> Block:
@@ -268,7 +270,7 @@ def _if(node: cst.If, facts: Facts) -> Block:
     assert not isinstance(test, bool)
     body = fold_block(suite(node.body), facts)
     if body:
-        return [node.with_changes(test=test, body=indented(body, node.body), orelse=orelse)]
+        return [changed(node, test=test, body=indented(body, node.body), orelse=orelse)]
     if orelse is None and pure(test):
         return []
     return [node.with_changes(test=test, body=indented([cst.SimpleStatementLine([cst.Pass()])]), orelse=orelse)]
@@ -278,11 +280,11 @@ def _orelse(node: cst.If | cst.Else | None, facts: Facts) -> cst.If | cst.Else |
     if isinstance(node, cst.If):
         folded = _if(node, facts)
         if len(folded) == 1 and isinstance(folded[0], cst.If):
-            return folded[0].with_changes(leading_lines=node.leading_lines)
+            return changed(folded[0], leading_lines=node.leading_lines)
         return cst.Else(body=indented(folded), leading_lines=node.leading_lines) if folded else None
     if node is not None:
         body = fold_block(suite(node.body), facts)
-        return node.with_changes(body=indented(body, node.body)) if body else None
+        return changed(node, body=indented(body, node.body)) if body else None
     return None
 
 
@@ -353,7 +355,7 @@ def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, A
     parameters = {p.name.value for p in all_parameters(node.params)}
     while names := constant_locals(block) - parameters:
         block = fold_block(_without_bindings(block, names), outer.having(dict.fromkeys(names)))
-    return node.with_changes(body=indented(block or [cst.SimpleStatementLine([cst.Pass()])], node.body))
+    return changed(node, body=indented(block or [cst.SimpleStatementLine([cst.Pass()])], node.body))
 
 
 def _without_bindings(block: Block, names: frozenset[str]) -> Block:

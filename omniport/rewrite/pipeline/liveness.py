@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, Statement, head_bound, indented, pure, reads, suite
+from omniport.rewrite.pipeline.blocks import (
+    Block,
+    Statement,
+    changed,
+    head_bound,
+    indented,
+    pure,
+    reads,
+    small_bound,
+    suite,
+)
 
 Names = frozenset[str]
 
@@ -47,7 +57,7 @@ class _Flow:
     def keep(self, node: Statement, body: Block) -> Statement | None:
         if not body:
             return None if self.drop else node
-        return node.with_changes(body=indented(body, node.body))  # type: ignore[arg-type]
+        return changed(node, body=indented(body, node.body))  # type: ignore[arg-type]
 
     def line(self, node: cst.SimpleStatementLine, out: Names, jump: Names) -> tuple[Statement | None, Names]:
         if self.drop and len(node.body) == 1 and isinstance(node.body[0], cst.Assign):
@@ -60,7 +70,7 @@ class _Flow:
                 out = frozenset()
             elif isinstance(small, cst.Break | cst.Continue):
                 out = jump
-            binds = head_bound(cst.SimpleStatementLine(body=[small]))
+            binds = small_bound(small)
             out = (out - binds) | frozenset(reads(small))
             if isinstance(small, cst.AugAssign):
                 out |= frozenset(reads(small.target))
@@ -75,12 +85,12 @@ class _Flow:
             other = branch  # type: ignore[assignment]
         elif node.orelse is not None:
             inner, rest = self.block(suite(node.orelse.body), out, jump)
-            other = node.orelse.with_changes(body=indented(inner, node.orelse.body)) if inner else None
+            other = changed(node.orelse, body=indented(inner, node.orelse.body)) if inner else None
         live = live | rest | frozenset(reads(node.test))
         if not body and other is None and self.drop and pure(node.test):
             return None, out
         body = body or [cst.SimpleStatementLine(body=[cst.Pass()])]
-        return node.with_changes(body=indented(body, node.body), orelse=other), live
+        return changed(node, body=indented(body, node.body), orelse=other), live
 
     def loop(self, node: cst.For | cst.While, out: Names) -> tuple[Statement | None, Names]:
         head = frozenset(reads(node.iter if isinstance(node, cst.For) else node.test))
@@ -91,7 +101,7 @@ class _Flow:
             if grown == again:
                 break
             again = grown
-        return node.with_changes(body=indented(body or [cst.SimpleStatementLine([cst.Pass()])], node.body)), again
+        return changed(node, body=indented(body or [cst.SimpleStatementLine([cst.Pass()])], node.body)), again
 
 
 def _heading(gone: Statement, following: Statement) -> Statement:

@@ -13,6 +13,7 @@ from omniport.rewrite.pipeline.blocks import Block, Statement, bound, indented, 
 from omniport.rewrite.pipeline.facts import decision
 from omniport.rewrite.pipeline.liveness import surely_bound
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
 
 _NUMBERED = re.compile(r"#\s*\d+\.\s")
 
@@ -60,7 +61,7 @@ def _body(loop: DenoiseLoop, plan: PipelinePlan) -> Block:
     """The rounds of the loop with guidance through the mixin; with one prediction, only its arguments are trimmed."""
     if loop.negative is None:
         body = list(loop.body)
-        body[loop.positive.index] = body[loop.positive.index].visit(_DropArguments())  # type: ignore[assignment]
+        body[loop.positive.index] = transform(body[loop.positive.index], _DropArguments())
         return body
     guarded = loop.body[loop.branch]
     assert isinstance(guarded, cst.If) and loop.guard is not None

@@ -9,13 +9,14 @@ from typing import Any
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.pipeline.blocks import indented, pure, statements, suite, without_lines
+from omniport.rewrite.pipeline.blocks import changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.fold import Facts, evaluate, fold_function
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.syntax import dotted
+from omniport.source.transform import transform
 
 ENTRY = "__call__"
 
@@ -145,7 +146,7 @@ class _Work:
                 facts.values, facts.calls, facts.removed_calls, facts.unwrapped, facts.absent_bases, self.request.lists
             )
         new = fold_function(old, facts, self.constants[name])
-        new = new.with_changes(body=indented(drop_dead_stores(suite(new.body)), new.body))
+        new = changed(new, body=indented(drop_dead_stores(suite(new.body)), new.body))
         self.methods[name] = new
 
     # -------------------------------------------------------------------------------------------------- unused parts
@@ -242,7 +243,7 @@ class _Work:
             if all(called != method for called, _ in method_calls(body, self.owners)):
                 continue
             drop = _DropArgument({f"self.{method}", f"{self.name}.{method}"}, name, names.index(name))
-            new = body.visit(drop)
+            new = transform(body, drop)
             if drop.changed:
                 assert isinstance(new, cst.FunctionDef)
                 self.methods[caller] = new

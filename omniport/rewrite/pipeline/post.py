@@ -9,8 +9,10 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan
 from omniport.rewrite.pipeline.blocks import Block, Statement, statements, suite
 from omniport.rewrite.pipeline.facts import decision
-from omniport.rewrite.pipeline.walk import attributes, walk
+from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
+from omniport.source.walk import walk
 
 
 class _Local(cst.CSTTransformer):
@@ -63,11 +65,11 @@ def _construction(attribute: str, init: cst.FunctionDef, file: str) -> list[str]
         for needed in attributes(value):
             if needed != "vae":
                 build(needed)
-        new = value.visit(_Local())
-        for inner in walk(new):  # type: ignore[arg-type]
+        new = transform(value, _Local())
+        for inner in walk(new):
             if isinstance(inner, cst.Name) and inner.value in ("self", "vae"):
                 raise UnsupportedError(f"the processor is built from {code(value)}", file)
-        line = f"{name} = {code(new)}"  # type: ignore[arg-type]
+        line = f"{name} = {code(new)}"
         if line not in lines:
             lines.append(line)
 

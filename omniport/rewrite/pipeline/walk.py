@@ -17,19 +17,33 @@ def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> tuple[tuple[str, 
     """Calls ``owner.method(...)`` below ``node``: (method, call), for each owner such as ``self``."""
     found = []
     for inner in walk(node):
-        if isinstance(inner, cst.Call) and isinstance(inner.func, cst.Attribute) and dotted(inner.func.value) in owners:
+        if type(inner) is not cst.Call or type(inner.func) is not cst.Attribute:
+            continue
+        if dotted(inner.func.value) in owners:
             found.append((inner.func.attr.value, inner))
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=4096)
 def attributes(node: cst.CSTNode, base: str = "self") -> dict[str, int]:
     """How often ``node`` reads each ``base.X`` (assigning to one is no read, calling one is)."""
-    found: dict[str, int] = {}
-    stores = {id(n.target) for n in walk(node) if isinstance(n, cst.AssignTarget)}
-    for inner in walk(node):
-        if isinstance(inner, cst.Attribute) and id(inner) not in stores and dotted(inner.value) == base:
-            found[inner.attr.value] = found.get(inner.attr.value, 0) + 1
+    return _attributes(node).get(base, {})
+
+
+@functools.lru_cache(maxsize=4096)
+def _attributes(node: cst.CSTNode) -> dict[str, dict[str, int]]:
+    """The same for every base."""
+    found: dict[str, dict[str, int]] = {}
+    stores = set()
+    for inner in walk(node):  # a target comes before what it holds
+        kind = type(inner)
+        if kind is cst.AssignTarget:
+            stores.add(inner.target)  # type: ignore[attr-defined]
+        elif kind is cst.Attribute and inner not in stores:
+            base = dotted(inner.value)  # type: ignore[attr-defined]
+            if base is not None:
+                names = found.setdefault(base, {})
+                name = inner.attr.value  # type: ignore[attr-defined]
+                names[name] = names.get(name, 0) + 1
     return found
 
 

@@ -1,0 +1,285 @@
+"""Transfer rules of operations along dimensions: cutting, joining, reshaping."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omniport.analyse.facts import Localise, Refine
+from omniport.analyse.ops import TensorOps
+from omniport.analyse.poly import ONE, PER_RANK, RANKS, Poly
+from omniport.analyse.shapes import Const, Dim, Num, Opaque, Part, Seq, Tensor, scaled
+
+
+class AxisOps(TensorOps):
+    """The rules for operations that are given a dimension or a shape."""
+
+    # ---------------------------------------------------------------------------------------------- cutting and joining
+    def axis(self, x: Tensor, dim: Any) -> int | None:
+        if x.dims is None or not isinstance(dim, Num) or dim.poly.constant is None:
+            return None
+        index = int(dim.poly.constant)
+        index = index + len(x.dims) if index < 0 else index
+        return index if 0 <= index < len(x.dims) else None
+
+    def cat(self, parts: Any, dim: Any) -> Tensor:
+        items = parts.items if isinstance(parts, Seq) else []
+        at = self.axis(items[0], dim) if items and isinstance(items[0], Tensor) else None
+        if at is None or any(not isinstance(x, Tensor) or x.dims is None for x in items):
+            return self.unknown((parts,), "concatenation of tensors of unknown rank")
+        if len({len(x.dims or ()) for x in items}) > 1:
+            return self.unknown((parts,), "concatenation of tensors of different rank")
+        if parts.many:
+            self.demand(items, "concatenation of an unknown number of tensors")
+            self.barrier(items[0].dims[at].streams, "concatenates an unknown number of token axes")
+            unknown = Dim(Poly.of(f"cat@{self.line}"))
+            first: Tensor = items[0]
+            return first.with_dim(at, unknown)
+        columns = list(zip(*(x.dims for x in items), strict=True))
+        dims = []
+        for index, column in enumerate(columns):
+            if index != at:
+                met = column[0]
+                for other in column[1:]:
+                    met = self.meet(met, other)
+                dims.append(met)
+                continue
+            if any(d.parts for d in column) and not all(d.parts for d in column):
+                self.demand(column, "is concatenated with a tensor of full width")
+            if any(d.streams for d in column) and not all(d.streams for d in column):
+                self.barrier((s for d in column for s in d.streams), "tokens are concatenated with what is no stream")
+            size = Poly.of(0)
+            for d in column:
+                size = size + d.size
+            streams = tuple(s for d in column for s in d.streams) if all(d.streams for d in column) else ()
+            dims.append(Dim(size, tuple(part for d in column for part in d.parts), streams))
+        return Tensor(tuple(dims))
+
+    def stack(self, parts: Any, dim: Any) -> Tensor:
+        items = parts.items if isinstance(parts, Seq) and not parts.many else []
+        if not items or any(not isinstance(x, Tensor) or x.dims is None for x in items) or not isinstance(dim, Num):
+            return self.unknown((parts,), "stack of tensors of unknown rank")
+        met = self.combine(items)
+        at = int(dim.poly.constant) if dim.poly.constant is not None else 0
+        dims = met.dims or ()
+        at = at + len(dims) + 1 if at < 0 else at
+        return Tensor((*dims[:at], Dim(Poly.of(len(items))), *dims[at:]))
+
+    def chunk(self, x: Any, count: Any, dim: Any) -> Any:
+        at = self.axis(x, dim) if isinstance(x, Tensor) else None
+        number = count.poly.constant if isinstance(count, Num) else None
+        if at is None or x.dims is None or number is None:
+            return self.unknown((x,), "chunk of unknown count or axis")
+        size = x.dims[at].size.divide(Poly.of(int(number)))
+        return self.split(x, [size or Poly.of(f"chunk@{self.line}")] * int(number), at)
+
+    def split(self, x: Tensor, sizes: list[Poly], at: int, *, explicit: bool = False) -> Seq:
+        """Cut dimension ``at`` into runs of ``sizes``, written out as numbers if ``explicit``."""
+        assert x.dims is not None
+        dim = x.dims[at]
+        if explicit:
+            self.demand((dim,), "is split at sizes that are not those of a rank")
+        if dim.streams:
+            bounds = [Poly.of(0)]
+            for size in sizes:
+                bounds.append(bounds[-1] + size)
+            pairs = zip(bounds, bounds[1:], strict=False)
+            return Seq([x.with_dim(at, self.stretch(dim, low, high)) for low, high in pairs])
+        if not dim.parts:
+            return Seq([x.with_dim(at, Dim(size)) for size in sizes])
+        if [part.size for part in dim.parts] == sizes and len(set(sizes)) == 1:
+            pieces = zip(sizes, dim.parts, strict=True)
+            return Seq([x.with_dim(at, Dim(size, (part,))) for size, part in pieces])
+        key = next(iter(dim.sources))
+        fact = self.facts.linears[key]
+        if len(dim.sources) == 1 and at == len(x.dims) - 1 and fact.width == dim.size and len(dim.parts) == 1:
+            raise Refine(key, tuple(sizes))
+        self.demand((dim,), "is cut across its shards")
+        raise AssertionError("unreachable: a sharded dimension has sources")
+
+    def stretch(self, dim: Dim, low: Poly | None, high: Poly | None) -> Dim:
+        """The run [low, high) of a token axis; it has to consist of whole streams."""
+        ends = [Poly.of(0)]
+        for name in dim.streams:
+            ends.append(ends[-1] + Poly.of(f"len({name})"))
+
+        def find(bound: Poly | None, default: int) -> int | None:
+            if bound is None:
+                return default
+            return next((i for i, end in enumerate(ends) if self.equal(end, bound)), None)
+
+        first, last = find(low, 0), find(high, len(dim.streams))
+        if first is None or last is None or last <= first:
+            self.barrier(dim.streams, "cuts the tokens at a place that is no border of two streams")
+            return Dim(Poly.of(f"slice@{self.line}"))
+        streams = dim.streams[first:last]
+        size = Poly.of(0)
+        for name in streams:
+            size = size + Poly.of(f"len({name})")
+        return Dim(size, (), streams)
+
+    def index(self, x: Tensor, items: list[Any]) -> Tensor:
+        """``x[...]``; an item is a Num, a Const(None) for a new axis, ``...``, or a (low, high) pair for a slice."""
+        if x.dims is None:
+            return self.unknown((x,), "indexing a tensor of unknown rank")
+        taken = sum(not (item is ... or (isinstance(item, Const) and item.value is None)) for item in items)
+        if taken > len(x.dims):
+            return self.unknown((x,), "indexing with more indices than dimensions")
+        fill: list[Any] = [(None, None)] * (len(x.dims) - taken)
+        at = items.index(...) if ... in items else len(items)
+        items = [*items[:at], *fill, *items[at + 1 :]]
+        dims: list[Dim] = []
+        source = iter(x.dims)
+        for item in items:
+            if isinstance(item, Const) and item.value is None:
+                dims.append(Dim(ONE))
+                continue
+            dim = next(source)
+            if item == (None, None):
+                dims.append(dim)
+            elif isinstance(item, Num):
+                self.demand((dim,), "is indexed along its shards")
+                self.barrier(dim.streams, "picks one token")
+            elif isinstance(item, tuple):
+                self.demand((dim,), "is cut across its shards")
+                low, high = (bound.poly if isinstance(bound, Num) else bound for bound in item)
+                if any(not (bound is None or isinstance(bound, Poly)) for bound in (low, high)):
+                    self.barrier(dim.streams, "cuts the tokens at a place that is not known")
+                    dims.append(Dim(Poly.of(f"slice@{self.line}")))
+                    continue
+                if dim.streams:
+                    dims.append(self.stretch(dim, low, high))
+                else:
+                    ends = [
+                        dim.size + end if (end.constant or 0) < 0 else end
+                        for end in (low or Poly.of(0), high or dim.size)
+                    ]
+                    dims.append(Dim(ends[1] - ends[0]))
+            elif isinstance(item, Opaque) and item.text == "step":
+                self.demand((dim,), "is cut in steps across its shards")
+                self.barrier(dim.streams, "takes every n-th token")
+                dims.append(Dim(Poly.of(f"step@{self.line}")))
+            else:
+                return self.unknown((x, item), "indexing by a tensor")
+        return Tensor(tuple(dims))
+
+    # -------------------------------------------------------------------------------------------------------- shaping
+    def held(self, dim: Dim) -> Poly:
+        """The size of a dimension on one rank."""
+        return dim.size * PER_RANK if dim.parts else dim.size
+
+    def heads(self, dim: Dim, first: Poly, second: Poly) -> Dim | None:
+        """The first of two factors that ``dim`` is cut into, sharded as ``dim`` is; None if they do not make it up."""
+        if RANKS in first.atoms and not dim.parts:
+            self.demand_local("the heads of a rank are cut out of a full width")
+            return None
+        if first.constant == -1:
+            size = dim.size.quotient(second)
+            if size is None or second.constant == -1 or RANKS in second.atoms:
+                return None
+        elif not dim.parts:
+            whole = second.constant == -1 or self.equal(first * second, dim.size)
+            return Dim(first) if whole and RANKS not in first.atoms else None
+        else:
+            if RANKS not in first.atoms:
+                self.localise(first)
+            if RANKS in second.atoms or not (second.constant == -1 or self.equal(first * second, self.held(dim))):
+                return None
+            if (whole_heads := first.divide(PER_RANK)) is None or RANKS in whole_heads.atoms:
+                return None
+            size = whole_heads
+        if not dim.parts:
+            return Dim(size)
+        if len(dim.parts) == 1:
+            return Dim(size, (Part(size, dim.sources),))
+        return scaled(dim, second, divide=True) if second.constant != -1 else None
+
+    def localise(self, size: Poly) -> None:
+        """Have the attributes that hold the head count ``size`` hold that of a rank."""
+        if self.instance.cls in self.imported:
+            return
+        names = tuple(
+            name
+            for name, value in self.instance.attributes.items()
+            if isinstance(value, Num) and value.poly == size and size.constant is None
+        )
+        if names and not any((self.instance.cls, name) in self.decisions.local for name in names):
+            raise Localise(self.instance.cls, size, names)
+
+    def unflatten(self, x: Tensor, at: int, sizes: list[Any]) -> Tensor:
+        """Cut one dimension in two; the first of the pair is the sharded one (heads)."""
+        assert x.dims is not None
+        dim, polys = x.dims[at], [size.poly if isinstance(size, Num) else None for size in sizes]
+        if len(polys) != 2 or None in polys or dim.streams:
+            return self.unknown((x,), "unflatten into anything but two known sizes", len(x.dims) - 1 + len(sizes))
+        first, second = (poly for poly in polys if poly is not None)
+        heads = self.heads(dim, first, second)
+        if heads is None:
+            self.demand((dim,), "is reshaped to sizes that do not divide it")
+            rest = second if second.constant != -1 else dim.size.divide(first) or Poly.of(f"{dim.size} // {first}")
+            heads = Dim(first if first.constant != -1 else Poly.of(f"{dim.size} // {second}"))
+            return Tensor((*x.dims[:at], heads, Dim(rest), *x.dims[at + 1 :]))
+        if len(heads.parts) > 1:
+            self.demand((dim,), "packed parts are reshaped as one")
+        rest = second if second.constant != -1 else dim.size.quotient(heads.size) or Poly.of(f"rest@{self.line}")
+        return Tensor((*x.dims[:at], heads, Dim(rest), *x.dims[at + 1 :]))
+
+    def flatten(self, x: Tensor, start: int, end: int) -> Tensor:
+        assert x.dims is not None
+        run = x.dims[start : end + 1]
+        self.barrier((s for dim in run for s in dim.streams), "merges the token axis with another")
+        self.demand(run[1:], "is flattened behind another dimension")
+        result = Dim(run[0].size, run[0].parts)
+        for dim in run[1:]:
+            result = scaled(result, dim.size) or result
+        return Tensor((*x.dims[:start], result, *x.dims[end + 1 :]))
+
+    def view(self, x: Tensor, sizes: list[Any]) -> Tensor:
+        """``view``/``reshape``: the last dimension in two, the last two in one, or the last as it is.
+
+        Where the sizes in front of them are not seen to stay, only their number is known afterwards.
+        """
+        known = not any(isinstance(size, Seq | Tensor) for size in sizes) and len(sizes) > 1
+        if x.dims is None or not x.dims or not sizes or any(not isinstance(size, Num) for size in sizes):
+            return self.unknown((x,), "reshape to sizes that are not known", len(sizes) if known else None)
+        polys, rank = [size.poly for size in sizes], len(x.dims)
+        last = x.dims[-1]
+        if len(polys) == 1:
+            return self.unknown((x,), "reshape across dimensions", 1)
+        if polys[-1].constant != -1 and not self.equal(polys[-1], self.held(last)):
+            if self.keeps(x, polys, rank - 1, 2) or polys[-2].constant != -1:
+                heads = self.heads(last, polys[-2], polys[-1])
+                if heads is not None:
+                    pair = self.unflatten(Tensor((last,)), 0, sizes[-2:]).dims or ()
+                    return Tensor((*self.front(x, polys, rank - 1, 2), *pair))
+        elif len(polys) == rank + 1 and self.keeps(x, polys, rank - 1, 2):
+            pair = self.unflatten(Tensor((last,)), 0, sizes[-2:]).dims or ()
+            return Tensor((*self.front(x, polys, rank - 1, 2), *pair))
+        if rank >= 2:
+            run = self.flatten(Tensor(x.dims[-2:]), 0, 1) if not x.dims[-2].streams and not last.parts else None
+            if run is not None and run.dims and self.fits_last(x, polys, rank - 2, self.held(run.dims[0])):
+                return Tensor((*self.front(x, polys, rank - 2, 1), *run.dims))
+        if self.fits_last(x, polys, rank - 1, self.held(last)):
+            return Tensor((*self.front(x, polys, rank - 1, 1), last))
+        return self.unknown((x,), "reshape across dimensions", len(polys))
+
+    def fits_last(self, x: Tensor, polys: list[Poly], front: int, size: Poly) -> bool:
+        return self.equal(polys[-1], size) or (polys[-1].constant == -1 and self.keeps(x, polys, front, 1))
+
+    def keeps(self, x: Tensor, polys: list[Poly], front: int, back: int) -> bool:
+        """Whether all sizes but the last ``back`` are those of the first ``front`` dimensions."""
+        given = polys[: len(polys) - back]
+        if len(given) != front or sum(p.constant == -1 for p in given) > 1 or x.dims is None:
+            return False
+        pairs = zip(given, x.dims[:front], strict=True)
+        return all(p.constant == -1 or self.equal(p, self.held(d)) for p, d in pairs)
+
+    def front(self, x: Tensor, polys: list[Poly], front: int, back: int) -> tuple[Dim, ...]:
+        """The dimensions in front of the last ``back`` sizes."""
+        assert x.dims is not None
+        if self.keeps(x, polys, front, back):
+            return x.dims[:front]
+        self.demand(x.dims[:front], "is reshaped in front of its last dimension")
+        self.barrier((s for dim in x.dims[:front] for s in dim.streams), "is reshaped across tokens")
+        plain = polys[: len(polys) - back]
+        sizes = [p if p.constant != -1 else Poly.of(f"size {at} at line {self.line}") for at, p in enumerate(plain)]
+        return tuple(Dim(size) for size in sizes)

@@ -1,0 +1,78 @@
+"""What comes into the forward of the root: which of its parameters are tensors, and of which shape."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+from omniport.analyse import library
+from omniport.analyse.expressions import text
+from omniport.analyse.lenient import Lenient
+from omniport.analyse.poly import Poly
+from omniport.analyse.shapes import Dim, Either, Instance, Leaf, Opaque, Tensor
+
+_PLAIN = frozenset({"int", "bool", "str", "float", "dict", "Dict", "torch.dtype", "torch.device"})
+
+
+class Entry(Lenient):
+    """Makes the values of the root's parameters."""
+
+    def input(self, name: str, default: ast.expr | None, annotation: str) -> Any:
+        """A forward parameter: its shape is known from the table of shared names."""
+        shape = library.INPUTS.get(name)
+        if shape is None and (rank := self.rank_of(self.root, name)) is not None:
+            return self.maybe(self.sizeless(rank), default is not None)
+        if shape is None:
+            plain = annotation.split("[")[0].split(" |")[0] in _PLAIN or isinstance(
+                getattr(default, "value", None), bool | str
+            )
+            return Opaque(name) if plain or "return" in name else self.maybe(Tensor(None), default is not None)
+        dims = tuple(
+            Dim(Poly.of(f"len({name})"), (), (name,))
+            if size.isupper()
+            else Dim(Poly.of(size if size == "batch" else f"{name}.{size}"))
+            for size in shape
+        )
+        rank = self.rank_of(self.root, name)
+        value = Tensor(dims) if rank in (None, len(dims)) else self.sizeless(rank or 0)
+        return self.maybe(value, default is not None)
+
+    def maybe(self, value: Any, optional: bool = True) -> Any:
+        """``value``, marked as one that may be None."""
+        if optional:
+            self.optional[id(value)] = value
+        return value
+
+    def rank_of(self, owner: Instance, name: str) -> int | None:
+        """The rank of a forward parameter where the source shows it: how it is unpacked, what takes it first, what
+        the docstring says."""
+        forward = self.method_of(owner.cls, "forward")
+        for node in ast.walk(forward):
+            if isinstance(node, ast.Assign) and text(node.value) in (f"{name}.shape", f"{name}.size()"):
+                target = node.targets[0]
+                if isinstance(target, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in target.elts):
+                    return len(target.elts)
+        for node in ast.walk(forward):
+            if isinstance(node, ast.Call) and node.args and getattr(node.args[0], "id", None) == name:
+                taker = owner.attributes.get(getattr(node.func, "attr", ""))
+                if isinstance(taker, Leaf) and (kind := taker.cls.rpartition(".")[2]) in (*library.RANKS, "Linear"):
+                    return library.RANKS.get(kind)
+                for item in taker.items if isinstance(taker, Either) else [taker]:
+                    taken = parameters(self.method_of(item.cls, "forward")) if isinstance(item, Instance) else []
+                    if isinstance(item, Instance) and len(taken) > 1 and (rank := self.rank_of(item, taken[1][0])):
+                        return rank
+        said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(forward) or "")
+        return said[1].count(",") + 1 if said else None
+
+
+def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None, str]]:
+    """Name, default and annotation of each parameter; the defaults of keyword-only ones included."""
+    args, spec = function.args, []
+    positional = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
+    for arg, default in zip(positional, [*defaults, *args.defaults], strict=True):
+        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
+    for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+        spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
+    return spec
