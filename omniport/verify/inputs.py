@@ -63,13 +63,14 @@ def synthesise(
         if parameter.kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
         alternatives = (given[name],) if name in given else PARAMETERS.get(name, ())
-        vocabulary = Vocabulary(full, sizes, model, generator, str(parameter.annotation), words)
+        vocabulary = Vocabulary(full, sizes, model, generator, words)
         value = _first_value(vocabulary, alternatives, strict=required or name in given)
         if value is not None:
             made[name] = value
         elif required and name not in LEFT_OUT and name not in given:
             raise UnsupportedError(
-                f"inputs cannot be made up: no rule for the required parameter {name!r} of {type(model).__name__}.forward"
+                f"inputs cannot be made up: no rule for the required parameter {name!r} of "
+                f"{type(model).__name__}.forward"
             )
     return made
 

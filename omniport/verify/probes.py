@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def import_port(port: Port) -> tuple[list[Check], list[str]]:
             Check("the module is the one below the port's root", inside, "" if inside else f"it is {module.__file__}")
         )
     transformer = engine.transformer_class(port)
-    checks.append(_constructor(port, transformer))
+    checks.append(constructor_check(port, transformer))
     names = registry._DIFFUSION_POST_PROCESS_FUNCS, registry._DIFFUSION_PRE_PROCESS_FUNCS
     for function, table, what in zip((port.post_process, port.pre_process), names, ("post", "pre"), strict=True):
         if function is not None:
@@ -66,7 +66,7 @@ def import_port(port: Port) -> tuple[list[Check], list[str]]:
     return checks, evidence
 
 
-def _constructor(port: Port, transformer: Any) -> Check:
+def constructor_check(port: Port, transformer: Any) -> Check:
     """Whether the port's constructor takes the reference's parameters with the reference's defaults."""
     empty = inspect.Parameter.empty
     reference = inspect.signature(checkpoint.import_object(port.reference_transformer).__init__).parameters
@@ -102,13 +102,23 @@ def load_port(port: Port, work: Path, rank: Rank) -> dict[str, Any]:
     with engine.bare_worker(config, rank), torch.no_grad():
         model = engine.build_transformer(port, config)
         weights = engine.checkpoint_weights(folder, checkpoint.transformer_component(port))
-        marked = {name: torch.full_like(t, i + 1) for i, (name, t) in enumerate(weights.items())}
-        for parameter in model.parameters():
-            parameter.fill_(float("nan"))
-        model.load_weights(iter(marked.items()))  # type: ignore[operator]
-        result = _read_marks(model, marked)
-        result |= _refusals(model, marked, result["fused_shards"])
-    return result
+        return load_marked(model, weights)
+
+
+def load_marked(
+    model: nn.Module, weights: dict[str, torch.Tensor], without: Collection[str] | None = None
+) -> dict[str, Any]:
+    """The work of :func:`load_port` on a model that was built; ``weights`` give names and shapes.
+
+    ``without`` names the tensors that are left out one at a time; None is all of them.
+    """
+    marked = {name: torch.full_like(t, i + 1) for i, (name, t) in enumerate(weights.items())}
+    for parameter in model.parameters():
+        parameter.fill_(float("nan"))
+    model.load_weights(iter(marked.items()))  # type: ignore[operator]
+    result = _read_marks(model, marked)
+    left_out = marked.keys() if without is None else {*without, *result["fused_shards"]}
+    return result | _refusals(model, marked, result["fused_shards"], left_out)
 
 
 def _read_marks(model: nn.Module, marked: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -146,7 +156,9 @@ def _read_marks(model: nn.Module, marked: dict[str, torch.Tensor]) -> dict[str, 
     }
 
 
-def _refusals(model: nn.Module, marked: dict[str, torch.Tensor], fused: list[str]) -> dict[str, Any]:
+def _refusals(
+    model: nn.Module, marked: dict[str, torch.Tensor], fused: list[str], left_out: Collection[str]
+) -> dict[str, Any]:
     first = next(iter(marked))
     owner, _, leaf = first.rpartition(".")
     extras = [f"{owner}.unexpected.{leaf}", f"{first}_unexpected", "unexpected.weight"]
@@ -155,6 +167,7 @@ def _refusals(model: nn.Module, marked: dict[str, torch.Tensor], fused: list[str
             (n, t) for n, t in marked.items() if n != name
         ]
         for name in marked
+        if name in left_out
     }
     probes |= {f"with the unknown {name}": [*marked.items(), (name, marked[first])] for name in extras}
     accepted, by_port = [], 0

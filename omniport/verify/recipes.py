@@ -60,7 +60,7 @@ ENCODERS: dict[str, Recipe] = {
     ),
     "T5EncoderModel": Recipe(
         sizes={"d_model": 72, "d_kv": 8, "d_ff": 56, "num_layers": 2, "num_heads": HEADS, "num_decoder_layers": 2},
-        published={"d_model": 7296, "feed_forward_proj": "gated-gelu"},
+        published={"d_model": 4096, "feed_forward_proj": "gated-gelu"},
         widths=("d_model",),
         tokenizer={"vocab_size": "size"},
     ),

@@ -11,8 +11,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "hidden_states": ("latents()",),
     "encoder_hidden_states": (
         "normal(batch, text, first('caption_channels', 'text_embed_dim', 'joint_attention_dim', 'text_dim', "
-        "'in_text_dim', 'context_in_dim', 'cap_feat_dim', 'dit_text_dim', 'cond_token_dim', 'cross_attention_input_dim', "
-        "'llm_features_dim', 'cross_attention_dim', 'encoder_hidden_size', 'condition_dim'))",
+        "'in_text_dim', 'context_in_dim', 'cap_feat_dim', 'dit_text_dim', 'cond_token_dim', 'llm_features_dim', "
+        "'cross_attention_input_dim', 'cross_attention_dim', 'encoder_hidden_size', 'condition_dim'))",
     ),
     "encoder_hidden_states_2": ("normal(batch, text2, text_embed_2_dim)",),
     "encoder_hidden_states_image": ("normal(batch, text2, image_dim)",),
@@ -32,6 +32,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "original_size": ("tensor([[64.0, 48.0]]).repeat(batch, 1)",),
     "target_size": ("tensor([[56.0, 80.0]]).repeat(batch, 1)",),
     "crop_coords": ("tensor([[3.0, 5.0]]).repeat(batch, 1)",),
+    "img_shapes": ("[[(1, rows, columns)]] * batch",),
     "num_frames": ("frames",),
     "height": ("rows",),
     "width": ("columns",),

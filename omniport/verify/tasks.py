@@ -49,7 +49,7 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
         model = checkpoint.import_object(port.reference_transformer).from_pretrained(folder / component).eval()
     inputs = {name: synthesise(model, model.config, sizes) for name, sizes in CALLS.items()}
     with torch.inference_mode(), the_references_own("the reference's transformer"):
-        outputs = {name: _tensors(model(**kwargs, return_dict=False)) for name, kwargs in inputs.items()}
+        outputs = {name: flatten_output(model(**kwargs, return_dict=False)) for name, kwargs in inputs.items()}
     for name, tensors in outputs.items():
         if not all(torch.isfinite(t).all() and t.std() > 0 for t in tensors):
             raise OmniportError(
@@ -73,13 +73,13 @@ def the_references_own(what: str) -> Iterator[None]:
         ) from error
 
 
-def _tensors(output: Any) -> list[torch.Tensor]:
+def flatten_output(output: Any) -> list[torch.Tensor]:
     """Every tensor of an output, in order."""
     if isinstance(output, torch.Tensor):
         return [output]
     if isinstance(output, dict):
         output = list(output.values())
-    return [t for item in output if item is not None for t in _tensors(item)]
+    return [t for item in output if item is not None for t in flatten_output(item)]
 
 
 def run_transformer(
@@ -106,7 +106,7 @@ def run_transformer(
         for name in names:
             inputs = saved_inputs[name]
             with Meter(model) as meter:
-                outputs[name] = [t.clone() for t in _tensors(model(**inputs, return_dict=False))]
+                outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
             readings[name] = meter.reading.to_data()
     if rank.rank == 0:
         torch.save(outputs, work / keep)

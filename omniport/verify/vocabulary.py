@@ -8,6 +8,7 @@ Runs in a forked child.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,6 @@ class Vocabulary(Mapping[str, Any]):
         sizes: axis lengths of the call.
         model: the reference; its first embedder shows the layout of the latents.
         generator: all numbers are drawn from it.
-        annotation: of the parameter that the expression is for, as text.
         extra: further words, as expressions.
     """
 
@@ -58,11 +58,9 @@ class Vocabulary(Mapping[str, Any]):
         sizes: Sizes,
         model: nn.Module,
         generator: torch.Generator,
-        annotation: str = "",
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.config, self.sizes, self.model, self.generator = config, sizes, model, generator
-        self.annotation = annotation
         self.extra = extra or {}
 
     def evaluate(self, expression: str) -> Any:
@@ -121,10 +119,18 @@ class Vocabulary(Mapping[str, Any]):
         return self.keep(count, length).sum(1)
 
     def times(self, *shape: int) -> torch.Tensor:
-        """Timesteps, different for each sample: whole ones in 0..1000 where the annotation says so, else in (0, 1)."""
-        if "Long" in self.annotation:
-            return self.span(741, 312, *shape).long()
-        return self.span(0.75, 0.25, *shape)
+        """Timesteps in (0, 1), different for each element: large ones would drown in the sinusoids' rounding."""
+        return self.span(0.25, 0.75, *shape)
+
+    def rope(self, tokens: int, width: int, halves: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosine and sine [tokens, width] of random angles, each given to a pair of neighbours, or of the halves."""
+        angles = self.angles(tokens, width // 2)
+        table = torch.cat([angles, angles], -1) if halves else angles.repeat_interleave(2, -1)
+        return table.cos(), table.sin()
+
+    def new(self, name: str, *arguments: Any) -> Any:
+        """An object of a class that the reference's own module defines (a cache it wants as an argument)."""
+        return getattr(sys.modules[type(self.model).__module__], name)(*arguments)
 
     # ------------------------------------------------------------------------------------------------------ position
     def grid(self, *axes: int) -> torch.Tensor:
@@ -183,7 +189,9 @@ class Vocabulary(Mapping[str, Any]):
                     return self.normal(s.batch, channels, s.frames * time, s.rows * spatial, s.columns * spatial)
                 if module.in_features == channels * spatial**2:
                     return self.normal(s.batch, channels, s.rows * spatial, s.columns * spatial)
-        raise UnsupportedError(f"inputs cannot be made up: no Linear or convolution takes the {channels} input channels")
+        raise UnsupportedError(
+            f"inputs cannot be made up: no Linear or convolution takes the {channels} input channels"
+        )
 
     def _patch(self) -> tuple[int, int]:
         """Rows (and columns) and frames of a patch."""
@@ -208,8 +216,6 @@ _PLAIN: dict[str, Any] = {
     "ones": torch.ones,
     "tensor": torch.tensor,
     "polar": lambda angles: torch.polar(torch.ones_like(angles), angles),
-    "twice": lambda x: x.repeat_interleave(2, -1),
-    "halves": lambda x: torch.cat([x, x], -1),
     "long": torch.long,
     "double": torch.double,
     "bool": torch.bool,
@@ -217,4 +223,5 @@ _PLAIN: dict[str, Any] = {
     "len": len,
     "list": list,
     "tuple": tuple,
+    "interleave": lambda *tensors: torch.stack(tensors, 1).flatten(0, 1),
 }

@@ -86,11 +86,23 @@ def test_internal_keys_of_a_config_are_left_out() -> None:
     assert "_class_name" not in shrink(_class_name="FluxTransformer2DModel")
 
 
+ENCODER_WIDTHS = {"CLIPTextModel": "hidden_size", "T5EncoderModel": "d_model"}
+
+
 def test_a_published_config_wins_over_what_is_assumed() -> None:
     recipe = ENCODERS["CLIPTextModel"]
     assumed, _ = shrink_component(recipe, {"hidden_size": 512}, {})
     published, tiny = shrink_component(recipe, {"hidden_size": 512}, {"hidden_size": 1024})
     assert (assumed["hidden_size"], published["hidden_size"], tiny["hidden_size"]) == (768, 1024, 28)
+
+
+def test_what_is_assumed_for_a_class_alone_fits_the_transformer() -> None:
+    """FLUX named by its class: the transformer's own defaults against what CLIP, T5 and the VAE publish."""
+    text = [Width(name, recipe_for(name).published[key], 1) for name, key in ENCODER_WIDTHS.items()]
+    latent = Width("vae", recipe_for("AutoencoderKL").published["latent_channels"], 4)
+    config = {"joint_attention_dim": 4096, "pooled_projection_dim": 768, "in_channels": 64, "out_channels": None}
+    tiny = shrink_transformer(config, {}, text, latent)
+    assert (tiny["joint_attention_dim"], tiny["pooled_projection_dim"], tiny["in_channels"]) == (1, 1, 16)
 
 
 def test_a_vae_keeps_its_depth() -> None:

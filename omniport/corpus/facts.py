@@ -1,0 +1,33 @@
+"""The facts of a plan: what was decided, without the words of the source.  Goldens are made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from omniport.plan.model import TransformerPlan
+
+
+def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
+    """Names, roles and mappings of a transformer's plan, and a hash of its normal form."""
+    return {
+        "parameters": list(plan.parameters),
+        "forward": list(plan.forward),
+        "dropped": [d.subject for d in plan.dropped],
+        "classes": {c.name: c.origin for c in plan.classes},
+        "linears": {line.path: [line.role, line.fused, line.shard, list(line.packed)] for line in plan.linears},
+        "attentions": [
+            [a.class_name, a.heads, a.kv_heads, a.head_dim, a.softmax_scale, a.causal, a.kind] for a in plan.attentions
+        ],
+        "weights": [[w.parameter, w.checkpoint, w.shard] for w in plan.weights],
+        "sp": [[e.module, e.key, e.kind, e.dim, e.dims, e.split_output, e.auto_pad] for e in plan.sp],
+        "blocks": [[b.attribute, b.class_name, b.pattern] for b in plan.blocks],
+        "features": {f.name: f.supported for f in plan.features},
+        "normal form": hashlib.sha256(normal.encode()).hexdigest(),
+    }
+
+
+def facts_text(facts: dict[str, Any]) -> str:
+    """Facts as the text of a golden."""
+    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"

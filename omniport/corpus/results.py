@@ -1,0 +1,102 @@
+"""What a corpus run says: one result per class and stage.  Imports nothing heavy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["ok", "failed", "refused", "not reached", "not declared"]
+
+STAGES = ("plan", "scaffold", "import", "load", "parity")
+FEATURES = ("tp2", "sp2")
+
+CPU = 1.5
+"""Seconds of CPU that planning and writing one port may take."""
+
+PARITY = 1e-5
+"""Largest relative error of any output of any call, fp32 against fp32 (contract, "Evidence")."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage of one class.
+
+    ``refused`` is the tool's own answer that it does not understand a construct, with file, line and construct in
+    ``reason``; ``failed`` is everything else that went wrong; ``not reached`` follows either, ``not declared`` is a
+    feature that the plan does not claim.  ``figure`` is the largest relative error, of ``scaffold`` the seconds of CPU
+    that planning and writing took; ``detail`` is one line of counts.
+    """
+
+    stage: str
+    state: State
+    reason: str = ""
+    detail: str = ""
+    figure: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """All stages of one transformer class, in their order."""
+
+    name: str
+    file: str
+    stages: tuple[StageResult, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage passed."""
+        return bool(self.stages) and all(stage.state in ("ok", "not declared") for stage in self.stages)
+
+    def stage(self, name: str) -> StageResult | None:
+        """The result of one stage; None if the run had no such stage."""
+        return next((s for s in self.stages if s.stage == name), None)
+
+    @property
+    def attention(self) -> str:
+        """Who computes attention: vLLM-Omni's layer, the reference's own calls, or both; empty if not written."""
+        found = re.search(r"(\d+) attention layers, (\d+) attention", (s := self.stage("scaffold")) and s.detail or "")
+        if found is None:
+            return ""
+        layers, own = int(found[1]), int(found[2])
+        return " + ".join([*(["layer"] if layers else []), *(["own"] if own else [])]) or "none"
+
+    @property
+    def reason(self) -> str:
+        """Why the first stage that did not pass did not; empty if all passed."""
+        return next((f"{s.stage}: {s.reason}" for s in self.stages if s.state in ("failed", "refused")), "")
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """A whole run: classes in the order of their names, versions, date (UTC) and wall time in seconds."""
+
+    classes: tuple[ClassResult, ...]
+    stages: tuple[str, ...]
+    versions: dict[str, str]
+    date: str
+    seconds: float
+
+    @property
+    def ok(self) -> int:
+        """How many classes passed every stage."""
+        return sum(c.ok for c in self.classes)
+
+    def passed(self, stage: str) -> int:
+        """How many classes passed a stage."""
+        return sum((r := c.stage(stage)) is not None and r.state == "ok" for c in self.classes)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def completed(
+    stages: list[StageResult], names: tuple[str, ...], undeclared: tuple[str, ...]
+) -> tuple[StageResult, ...]:
+    """The stages by name, those that were not reached or not declared filled in."""
+    known = {s.stage: s for s in stages}
+    return tuple(
+        known.get(name, StageResult(name, "not declared" if name in undeclared else "not reached")) for name in names
+    )

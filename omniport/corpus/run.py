@@ -1,0 +1,153 @@
+"""The corpus run from beginning to end: classes, tree, ports, verification, report."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from omniport.corpus.classes import corpus_classes
+from omniport.corpus.produce import MODELS, Produced, fresh_tree, produce_all
+from omniport.corpus.results import FEATURES, STAGES, ClassResult, CorpusReport, StageResult, completed
+from omniport.errors import OmniportError
+from omniport.source.tree import SourceTree
+from omniport.verify.api import ENVIRONMENT, missing_packages
+
+WORKERS = 2
+SEQUENCE = "sequence parallelism"  # name of the plan's feature
+
+
+def run_corpus(
+    tree: Path,
+    *,
+    source: Path | None = None,
+    only: tuple[str, ...] = (),
+    features: bool = False,
+    on_class: Callable[[str], None] | None = None,
+) -> tuple[CorpusReport, dict[str, Produced]]:
+    """Port every transformer class of diffusers into the fresh tree ``tree`` and verify the ports.
+
+    Args:
+        tree: folder that is written anew with a copy of the installed vllm_omni.
+        source: another diffusers than the installed one, a checkout or a folder that holds the package.
+        only: class names; all if empty.
+        features: whether to run the port on two ranks, too.
+        on_class: called with the name of each class that was verified.
+
+    Returns:
+        the report, and what was produced by class name.
+
+    Raises:
+        OmniportError: an unknown class, a package of the verify environment is missing, ``tree`` holds something else,
+            or the process that runs vLLM-Omni ended without all answers.
+    """
+    started = time.monotonic()
+    found = SourceTree.locate(source)
+    classes = corpus_classes(found)
+    if unknown := sorted(set(only) - classes.keys()):
+        raise OmniportError(f"no transformer class {', '.join(unknown)} in {found.root}")
+    classes = {name: file for name, file in classes.items() if not only or name in only}
+    if missing := missing_packages():
+        raise OmniportError(f"the corpus run needs packages that are not installed: {'; '.join(missing)}")
+    package = importlib.util.find_spec("vllm_omni")
+    assert package is not None and package.submodule_search_locations
+    fresh_tree(Path(package.submodule_search_locations[0]), tree)
+    produced = produce_all(source, tree, classes.items(), WORKERS)
+    stages = (*STAGES, *FEATURES) if features else STAGES
+    heavy, versions = verify_ports(tree, jobs_of(classes, produced, features), source=source, on_class=on_class)
+    results = tuple(
+        ClassResult(
+            name, file, completed([*produced[name].stages, *heavy.get(name, [])], stages, _undeclared(produced[name]))
+        )
+        for name, file in classes.items()
+    )
+    versions["diffusers"] = found.version
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    report = CorpusReport(results, stages, versions, date, round(time.monotonic() - started, 1))
+    return report, produced
+
+
+def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: bool) -> list[dict[str, Any]]:
+    """What the heavy process is asked for: every port that was written."""
+    return [
+        {
+            "key": name,
+            "name": name,
+            "module": f"{MODELS.replace('/', '.')}.{done.port}.{done.port.removeprefix('corpus_')}_transformer",
+            "reference": "diffusers." + classes[name].removesuffix(".py").replace("/", "."),
+            "features": _declared(done) if features else (),
+        }
+        for name, done in sorted(produced.items())
+        if any(s.stage == "scaffold" and s.detail for s in done.stages)
+    ]
+
+
+def verify_ports(
+    tree: Path, jobs: list[dict[str, Any]], *, source: Path | None = None, on_class: Callable[[str], None] | None = None
+) -> tuple[dict[str, list[StageResult]], dict[str, str]]:
+    """Run the heavy stages of ports in ``tree`` in one process.
+
+    Returns:
+        the stages by key of the job, and the versions of what took part.
+
+    Raises:
+        OmniportError: the process ended without all answers.
+    """
+    with tempfile.TemporaryDirectory(prefix="omniport-corpus-") as folder:
+        work = Path(folder)
+        request = {"root": str(tree.resolve()), "jobs": jobs, "workers": WORKERS}
+        (work / "jobs.json").write_text(json.dumps(request))
+        log = _heavy_process(work, tree, source, on_class)
+        heavy: dict[str, list[StageResult]] = {}
+        for key in (job["key"] for job in jobs):
+            path = work / f"{key}.json"
+            if not path.exists():
+                raise OmniportError(f"the verify process ended before {key} was done:\n{log}")
+            heavy[key] = [StageResult(**data) for data in json.loads(path.read_text())]
+        return heavy, json.loads((work / "versions.json").read_text())
+
+
+def _declared(done: Produced) -> tuple[str, ...]:
+    """Tensor parallelism always, sequence parallelism where the plan declares it: what it does not is no failure."""
+    return ("tp2", "sp2") if SEQUENCE in done.supported else ("tp2",)
+
+
+def _undeclared(done: Produced) -> tuple[str, ...]:
+    return tuple(f for f in FEATURES if f not in _declared(done)) if done.supported else ()
+
+
+def _heavy_process(work: Path, tree: Path, source: Path | None, on_class: Callable[[str], None] | None) -> str:
+    """Start the runner and wait; returns the end of its log."""
+    package = Path(__file__).resolve().parents[2]
+    other = [str(SourceTree.locate(source).root.resolve().parent)] if source else []
+    paths = [str(tree.resolve()), *other, str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "VLLM_RPC_BASE_PATH": str(work)}
+    log = work / "runner.log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "omniport.corpus.runner", str(work)],
+            cwd=work,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if on_class is not None and line.strip():
+                    on_class(line.strip())
+            process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])

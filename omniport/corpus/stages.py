@@ -1,0 +1,260 @@
+"""The heavy half's work in forked children: import, load and compare one port on the real vLLM-Omni."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from omniport.corpus.results import PARITY, StageResult
+from omniport.errors import OmniportError
+from omniport.verify import engine, probes
+from omniport.verify.forks import Rank, place_of
+from omniport.verify.meter import Meter
+from omniport.verify.port import Port
+from omniport.verify.signatures import LEFT_OUT
+from omniport.verify.tasks import flatten_output, the_references_own
+from omniport.verify.transformers import TransformerCase, build_reference, transformer_cases
+
+SHOWN = 3  # names in a message
+
+
+@dataclass(frozen=True)
+class Job:
+    """One port of the corpus: where its module is, and the reference class it stands for; ``key`` names its files."""
+
+    key: str
+    name: str
+    module: str  # of the port
+    reference: str  # module of the reference class
+    features: tuple[str, ...]
+
+    def port(self, root: Path) -> Port:
+        """The port as the verifier knows ports; there is no pipeline."""
+        return Port(
+            root=root,
+            manifest_path=root / "none",
+            name=self.name,
+            kind="tree",
+            paths=(root,),
+            architecture=self.name,
+            pipeline_module="",
+            pipeline_class="",
+            transformer_module=self.module,
+            transformer_class=self.name,
+            reference_pipeline="",
+            reference_transformer=f"{self.reference}.{self.name}",
+            pre_process=None,
+            post_process=None,
+            model_index={},
+            configs={},
+            files=(),
+        )
+
+
+class StageError(Exception):
+    """A stage found the port wrong; the message says how."""
+
+
+class Stages:
+    """Runs stages one after the other and keeps what they say; the first that fails ends the run."""
+
+    def __init__(self, done: Callable[[StageResult], None]) -> None:
+        self._done = done
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[dict[str, Any]]:
+        """The body fills ``detail`` and ``figure``; what it raises becomes the stage's reason and goes on as
+        :class:`StageError`."""
+        started = time.monotonic()
+        said: dict[str, Any] = {}
+        try:
+            yield said
+        except Exception as error:
+            reason = str(error) if isinstance(error, (StageError, OmniportError)) else _text(error)
+            self._done(StageResult(name, "failed", reason, seconds=_since(started), **said))
+            raise StageError(reason) from error
+        self._done(StageResult(name, "ok", seconds=_since(started), **said))
+
+
+def _text(error: Exception) -> str:
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:300]}{place_of(error)}"
+
+
+def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[StageResult], None]) -> None:
+    """Import the port, load it strictly, and compare every call of every form with the reference."""
+    torch.set_num_threads(1)
+    stages = Stages(done)
+    port = job.port(root)
+    reference = getattr(importlib.import_module(job.reference), job.name)
+    cases = transformer_cases(job.name, reference)
+    try:
+        with stages.stage("import"):
+            check = probes.constructor_check(port, engine.transformer_class(port))
+            if not check.ok:
+                raise StageError(check.note)
+        with _worker(port, work, rank, cases[0], {}) as config, torch.no_grad():
+            with stages.stage("load") as said:
+                said["detail"] = "; ".join(_load(port, config, reference, case, i == 0) for i, case in enumerate(cases))
+            with stages.stage("parity") as said:
+                _parity(said, port, config, reference, cases)
+    except StageError:
+        return
+
+
+@contextmanager
+def _worker(port: Port, work: Path, rank: Rank, case: TransformerCase, parallel: dict[str, Any]) -> Iterator[Any]:
+    """A worker of one rank for a model folder that has configs and no weights."""
+    folder = work / "models" / f"{port.transformer_module}.{rank.world}.{rank.rank}"
+    (folder / "transformer").mkdir(parents=True, exist_ok=True)
+    index = {"_class_name": port.architecture, "transformer": ["diffusers", port.transformer_class]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "transformer" / "config.json").write_text(json.dumps({"_class_name": port.name, **case.init}))
+    config = engine.make_config(port, folder, rank, parallel)
+    with engine.bare_worker(config, rank):
+        yield config
+
+
+def _build(port: Port, config: Any, case: TransformerCase) -> nn.Module:
+    """The port with a form's config; no key of it may be lost on the way to the constructor."""
+    from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
+
+    config.tf_model_config.params.clear()
+    config.tf_model_config.params.update(case.init)
+    taken = get_transformer_config_kwargs(config.tf_model_config, engine.transformer_class(port))
+    if lost := sorted(case.init.keys() - taken.keys()):
+        raise StageError(f"config keys that the port does not take: {', '.join(lost)}")
+    return engine.build_transformer(port, config)
+
+
+def _load(port: Port, config: Any, reference: Any, case: TransformerCase, thorough: bool) -> str:
+    """Load marked weights; ``thorough`` also tries checkpoints with something wrong, one of each kind of tensor."""
+    with the_references_own(f"building the reference ({case.variant})"):
+        weights = build_reference(reference, case).state_dict()
+    model = _build(port, config, case)
+    kinds = {re.sub(r"\d+", "N", name): name for name in weights} if thorough else {}
+    found = probes.load_marked(model, weights, set(kinds.values()) if thorough else set())
+    problems = [
+        f"{what}: {_names(found[key])}"
+        for key, what in (
+            ("unfilled", "never filled"),
+            ("unconsumed", "not consumed"),
+            ("overfilled", "used twice"),
+            ("accepted", "accepted"),
+        )
+        if found[key]
+    ]
+    if problems:
+        raise StageError(f"{case.variant}: {'; '.join(problems)}")
+    return f"{case.variant}: {found['tensors']} tensors, {found['parameters']} parameters"
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _parity(said: dict[str, Any], port: Port, config: Any, reference: Any, cases: list[TransformerCase]) -> None:
+    errors: dict[str, float] = {}
+    failures: list[str] = []
+    for case in cases:
+        try:
+            for call, (error, _) in compare(port, config, reference, case).items():
+                errors[f"{case.variant}, {call}"] = error
+        except OmniportError:
+            raise
+        except Exception as error:
+            failures.append(f"{case.variant}: {str(error) if isinstance(error, StageError) else _text(error)}")
+    said["figure"] = max(errors.values(), default=None)
+    said["detail"] = f"{len(errors)} calls of {len(cases)} forms"
+    failures += [f"{name}: relative error {error:.1e}" for name, error in errors.items() if not error <= PARITY]
+    if failures:
+        raise StageError("; ".join(failures))
+
+
+def compare(
+    port: Port,
+    config: Any,
+    reference: Any,
+    case: TransformerCase,
+    calls: tuple[str, ...] = ("even", "odd"),
+    after: Callable[[nn.Module], None] | None = None,
+) -> dict[str, tuple[float, Meter]]:
+    """Relative error of the port's outputs and what was measured meanwhile, by call.
+
+    ``after`` is called with the loaded port.
+    """
+    with the_references_own(f"the reference ({case.variant})"):
+        model = build_reference(reference, case)
+    ported = _build(port, config, case)
+    ported.load_weights(iter(model.state_dict().items()))  # type: ignore[operator]
+    engine.finish_loading(ported)
+    if after is not None:
+        after(ported)
+    accepted = inspect.signature(ported.forward).parameters.keys()
+    results: dict[str, tuple[float, Meter]] = {}
+    for name, make in case.calls.items():
+        if name not in calls:
+            continue
+        with the_references_own(f"the reference ({case.variant}, {name})"), torch.inference_mode():
+            expected = flatten_output(model(**make(model), return_dict=False))
+        if not all(torch.isfinite(t).all() and t.std() > 0 for t in expected):
+            raise OmniportError(f"the reference's output ({case.variant}, {name}) is constant or not finite")
+        inputs = {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
+        with torch.inference_mode(), Meter(ported) as meter:
+            got = flatten_output(ported(**inputs, return_dict=False))
+        if len(got) != len(expected):
+            raise StageError(f"{name}: {len(got)} outputs instead of {len(expected)}")
+        results[name] = max(engine.relative_error(a, b) for a, b in zip(got, expected, strict=True)), meter
+    return results
+
+
+def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dict[str, Any]:
+    """Compare the port on this rank of two with the reference: ``figure``, ``reason`` (empty if equal), ``detail``."""
+    torch.set_num_threads(1)
+    port = job.port(root)
+    reference = getattr(importlib.import_module(job.reference), job.name)
+    parallel = {"tensor_parallel_size": 2} if feature == "tp2" else {"ulysses_degree": 2}
+    cases = transformer_cases(job.name, reference)
+    worst = 0.0
+    problems: list[str] = []
+    with _worker(port, work, rank, cases[0], parallel) as config, torch.no_grad():
+        for case in cases:
+            if feature == "tp2":
+                results = compare(port, config, reference, case)
+            else:
+                results = _sequence_parallel(port, config, reference, case, problems)
+            for call, (error, meter) in results.items():
+                worst = max(worst, error)
+                moved = sum(meter.reading.collectives.values())
+                if not error <= PARITY:
+                    problems.append(f"{case.variant}, {call}: relative error {error:.1e}")
+                elif not moved:
+                    problems.append(f"{case.variant}, {call}: the ranks exchange nothing")
+    return {"figure": worst, "reason": "; ".join(problems), "detail": f"{len(cases)} forms"}
+
+
+def _sequence_parallel(
+    port: Port, config: Any, reference: Any, case: TransformerCase, problems: list[str]
+) -> dict[str, tuple[float, Meter]]:
+    def hook(ported: nn.Module) -> None:
+        if not engine.apply_sequence_parallel(ported, config):
+            problems.append(f"{case.variant}: vLLM-Omni found no plan to apply")
+
+    # Only the even call: without padding vLLM-Omni itself refuses to split an odd number of tokens.
+    return compare(port, config, reference, case, ("even",), hook)
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 2)

@@ -1,0 +1,94 @@
+"""The heavy half of the corpus run: sound ports pass, and each deliberately broken twin is caught."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omniport.corpus.classes import corpus_classes
+from omniport.corpus.produce import MODELS, fresh_tree, produce
+from omniport.corpus.results import PARITY, StageResult
+from omniport.corpus.run import jobs_of, verify_ports
+from omniport.source.tree import SourceTree
+
+pytestmark = pytest.mark.verify
+
+FLUX, OVIS = "FluxTransformer2DModel", "OvisImageTransformer2DModel"
+QWEN, WAN = "QwenImageTransformer2DModel", "WanTransformer3DModel"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A mistake in a port's text: every match of ``pattern`` is replaced; ``stage`` must fail."""
+
+    name: str
+    pattern: str
+    replacement: str
+    stage: str = "parity"
+
+
+TWINS = {
+    "swapped q and k": Twin(FLUX, r'"\.to_(?P<a>[qk])", "[qk]"', r'".to_\g<a>", "SWAP\g<a>"'),
+    "dropped mask": Twin(QWEN, r"attn_mask=(?!None)[\w.]+", "attn_mask=None"),
+    "wrong norm": Twin(WAN, r"self\.norm_k\((\w+)\)", r"self.norm_q(\1)"),
+    "swapped gate and value": Twin(OVIS, r"(\w+), (\w+) = (\w+\.chunk\(2, dim=-1\))", r"\2, \1 = \3"),
+    "wrong rope pairing": Twin(
+        FLUX, r"(apply_rotary_emb\(\w+, \w+), sequence_dim=1\)", r"\1, sequence_dim=1, use_real_unbind_dim=-2)"
+    ),
+    "lost bias": Twin(FLUX, r"bias=True", "bias=False", "load"),
+    "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
+}
+
+
+def broken(text: str, twin: Twin) -> str:
+    changed, count = re.subn(twin.pattern, twin.replacement, text)
+    assert count, f"nothing in the port matches {twin.pattern}"
+    return changed.replace("SWAPq", "k").replace("SWAPk", "q")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageResult]]:
+    tree = tmp_path_factory.mktemp("corpus") / "tree"
+    package = importlib.util.find_spec("vllm_omni")
+    assert package is not None and package.submodule_search_locations
+    fresh_tree(Path(package.submodule_search_locations[0]), tree)
+    classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN)}
+    produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
+    sound = {job["name"]: job for job in jobs_of(classes, produced, features=False)}
+    jobs: list[dict[str, Any]] = [*sound.values()]
+    for number, (what, twin) in enumerate(TWINS.items()):
+        job = sound[twin.name]
+        folder, module = job["module"].split(".")[-2:]
+        copy = tree / MODELS / f"{folder}_{number}"
+        shutil.copytree(tree / MODELS / folder, copy)
+        file = copy / f"{module}.py"
+        file.write_text(broken(file.read_text(), twin))
+        jobs.append({**job, "key": what.replace(" ", "_"), "module": job["module"].replace(folder, copy.name)})
+    found, versions = verify_ports(tree, jobs)
+    assert versions["vllm-omni"]
+    return found
+
+
+@pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN])
+def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
+    stages = {s.stage: s for s in results[name]}
+    assert [s.state for s in stages.values()] == ["ok", "ok", "ok"], [s.reason for s in stages.values()]
+    figure = stages["parity"].figure
+    assert figure is not None and figure <= PARITY
+
+
+@pytest.mark.parametrize("what", TWINS)
+def test_broken_twins_are_caught(what: str, results: dict[str, list[StageResult]]) -> None:
+    stages = {s.stage: s for s in results[what.replace(" ", "_")]}
+    stage = TWINS[what].stage
+    assert stage in stages, f"it ended before {stage}: {stages}"
+    assert stages[stage].state == "failed" and stages[stage].reason, f"{what} was not caught"
+    if stage == "parity":
+        figure = stages[stage].figure
+        assert figure is not None and figure > 100 * PARITY, f"caught by other means: {stages[stage].reason}"
