@@ -110,8 +110,18 @@ def _folder(path: Path, index: object) -> str:
     return str(path)
 
 
+_TRANSFORMER, _SCHEDULER = "transformer/config.json", "scheduler/scheduler_config.json"
+
+
 def _no_such_pipeline(path: Path) -> str:
     return _folder(path, {"_class_name": "NoSuchPipeline", "_diffusers_version": "0.40.0"})
+
+
+def _without(path: Path, file: str) -> str:
+    """A copy of the fixture of FLUX.1-dev that lacks ``file``."""
+    shutil.copytree(FLUX_DEV, path)
+    (path / file).unlink()
+    return str(path)
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
@@ -120,6 +130,11 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "missing folder": (lambda t: [str(t / "nowhere")], "nowhere"),
     "no index": (lambda t: [_folder(t / "m", None)], "model_index.json"),
     "broken index": (lambda t: [_folder(t / "m", '{"_class_name": ')], "model_index.json:1"),
+    "no config of the transformer": (
+        lambda t: [_without(t / "m", "transformer/config.json")],
+        "transformer/config.json",
+    ),
+    "no config of the scheduler": (lambda t: [_without(t / "m", _SCHEDULER)], _SCHEDULER),
     "unknown pipeline class": (lambda t: ["diffusers:NoSuchPipeline"], "NoSuchPipeline"),
     "unknown class in the index": (lambda t: [_no_such_pipeline(t / "m")], "NoSuchPipeline"),
     "no transformer": (lambda t: ["diffusers:StableDiffusionPipeline"], "pipeline_stable_diffusion.py"),

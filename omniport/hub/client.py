@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,6 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _translated(repo_id: str, revision: str, path: str = "") -> Iterator[None]:
-    import httpx
     from huggingface_hub import errors
 
     what = f"{repo_id}: {path}" if path else repo_id
@@ -134,15 +134,22 @@ def _translated(repo_id: str, revision: str, path: str = "") -> Iterator[None]:
         yield
     except OmniportError:
         raise
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError) as error:
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, _http().HTTPError, OSError, ValueError) as error:
         raise OmniportError(f"{what}: {_explain(error, repo_id, revision)}") from None
+
+
+def _http() -> Any:
+    """The HTTP library of the installed huggingface_hub: httpx, or its successor httpx2 with the same names."""
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
+
+    return import_module(type(get_session()).__module__.partition(".")[0])
 
 
 def _explain(error: BaseException, repo_id: str, revision: str) -> str:
     """What went wrong and what to do; for a wrapped network error, of the error inside."""
-    import httpx
     from huggingface_hub import errors
 
+    http = _http()
     where = endpoint()
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError):
@@ -167,10 +174,10 @@ def _explain(error: BaseException, repo_id: str, revision: str) -> str:
         return "the server asks to slow down (429 Too Many Requests); try again later, or log in"
     if status is not None:
         return f"the server answers {status}; try again later"
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, http.TimeoutException):
         return f"no answer from {where} within {_timeout():g} s; check the network, or use --offline for a cached model"
-    if isinstance(error, httpx.ConnectError):
+    if isinstance(error, http.ConnectError):
         return f"cannot reach {where}; check the network, or use --offline for a cached model"
-    if isinstance(error, httpx.HTTPError):
+    if isinstance(error, http.HTTPError):
         return f"the connection to {where} broke off; try again, or use --offline for a cached model"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.source.toplevel import Definitions
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class _Finder:
         self._roots: dict[str, Path | None] = {package.name: package} if package else {}
         self._modules: dict[str, _Module | None] = {}
         self._names: dict[str, _Names] = {}
+        self._definitions: dict[str, Definitions] = {}
 
     def check(self, module: str, name: str | None) -> _Verdict | None:
         """None if the import resolves."""
@@ -166,10 +168,9 @@ class _Finder:
             return _Verdict(f"no module {module}", soft=False)
         if name is None or self.find(f"{module}.{name}") is not None:
             return None
-        verdict = self._binds(found, name)
-        if verdict is not None and verdict.soft and top in _SUFFIXES and (other := self._other_name(top, name)):
-            return self._binds(found, other)
-        return verdict
+        if top in _SUFFIXES and (other := self._other_name(top, name)) and self._binds(found, other) is None:
+            return None  # asked first: to know that the name itself is nowhere, the whole package would be read
+        return self._binds(found, name)
 
     def _other_name(self, top: str, name: str) -> str | None:
         """The name that the package itself falls back to for ``name``."""
@@ -239,6 +240,15 @@ class _Finder:
         target = self.names(above).imported.get(last)
         return target is not None and self.check(target, name) is None
 
+    def _defines(self, module: _Module, name: str) -> bool:
+        """Whether a ``def``, ``class`` or assignment at the top level binds ``name``; parses nothing."""
+        text = module.read()
+        if module.name not in self._definitions:
+            if not re.search(rf"^(?:(?:async +)?def +|class +|){name}\b", text, re.M):
+                return False
+            self._definitions[module.name] = Definitions(text)
+        return name in self._definitions[module.name]
+
     def names(self, module: _Module) -> _Names:
         if module.name not in self._names:
             self._names[module.name] = _read_names(module)
@@ -266,6 +276,8 @@ class _Finder:
         seen.add(module.name)
         text = module.read() if module.is_source else ""
         if name in text:
+            if self._defines(module, name):
+                return True
             names = self.names(module)
             listed = name in names.strings if names.lazy else name in (names.exported or ())
             if name in names.bound or listed:

@@ -6,7 +6,6 @@ the disk and finds conflicts.  :func:`apply` then writes all of it or nothing.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import os
 from collections.abc import Mapping, Sequence
@@ -135,7 +134,7 @@ def _check_syntax(change: FileChange) -> None:
     if not change.path.endswith(".py"):
         return
     try:
-        compile(ast.parse(change.content.removeprefix("\ufeff")), change.path, "exec", dont_inherit=True)
+        compile(change.content.removeprefix("\ufeff"), change.path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise OmniportError(f"{change.path}: the text made for it is not valid: {error}") from None
 
