@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from omniport.analyse import knowledge
-from omniport.analyse.values import PRESENT, Const, Instances, present
+from omniport.analyse.values import PRESENT, UNKNOWN, Const, Instances, present
 from omniport.analyse.variants import Notes, Variant
 from omniport.plan.model import ClassPlan, Decision, Scalar, Why
 from omniport.source.slice import marker
@@ -24,10 +24,17 @@ def class_names(variants: dict[str, Variant], used: list[str]) -> dict[str, str]
             common = len(_common_prefix(owner, name))
             stem = owner.removesuffix("Block").removesuffix("Transformer")
             name = stem + (name[common:] or name)
+            if name in names.values() and _crosses(variant):
+                name = name.replace("Attention", "CrossAttention")
             if name in names.values() or not stem:
                 name = f"{variant.origin.name}{sum(n.startswith(variant.origin.name) for n in names.values()) + 1}"
         names[key] = name
     return names
+
+
+def _crosses(variant: Variant) -> bool:
+    """Whether every call gives the attention another sequence to attend to."""
+    return present((variant.inputs or {}).get("encoder_hidden_states", UNKNOWN))
 
 
 def class_plan(variant: Variant, name: str, variants: dict[str, Variant], notes: Notes) -> ClassPlan:

@@ -17,6 +17,8 @@ from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
 from omniport.rewrite.normal.docstring import DropDocstringEntries
+from omniport.rewrite.normal.leading_lines import tidy_leading_lines
+from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
@@ -113,6 +115,8 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
                 short = shorten(node, facts)
                 if name != root and short is node:
                     short = inline_aliases(node, facts)
+                if short is node:
+                    short = inline_local_aliases(node, facts)
                 if name != root and short is node:
                     short = merge_equal_parameters(node, facts)
                 if short is node:
@@ -145,7 +149,7 @@ def _laid_out(module: cst.Module) -> cst.Module:
             for member in node.body.body:
                 if isinstance(member, cst.FunctionDef):
                     params, flat = member.params.visit(_Layout()), cst.SimpleWhitespace("")
-                    member = member.with_changes(params=params, whitespace_before_params=flat)
+                    member = tidy_leading_lines(member.with_changes(params=params, whitespace_before_params=flat))
                 members.append(member)
             node = node.with_changes(body=node.body.with_changes(body=members))
         body.append(node)

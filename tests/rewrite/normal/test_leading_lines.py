@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.rewrite.normal.leading_lines import tidy_leading_lines
+from tests.rewrite.normal.helpers import Classes, check_noop, check_transformed
+
+
+def rewrite(found: Classes) -> Classes:
+    for name, node in found.items():
+        members = [tidy_leading_lines(m) if isinstance(m, cst.FunctionDef) else m for m in node.body.body]
+        found[name] = node.with_changes(body=node.body.with_changes(body=members))
+    return found
+
+
+def test_blank_lines_at_the_start_of_a_body_go() -> None:
+    check_transformed(
+        rewrite,
+        "class A:\n    def f(self, x):\n\n\n        if x:\n            x = 1\n\n        return x\n",
+        "class A:\n    def f(self, x):\n        if x:\n            x = 1\n\n        return x\n",
+    )
+
+
+def test_a_comment_about_a_processor_goes() -> None:
+    check_transformed(
+        rewrite,
+        "class A:\n    def f(self, x):\n        y = x\n\n        # for `AddedProcessor` only\n        return y\n",
+        "class A:\n    def f(self, x):\n        y = x\n\n        return y\n",
+    )
+
+
+def test_other_lines_stay() -> None:
+    check_noop(
+        rewrite,
+        "class A:\n    def f(self, x):\n        # processors of any kind\n\n        y = x\n\n"
+        "        # why\n        if y:\n            # here\n            y = 2  # SomeProcessor\n        return y\n",
+    )
+
+
+def test_a_docstring_keeps_its_distance() -> None:
+    check_noop(rewrite, 'class A:\n    def f(self, x):\n        """Says so."""\n\n        return x\n')
