@@ -25,6 +25,7 @@ from omniport.analyse.shapes import (
     Seq,
     Tensor,
     adopt,
+    same,
 )
 from omniport.analyse.tensors import TensorCalls
 from omniport.errors import UnsupportedError
@@ -35,6 +36,8 @@ _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "
 
 class Calls(TensorCalls):
     """Evaluates calls."""
+
+    active: list[tuple[ast.FunctionDef, Env]]  # functions of the reference package that run
 
     def eval_call(self, node: ast.Call, env: Env) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id == "super":
@@ -210,10 +213,7 @@ class Calls(TensorCalls):
             env = self.bind(function, args, kwargs, node)
             if name in self.functions:
                 return self.run_function(function, self.instance, env)
-            found = function
-            return self.attempt(
-                lambda: self.run_function(found, self.instance, env), lambda: self.unknown(values, name)
-            )
+            return self.run_imported(name, function, env, values)
         self.counted(values, f"{name} is given")
         if tensors_in(values):
             return self.unknown(values, name)
@@ -228,6 +228,23 @@ class Calls(TensorCalls):
             "linspace",
         )
         return self.filled(last, args) if factory else Opaque(text(node))
+
+    def run_imported(self, name: str, function: ast.FunctionDef, env: Env, values: list[Any]) -> Any:
+        """A function of the reference package; one that calls itself on alike arguments tells nothing new."""
+
+        def alike(other: ast.FunctionDef, before: Env) -> bool:
+            return other is function and all(key in before and same(before[key], env[key]) for key in env)
+
+        def run() -> Any:
+            if any(alike(*call) for call in self.active):
+                raise self.unsupported(f"{function.name} calls itself", function)
+            self.active.append((function, dict(env)))
+            try:
+                return self.run_function(function, self.instance, env)
+            finally:
+                self.active.pop()
+
+        return self.attempt(run, lambda: self.unknown(values, name))
 
     def call_imported_class(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """A module from elsewhere: read in the reference package unless the tables know it."""

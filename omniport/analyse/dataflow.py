@@ -15,7 +15,7 @@ from omniport.analyse.entry import Entry, parameters
 from omniport.analyse.expressions import text
 from omniport.analyse.facts import Decisions, Demand, Facts, RootCall, UnfitError
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.places import attention_sites, constructed
+from omniport.analyse.places import read
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import (
     Closure,
@@ -32,6 +32,7 @@ from omniport.analyse.shapes import (
     Tensor,
     adopt,
     modules_in,
+    same,
 )
 from omniport.errors import UnsupportedError
 from omniport.source.normal import NormalForm
@@ -49,19 +50,20 @@ class Walk(Calls, Entry):
     def __init__(self, normal: NormalForm, decisions: Decisions, source: SourceTree | None = None) -> None:
         super().__init__(decisions)
         self.normal, self.source = normal, source
-        module = ast.parse(normal.code)
+        module, placed, attending = read(normal.code)
         self.imports = {
             alias.asname or alias.name: (node.module or "", alias.name)
             for node in module.body
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
-        self.placed, self.attending = constructed(module), set(attention_sites(module))
+        self.placed, self.attending = set(placed), set(attending)
         self.home: dict[str, str] = {}  # imported class -> the module it was read from
         self.imported: set[str] = set()  # classes that were read from the reference package
         self.classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
         self.functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
         self.returns: list[list[Any]] = []
+        self.active = []
         self.optional: dict[int, Any] = {}  # by identity: values that may be None
         self.building = self.undecided = 0  # depth of constructors, of branches that may not be taken
         self.loops = 0  # depth of loops with an unknown number of rounds
@@ -383,17 +385,7 @@ class Walk(Calls, Entry):
 
 def as_load(node: ast.expr) -> ast.expr:
     """The target of an augmented assignment, read."""
-    return ast.parse(ast.unparse(node), mode="eval").body
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two abstract values say the same."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dims == b.dims
-    if isinstance(a, Seq) and isinstance(b, Seq):
-        pairs = zip(a.items, b.items, strict=False)
-        return a.many == b.many and len(a.items) == len(b.items) and all(same(x, y) for x, y in pairs)
-    return a is b or (isinstance(a, Num | Const | Opaque | Function | Method) and a == b)
+    return ast.parse(text(node), mode="eval").body
 
 
 __all__ = ["Walk", "parameters"]

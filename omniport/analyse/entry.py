@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from typing import Any
 
@@ -48,13 +49,12 @@ class Entry(Lenient):
         """The rank of a forward parameter where the source shows it: how it is unpacked, what takes it first, what
         the docstring says."""
         forward = self.method_of(owner.cls, "forward")
-        for node in ast.walk(forward):
-            if isinstance(node, ast.Assign) and text(node.value) in (f"{name}.shape", f"{name}.size()"):
-                target = node.targets[0]
-                if isinstance(target, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in target.elts):
-                    return len(target.elts)
-        for node in ast.walk(forward):
-            if isinstance(node, ast.Call) and node.args and getattr(node.args[0], "id", None) == name:
+        unpacked, calls = _shape_uses(forward)
+        for value, count in unpacked:
+            if value in (f"{name}.shape", f"{name}.size()"):
+                return count
+        for node in calls:
+            if getattr(node.args[0], "id", None) == name:
                 taker = owner.attributes.get(getattr(node.func, "attr", ""))
                 if isinstance(taker, Leaf) and (kind := taker.cls.rpartition(".")[2]) in (*library.RANKS, "Linear"):
                     return library.RANKS.get(kind)
@@ -64,6 +64,20 @@ class Entry(Lenient):
                         return rank
         said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(forward) or "")
         return said[1].count(",") + 1 if said else None
+
+
+@functools.lru_cache(maxsize=500)
+def _shape_uses(function: ast.FunctionDef) -> tuple[list[tuple[str, int]], list[ast.Call]]:
+    """What is unpacked into so many names, and the calls with positional arguments."""
+    unpacked: list[tuple[str, int]] = []
+    calls: list[ast.Call] = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Tuple):
+            if not any(isinstance(e, ast.Starred) for e in target.elts):
+                unpacked.append((text(node.value), len(target.elts)))
+        elif isinstance(node, ast.Call) and node.args:
+            calls.append(node)
+    return unpacked, calls
 
 
 def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None, str]]:

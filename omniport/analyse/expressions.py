@@ -35,8 +35,11 @@ _MODULE = frozenset({"training", "parameters", "named_parameters", "buffers", "d
 
 
 def text(node: ast.AST) -> str:
-    """Source text, shortened for messages."""
-    return ast.unparse(node)
+    """Source text; it is kept with the node, since each walk asks for it again."""
+    kept: str | None = node.__dict__.get("_text")
+    if kept is None:
+        kept = node.__dict__["_text"] = ast.unparse(node)
+    return kept
 
 
 class Expressions(AxisOps):

@@ -49,6 +49,14 @@ class Decisions:
     parts: dict[Key, tuple[Poly, ...]] = field(default_factory=dict)
     local: dict[tuple[str, str], Poly] = field(default_factory=dict)  # class, attribute: a head count, over all ranks
 
+    def take_back(self, key: Key, demand: Demand, facts: Facts) -> None:
+        """A linear that cannot be a column: gathered if it computes one vector per sample, else replicated."""
+        fact = facts.linears.get(key)
+        small = fact is not None and fact.known and not fact.token_sized and key not in facts.plain
+        self.whole[key] = ("gathered" if small and not demand.replicate else "replicated", demand.reason, demand.line)
+        for local in [local for local in self.local if local[0] == key[0]]:
+            del self.local[local]
+
 
 @dataclass
 class LinearFact:
@@ -62,6 +70,7 @@ class LinearFact:
     token_sized: bool = False
     assumed: bool = False  # whether that rank is concluded from the attention that its result reaches
     known: bool = True  # whether the rank of its input is known
+    calls: int = 0  # how often it was called, the call that is being followed included
     inputs: list[int] = field(default_factory=list)  # serial of the input tensor, call by call
     lines: list[int] = field(default_factory=list)
 

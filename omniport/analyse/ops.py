@@ -170,11 +170,12 @@ class TensorOps:
             self.demand((x,), f"{key[0]} is not part of the port and takes whole tensors")
             return Tensor(None if x.dims is None else (*x.dims[:-1], Dim(width.poly)))
         fact = self.facts.linears.setdefault(key, LinearFact(leaf.line, width.poly, features.poly))
+        fact.calls += 1
         fixed = width.poly.constant
         if key not in self.decisions.whole and fixed is not None and fixed % _RANKS:
-            raise Demand(frozenset({key}), f"its width is always {fixed}", self.line, replicate=True)
+            self.settle(key, f"its width is always {fixed}", replicate=True)
         if key not in self.decisions.whole and (reason := self.unwritten(leaf)):
-            raise Demand(frozenset({key}), reason, self.line, replicate=True)
+            self.settle(key, reason, replicate=True)
         fact.inputs.append(x.serial)
         fact.lines.append(self.line)
         if x.dims is None and key[0] in self.attending:
@@ -183,12 +184,12 @@ class TensorOps:
         if x.dims is None:
             fact.known = False
             if key not in self.decisions.whole:
-                raise Demand(frozenset({key}), "the rank of its input is not known", self.line)
+                self.settle(key, "the rank of its input is not known")
             return Tensor(None)
         self.demand(x.dims[:-1], "a linear layer takes rows of full width")
         fact.token_sized |= any(not dim.one for dim in x.dims[1:-1]) or bool(x.dims[0].streams)
         if key[0] == self.root.cls and fact.token_sized and key not in self.decisions.whole:
-            raise Demand(frozenset({key}), "it stands at the border of the model, where tokens are split", self.line)
+            self.settle(key, "it stands at the border of the model, where tokens are split")
         parts = x.dims[-1].parts
         rows = tuple(part.size for part in parts)
         if len(fact.inputs) > 1 and fact.rows != rows:
@@ -202,6 +203,14 @@ class TensorOps:
         elif rows and key in self.decisions.whole:
             self.demand((x,), f"{leaf.path} stays whole")
         return Tensor((*x.dims[:-1], out))
+
+    def settle(self, key: Key, reason: str, *, replicate: bool = False) -> None:
+        """The linear that is being called cannot be a column.  At its first call nothing was concluded from its being
+        one, unless its class counts the heads of a rank: the walk goes on as the next one would come here."""
+        demand = Demand(frozenset({key}), reason, self.line, replicate=replicate)
+        if self.facts.linears[key].calls > 1 or any(cls == key[0] for cls, _ in self.decisions.local):
+            raise demand
+        self.decisions.take_back(key, demand, self.facts)
 
     def unwritten(self, leaf: Leaf) -> str:
         """Why no parallel layer can be written for a linear, "" if it can."""

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterable
 
 from omniport.analyse import library
 from omniport.analyse.facts import Site
 from omniport.analyse.shapes import Key
+
+
+@functools.lru_cache(maxsize=8)
+def read(code: str) -> tuple[ast.Module, frozenset[Key], frozenset[str]]:
+    """A normal form parsed, with its :func:`constructed` layers and the classes that call attention: each walk under
+    other decisions reads the same, and none may change it."""
+    module = ast.parse(code)
+    return module, frozenset(constructed(module)), frozenset(attention_sites(module))
 
 
 def attention_sites(module: ast.Module) -> dict[str, list[Site]]:

@@ -6,6 +6,7 @@ polynomial (``a or b``, ``int(x ** 0.5)``) becomes an atom named by its source t
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -19,6 +20,7 @@ class Poly:
     terms: tuple[tuple[Monomial, Fraction], ...]
 
     @staticmethod
+    @functools.lru_cache(maxsize=4096)
     def of(value: int | float | str | Poly) -> Poly:
         """A constant from a number, an atom from a string."""
         if isinstance(value, Poly):
@@ -30,18 +32,18 @@ class Poly:
     def __add__(self, other: Poly) -> Poly:
         terms = dict(self.terms)
         for monomial, factor in other.terms:
-            terms[monomial] = terms.get(monomial, Fraction(0)) + factor
+            terms[monomial] = terms[monomial] + factor if monomial in terms else factor
         return _poly(terms)
 
     def __sub__(self, other: Poly) -> Poly:
-        return self + other * Poly.of(-1)
+        return self + Poly(tuple((monomial, -factor) for monomial, factor in other.terms))
 
     def __mul__(self, other: Poly) -> Poly:
         terms: dict[Monomial, Fraction] = {}
         for a, x in self.terms:
             for b, y in other.terms:
                 key = _cancelled([*a, *b])
-                terms[key] = terms.get(key, Fraction(0)) + x * y
+                terms[key] = terms[key] + x * y if key in terms else x * y
         return _poly(terms)
 
     def divide(self, other: Poly) -> Poly | None:

@@ -213,3 +213,13 @@ def scaled(dim: Dim, factor: Poly, *, divide: bool = False) -> Dim | None:
         return None
     pairs = zip(dim.parts, parts, strict=True)
     return Dim(size, tuple(replace(old, size=new) for old, new in pairs if new is not None))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two abstract values say the same."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dims == b.dims
+    if isinstance(a, Seq) and isinstance(b, Seq):
+        pairs = zip(a.items, b.items, strict=False)
+        return a.many == b.many and len(a.items) == len(b.items) and all(same(x, y) for x, y in pairs)
+    return a is b or (isinstance(a, Num | Const | Opaque | Function | Method) and a == b)

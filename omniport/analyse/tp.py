@@ -57,7 +57,7 @@ def walk(
             if not fresh:
                 raise attempt.unsupported(f"{demand.reason}, and its linears are whole already") from demand
             for key in fresh:
-                take_back(key, demand, attempt.facts, decisions)
+                decisions.take_back(key, demand, attempt.facts)
     for leaf in _leaves(facts):
         if leaf.key not in facts.linears and leaf.key[0] not in attempt.imported:
             width, features = (
@@ -68,15 +68,6 @@ def walk(
                 leaf.key, ("replicated", "it is not reached by the forward as it is followed", 0)
             )
     return facts, decisions, attempt.imported
-
-
-def take_back(key: Key, demand: Demand, facts: Facts, decisions: Decisions) -> None:
-    """A linear that cannot be a column: gathered if it computes one vector per sample, else replicated."""
-    fact = facts.linears.get(key)
-    small = fact is not None and fact.known and not fact.token_sized and key not in facts.plain and not demand.replicate
-    decisions.whole[key] = ("gathered" if small else "replicated", demand.reason, demand.line)
-    for local in [local for local in decisions.local if local[0] == key[0]]:
-        del decisions.local[local]
 
 
 def _leaves(facts: Facts) -> list[Leaf]:
@@ -106,7 +97,7 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
             if not fresh:
                 raise planner.unsupported(demand.reason, demand.line) from demand
             for key in fresh:
-                take_back(key, demand, facts, decisions)
+                decisions.take_back(key, demand, facts)
 
 
 class _Planner:

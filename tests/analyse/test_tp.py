@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
 
+from omniport.analyse.dataflow import Walk
 from omniport.analyse.normalise import normalise
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
+from omniport.analyse.shapes import Instance, Tensor
 from omniport.source.tree import SourceTree
 from tests.support.normal import CANVAS, block_model, normal_form, roles
 
@@ -290,3 +293,53 @@ def test_lora_limits_are_said(diffusers: SourceTree) -> None:
     assert "proj_out" in features["lora with tensor parallelism"].why.reason
     canvas = plan_parallel(normal_form(CANVAS, "CanvasTransformer"))
     assert "lora with tensor parallelism" not in {f.name for f in canvas.features}
+
+
+# ----------------------------------------------------------------------------------------------------- how often walked
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[Walk]:
+    """The walks that are made."""
+    made: list[Walk] = []
+    run = Walk.run
+
+    def counted(self: Walk) -> object:
+        made.append(self)
+        return run(self)
+
+    monkeypatch.setattr(Walk, "run", counted)
+    return made
+
+
+def test_a_linear_that_is_settled_at_its_first_call_costs_no_walk(walks: list[Walk]) -> None:
+    assert roles(plan("self.a = nn.Linear(dim, dim)", "return x + self.a(torch.mystery(x))")) == {"a": "replicated"}
+    settled = len(walks)
+    plan("", "return x")
+    assert settled == len(walks) - settled
+
+
+def test_a_linear_that_was_a_column_before_is_walked_again(walks: list[Walk]) -> None:
+    """What was concluded from its first call, a row after it, goes with it."""
+    init = "self.up = nn.Linear(dim, dim)\nself.down = nn.Linear(dim, dim)"
+    forward = "x = x + self.down(F.gelu(self.up(x)))\nreturn x + self.up(torch.mystery(x))"
+    assert roles(plan(init, forward)) == {"up": "replicated", "down": "replicated"}
+    assert len(walks) > 1
+
+
+def test_an_imported_function_that_calls_itself_on_alike_arguments_is_left(
+    diffusers: SourceTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers pads each tensor of a list by the function itself."""
+    name, home = "_pad_for_3d_conv", "diffusers.models.transformers.transformer_hunyuan_video_framepack"
+    seen: list[int | None] = []
+    run = Walk.run_function
+
+    def counted(self: Walk, function: ast.FunctionDef, instance: Instance, env: dict[str, object]) -> object:
+        if function.name == name:
+            seen.append(len(x.dims) if isinstance(x := env["x"], Tensor) and x.dims is not None else None)
+        return run(self, function, instance, env)
+
+    monkeypatch.setattr(Walk, "run_function", counted)
+    normal = block_model("", f"return x + {name}(x, (2, 2, 2))", extra=f"from {home} import {name}\n")
+    plan_parallel(normal, diffusers)
+    assert seen[:4] == [3, 2, 1, 0]  # what a loop over a tensor gives
+    assert 1 <= seen.count(None) <= 2 * seen.count(3)  # and no further once nothing is known of it any more
