@@ -29,5 +29,13 @@ def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
 
 
 def facts_text(facts: dict[str, Any]) -> str:
-    """Facts as the text of a golden."""
-    return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
+    """Facts as the text of a golden: a line for each fact, so that a difference shows what changed."""
+    lines = [f" {json.dumps(key)}: {_entry(value)}" for key, value in facts.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _entry(value: Any) -> str:
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    lines = [f"  {json.dumps(key)}: {json.dumps(inner, ensure_ascii=False)}" for key, inner in value.items()]
+    return "{\n" + ",\n".join(lines) + "\n }"
