@@ -8,6 +8,7 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, TransformerPlan
+from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.layers import linears_of
 from omniport.rewrite.syntax import (
     assignment,
@@ -41,7 +42,11 @@ def rewrite_attention(node: cst.ClassDef, plan: TransformerPlan, layer: str) -> 
     if not attentions or init is None:
         return node
     rewriter = _Attention(node, plan, attentions, layer)
-    items = {id(item): transform(item, rewriter) for item in node.body.body if _method(item)}
+    items = {
+        id(item): drop_dead_locals(item, transform(item, rewriter))
+        for item in node.body.body
+        if isinstance(item, cst.FunctionDef) and _method(item)
+    }
     if rewriter.left:
         raise UnsupportedError(
             f"{node.name.value} calls {sorted(rewriter.left)[0]} in a form that is not followed",

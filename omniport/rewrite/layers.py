@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.plan.model import LinearPlan, TransformerPlan
+from omniport.rewrite.builds import build_paths, constructors, self_call
 from omniport.rewrite.paths import INDEX, module_paths
 from omniport.rewrite.syntax import (
     assignment,
@@ -54,10 +57,13 @@ def parallel_classes(classes: dict[str, cst.ClassDef], plan: TransformerPlan, ro
     """Classes that hold a parallel layer or an attention, or hold such a class: they take quant_config and prefix."""
     found = {attention.class_name for attention in plan.attentions} | {root}
     found |= {linear.path.partition(".")[0] for linear in plan.linears}
+    built = {
+        name: {dotted(call.func) for init in constructors(node).values() for call in build_paths(init, classes)}
+        for name, node in classes.items()
+        if method(node, "__init__") is not None
+    }
     while True:
-        more = {
-            name for name, node in classes.items() if any(dotted(call.func) in found for call in module_paths(node))
-        }
+        more = {name for name, calls in built.items() if calls & found}
         if more <= found:
             return found
         found |= more
@@ -71,15 +77,39 @@ class Constructor(cst.CSTTransformer):
         plan: roles of its linears.
         parallel: classes that take ``quant_config`` and ``prefix``.
         root: name of the root class, whose own linears stay ``nn.Linear`` if they are replicated.
+        classes: the classes of the module by name, as they are before any rewrite.
     """
 
-    def __init__(self, node: cst.ClassDef, plan: TransformerPlan, parallel: set[str], root: str) -> None:
+    def __init__(
+        self,
+        node: cst.ClassDef,
+        plan: TransformerPlan,
+        parallel: set[str],
+        root: str,
+        classes: Mapping[str, cst.ClassDef],
+    ) -> None:
         self.cls, self.plan, self.parallel, self.root = node.name.value, plan, parallel, root
         self.linears = linears_of(plan, self.cls)
         self.paths = module_paths(node)
         self.attention = next((a for a in plan.attentions if a.class_name == self.cls), None)
         self.plain = {d.subject.removeprefix("plain ") for d in plan.decisions if d.subject.startswith("plain ")}
         self.siblings = self._siblings(node)
+        self.builds: dict[cst.Call, str] = {}  # calls of classes that take prefix
+        self.helpers: set[str] = set()  # methods of the constructor that need it
+        self._find_builds(constructors(node), classes)
+
+    def _find_builds(self, functions: dict[str, cst.FunctionDef], classes: Mapping[str, cst.ClassDef]) -> None:
+        called: dict[str, set[str]] = {}
+        for name, function in functions.items():
+            calls = build_paths(function, classes)
+            built = {call: path for call, path in calls.items() if dotted(call.func) in self.parallel}
+            self.builds |= built
+            called[name] = {self_call(call) for call in calls}
+            if built:
+                self.helpers.add(name)
+        while more := {name for name, own in called.items() if own & self.helpers} - self.helpers:
+            self.helpers |= more
+        self.helpers -= {"__init__"}
 
     def _siblings(self, node: cst.ClassDef) -> dict[str, list[cst.Call]]:
         """The calls that one fused layer takes in, by its name."""
@@ -101,24 +131,26 @@ class Constructor(cst.CSTTransformer):
         return "True"
 
     def prefix(self, path: str) -> str:
+        if not path:
+            return "prefix"
         text = f'f"{{prefix}}.{path}"'
         if self.cls == self.root:
             text = f'maybe_prefix(prefix, f"{path}")' if "{" in path else f'maybe_prefix(prefix, "{path}")'
         return text
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        return node.name.value == "__init__"
+        return node.name.value == "__init__" or node.name.value in self.helpers
 
     # ---------------------------------------------------------------------------------------------------------- calls
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         path = self.paths.get(original_node)
-        if path is None:
-            return updated_node
-        name = dotted(original_node.func)
-        if path in self.linears and name.rpartition(".")[2] == "Linear":
+        if path in self.linears and dotted(original_node.func).rpartition(".")[2] == "Linear":
             return self._linear(self.linears[path], updated_node, path)
-        if name in self.parallel:
-            return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", self.prefix(path))])
+        if original_node in self.builds:
+            prefix = self.prefix(self.builds[original_node] if path is None else path)
+            return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", prefix)])
+        if self_call(original_node) in self.helpers:
+            return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", "prefix")])
         return updated_node
 
     def _linear(self, linear: LinearPlan, call: cst.Call, path: str) -> cst.BaseExpression:
@@ -174,21 +206,28 @@ class Constructor(cst.CSTTransformer):
             return cst.FlattenSentinel([updated_node, line])
         return updated_node
 
-    def leave_ListComp(self, original_node: cst.ListComp, updated_node: cst.ListComp) -> cst.ListComp:
-        target = updated_node.for_in.target
-        if isinstance(target, cst.Name) and target.value == "_":
-            renamed = substitute(updated_node, {"_": INDEX})
-            assert isinstance(renamed, cst.ListComp)
-            return renamed
-        return updated_node
+    def leave_ListComp(self, original_node: cst.ListComp, updated_node: cst.ListComp) -> cst.BaseExpression:
+        return _counted(updated_node)
+
+    def leave_GeneratorExp(self, original_node: cst.GeneratorExp, updated_node: cst.GeneratorExp) -> cst.BaseExpression:
+        return _counted(updated_node)
 
     # ------------------------------------------------------------------------------------------------------ signature
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        if original_node.name.value != "__init__" or self.cls not in self.parallel:
+        name = original_node.name.value
+        if name not in self.helpers and (name != "__init__" or self.cls not in self.parallel):
             return updated_node
         params = list(updated_node.params.params)
         params += [parameter("quant_config", "QuantizationConfig | None", "None"), parameter("prefix", "str", '""')]
         return updated_node.with_changes(params=updated_node.params.with_changes(params=params))
+
+
+def _counted(loop: cst.ListComp | cst.GeneratorExp) -> cst.BaseExpression:
+    """``loop`` with a name for its counter, so that a prefix can hold it."""
+    target = loop.for_in.target
+    renamed = substitute(loop, {"_": INDEX}) if isinstance(target, cst.Name) and target.value == "_" else loop
+    assert isinstance(renamed, cst.BaseExpression)
+    return renamed
 
 
 def _positional(call: cst.Call) -> cst.Call:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import libcst as cst
 
+from omniport.rewrite.builds import constructors
 from omniport.rewrite.syntax import assignment, dotted, method, self_attribute, variables
 from omniport.source.transform import transform
 from omniport.source.walk import children, walk
@@ -27,8 +28,9 @@ def prune(module: cst.Module, root: str) -> cst.Module:
         }
         params = {name: [param.name.value for param in init.params.params[1:]] for name, init in inits.items()}
         unused = {name: set(params[name]) - set(variables(inits[name].body)) for name in inits if name != root}
-        for init in inits.values():
-            _keep_positional(init, params, unused)
+        builders = [f for node in module.body if isinstance(node, cst.ClassDef) for f in constructors(node).values()]
+        for function in builders:
+            _keep_positional(function, params, unused)
         source = module.code
         reads = Counter(_READ.findall(source)) - Counter(_STORE.findall(source))
         stale = {name: _stale(init, reads) for name, init in inits.items() if name != root}
@@ -39,16 +41,17 @@ def prune(module: cst.Module, root: str) -> cst.Module:
             if isinstance(node, cst.ClassDef) and node.name.value in inits:
                 name, init = node.name.value, inits[node.name.value]
                 changed = transform(init, _Prune(unused, unused.get(name, set()), stale.get(name, set())))
-                items = [changed if item is init else item for item in node.body.body]
+                calls = {id(f): transform(f, _Arguments(unused)) for f in constructors(node).values() if f is not init}
+                items = [changed if item is init else calls.get(id(item), item) for item in node.body.body]
                 body.append(node.with_changes(body=node.body.with_changes(body=items)))
             else:
                 body.append(node)  # type: ignore[arg-type]
         module = module.with_changes(body=body)
 
 
-def _keep_positional(init: cst.FunctionDef, params: dict[str, list[str]], unused: dict[str, set[str]]) -> None:
+def _keep_positional(function: cst.FunctionDef, params: dict[str, list[str]], unused: dict[str, set[str]]) -> None:
     """A parameter that some call fills by position stays: the arguments after it would move."""
-    for node in walk(init):
+    for node in walk(function):
         name = dotted(node.func) if isinstance(node, cst.Call) else ""
         if isinstance(node, cst.Call) and name in unused:
             unused[name] -= set(params[name][: sum(arg.keyword is None for arg in node.args)])
@@ -75,20 +78,28 @@ def _closed(items: list[_Item]) -> list[_Item]:
     return items[:-1] + last
 
 
-class _Prune(cst.CSTTransformer):
-    """Changes one constructor: arguments of the calls in it, its own parameters, its stale lines."""
+class _Arguments(cst.CSTTransformer):
+    """Takes out the arguments for parameters that go."""
 
-    def __init__(self, unused: dict[str, set[str]], own: set[str], stale: set[str]) -> None:
-        self.unused, self.own, self.stale = unused, own, stale
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        params = [param for param in updated_node.params.params if param.name.value not in self.own]
-        return updated_node.with_changes(params=updated_node.params.with_changes(params=_closed(params)))
+    def __init__(self, unused: dict[str, set[str]]) -> None:
+        self.unused = unused
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
         unused = self.unused.get(dotted(original_node.func), set())
         kept = [arg for arg in updated_node.args if arg.keyword is None or arg.keyword.value not in unused]
         return updated_node.with_changes(args=_closed(kept)) if len(kept) < len(updated_node.args) else updated_node
+
+
+class _Prune(_Arguments):
+    """Changes one constructor: arguments of the calls in it, its own parameters, its stale lines."""
+
+    def __init__(self, unused: dict[str, set[str]], own: set[str], stale: set[str]) -> None:
+        super().__init__(unused)
+        self.own, self.stale = own, stale
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        params = [param for param in updated_node.params.params if param.name.value not in self.own]
+        return updated_node.with_changes(params=updated_node.params.with_changes(params=_closed(params)))
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine

@@ -66,7 +66,7 @@ def render_transformer(
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
-        node = _visit(node, Constructor(node, plan, parallel, normal.root))
+        node = _visit(node, Constructor(node, plan, parallel, normal.root, classes))
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention")
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 

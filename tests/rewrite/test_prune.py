@@ -46,3 +46,9 @@ def test_what_is_used_stays(init: str, call: str, kept: str) -> None:
 def test_the_root_keeps_its_interface() -> None:
     text = run("    pass\n", "None")
     assert "unused=1" in text and "self.kept = n" in text
+
+
+def test_arguments_go_from_methods_of_the_constructor_too() -> None:
+    init = "    def __init__(self, x, y=1):\n        self.lin = f(x)\n"
+    text = run(init, "self.make(n)\n\n    def make(self, n):\n        return A(n, y=2)")
+    assert "def __init__(self, x)" in text and "return A(n)" in text
