@@ -67,7 +67,7 @@ class ScaffoldResult:
     def text(self) -> str:
         plan = self.plan
         sharded = [linear for linear in plan.transformer.linears if linear.role != "replicated"]
-        sp = next((f for f in plan.transformer.features if f.name == "sp"), None)
+        sp = next((f for f in plan.transformer.features if f.name == "sequence parallelism"), None)
         lines = [
             f"{plan.model.pipeline_class} ({plan.model.path}) from {plan.model.source}",
             f"  transformer  {plan.transformer.class_name}: {len(plan.transformer.classes)} classes, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from omniport.analyse.blocks import plan_blocks
@@ -54,9 +55,24 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         sharding.weights,
         sp,
         blocks,
-        (sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
+        (_tensor(sharding), sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
         sharding.decisions,
     )
+
+
+def _tensor(sharding: Sharding) -> FeaturePlan:
+    """Tensor parallelism; a plan that leaves every linear whole would only compute the same on each rank."""
+    name = "tensor parallelism"
+    sharded = [linear for linear in sharding.linears if linear.role != "replicated"]
+    if sharded:
+        why = sharded[0].why
+        count = f"{len(sharded)} of {len(sharding.linears)} linears are sharded"
+        return FeaturePlan(name, True, Why(count, why.file, why.line))
+    reasons = Counter(linear.why.reason.partition(" (")[0] for linear in sharding.linears)
+    common = reasons.most_common(1)[0][0] if reasons else ""
+    first = next((linear for linear in sharding.linears if linear.why.reason.startswith(common)), None)
+    reason = f"no linear can be sharded; of {first.path}: {common}" if first else "it has no linear layers"
+    return FeaturePlan(name, False, Why(reason, *((first.why.file, first.why.line) if first else ())))
 
 
 def _masks(normal: NormalForm, sharding: Sharding) -> tuple[FeaturePlan, ...]:

@@ -26,13 +26,14 @@ OWN_CALLS = ("dispatch_attention_fn", "scaled_dot_product_attention", "flex_atte
 
 @dataclass(frozen=True)
 class Produced:
-    """What became of one class: its stages so far, the plan's facts, and which features the plan declares."""
+    """What became of one class: its stages so far, the plan's facts, and the features the plan declares or refuses."""
 
     name: str
     port: str
     stages: tuple[StageResult, ...]
     facts: dict[str, Any]
     supported: tuple[str, ...]
+    unsupported: dict[str, str]  # feature -> reason
 
 
 def fresh_tree(package: Path, tree: Path) -> None:
@@ -76,6 +77,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
     stages: list[StageResult] = []
     facts: dict[str, Any] = {}
     supported: tuple[str, ...] = ()
+    unsupported: dict[str, str] = {}
     cpu = _cpu()
     started = time.monotonic()
     try:
@@ -83,6 +85,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         plan = analysis.plan
         facts = transformer_facts(plan, analysis.normal.code)
         supported = tuple(f.name for f in plan.features if f.supported)
+        unsupported = {f.name: f"{f.why.reason} ({f.why.file}:{f.why.line})" for f in plan.features if not f.supported}
         detail = f"{len(plan.classes)} classes, {len(plan.linears)} linears, {len(plan.attentions)} attentions"
         stages.append(StageResult("plan", "ok", detail=detail, seconds=_since(started)))
         started = time.monotonic()
@@ -91,7 +94,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         stage = "scaffold" if stages else "plan"
         facts = facts or {"refused": str(error)}
         stages.append(_failure(stage, error, _since(started)))
-    return Produced(name, port_name(file), tuple(stages), facts, supported)
+    return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported)
 
 
 def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, started: float) -> StageResult:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 State = Literal["ok", "failed", "refused", "not reached", "not declared"]
 
 STAGES = ("plan", "scaffold", "import", "load", "parity")
-FEATURES = ("tp2", "sp2")
+FEATURES = {"tp2": "tensor parallelism", "sp2": "sequence parallelism"}
+"""Stages that a plan may leave undeclared, and the plan's name of the feature."""
 
 CPU = 1.5
 """Seconds of CPU that planning and writing one port may take."""
@@ -93,10 +95,12 @@ class CorpusReport:
 
 
 def completed(
-    stages: list[StageResult], names: tuple[str, ...], undeclared: tuple[str, ...]
+    stages: list[StageResult], names: tuple[str, ...], undeclared: Mapping[str, str]
 ) -> tuple[StageResult, ...]:
-    """The stages by name, those that were not reached or not declared filled in."""
+    """The stages by name, those that were not reached or not declared (feature -> reason) filled in."""
     known = {s.stage: s for s in stages}
     return tuple(
-        known.get(name, StageResult(name, "not declared" if name in undeclared else "not reached")) for name in names
+        known.get(name)
+        or StageResult(name, "not declared" if name in undeclared else "not reached", undeclared.get(name, ""))
+        for name in names
     )

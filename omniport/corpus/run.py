@@ -22,7 +22,6 @@ from omniport.source.tree import SourceTree
 from omniport.verify.api import ENVIRONMENT, missing_packages
 
 WORKERS = 2
-SEQUENCE = "sequence parallelism"  # name of the plan's feature
 
 
 def run_corpus(
@@ -116,12 +115,13 @@ def verify_ports(
 
 
 def _declared(done: Produced) -> tuple[str, ...]:
-    """Tensor parallelism always, sequence parallelism where the plan declares it: what it does not is no failure."""
-    return ("tp2", "sp2") if SEQUENCE in done.supported else ("tp2",)
+    """The features that the plan declares: what it does not is no failure."""
+    return tuple(stage for stage, feature in FEATURES.items() if feature in done.supported)
 
 
-def _undeclared(done: Produced) -> tuple[str, ...]:
-    return tuple(f for f in FEATURES if f not in _declared(done)) if done.supported else ()
+def _undeclared(done: Produced) -> dict[str, str]:
+    """The others, with the plan's reason."""
+    return {stage: done.unsupported[name] for stage, name in FEATURES.items() if name in done.unsupported}
 
 
 def _heavy_process(work: Path, tree: Path, source: Path | None, on_class: Callable[[str], None] | None) -> str:

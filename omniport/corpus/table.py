@@ -100,6 +100,13 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         parity = result.stage("parity")
         forms = parity.detail if parity is not None and parity.state == "ok" else ""
         yield f"| {result.name} | {' | '.join(cells)} | {result.attention} | {_cpu(result)} | {forms} |"
+    undeclared = [(c.name, s) for c in report.classes for s in c.stages if s.state == "not declared" and s.reason]
+    if undeclared:
+        yield ""
+        yield "## What a plan does not declare"
+        yield ""
+        for name, stage in undeclared:
+            yield f"- **{name}**, {stage.stage}: {stage.reason}"
     reasons = [c for c in report.classes if c.reason]
     if reasons:
         yield ""

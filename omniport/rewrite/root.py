@@ -134,8 +134,13 @@ def _is_super(line: cst.CSTNode) -> bool:
 
 
 def check(plan: TransformerPlan) -> str:
-    """Code that refuses a number of ranks that the sizes do not divide by."""
+    """Code that refuses a number of ranks that the sizes do not divide by, or any if nothing is sharded."""
     sizes = [str(d.value) for d in plan.decisions if d.subject == "tp divisor"]
+    if any(f.name == "tensor parallelism" and not f.supported for f in plan.features):
+        return (
+            "if get_tensor_model_parallel_world_size() > 1:\n"
+            f'    raise ValueError("{plan.class_name} has no tensor parallelism: set tensor_parallel_size to 1")\n'
+        )
     if not sizes:
         return ""
     bad = " or ".join(f"{size} % tp_size" if size.isidentifier() else f"({size}) % tp_size" for size in sizes)

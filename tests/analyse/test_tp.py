@@ -45,6 +45,20 @@ def test_a_feed_forward_is_column_and_row() -> None:
     assert roles(found) == {"up": "column", "down": "row"}
 
 
+@pytest.mark.parametrize(
+    ("forward", "supported", "reason"),
+    [
+        ("return x + self.down(F.gelu(self.up(x)))", True, "2 of 5 linears are sharded"),
+        ("return x + self.down(torch.fft.fft(self.up(x)).real)", False, "no linear can be sharded; of Root."),
+    ],
+)
+def test_a_plan_that_shards_nothing_says_so(forward: str, supported: bool, reason: str) -> None:
+    found = plan("self.up = nn.Linear(dim, 4 * dim)\nself.down = nn.Linear(4 * dim, dim)", forward)
+    (feature,) = (f for f in found.features if f.name == "tensor parallelism")
+    assert feature.supported == supported and feature.why.reason.startswith(reason) and feature.why.line
+    assert supported == any(linear.role != "replicated" for linear in found.linears)
+
+
 def test_attention_is_fused_and_row() -> None:
     found = plan(QKV, ATTEND)
     assert roles(found) == {"to_q": "qkv", "to_k": "qkv", "to_v": "qkv", "to_out": "row"}

@@ -12,8 +12,8 @@ from omniport.corpus.results import STAGES, ClassResult, CorpusReport, StageResu
 from omniport.corpus.table import corpus_table, summary, to_json, to_markdown
 
 
-def stages(*results: StageResult, undeclared: tuple[str, ...] = ()) -> tuple[StageResult, ...]:
-    return completed(list(results), (*STAGES, "tp2", "sp2"), undeclared)
+def stages(*results: StageResult, undeclared: dict[str, str] | None = None) -> tuple[StageResult, ...]:
+    return completed(list(results), (*STAGES, "tp2", "sp2"), undeclared or {})
 
 
 WRITTEN = "9 lines, 2 attention layers, 0 attention calls of its own"
@@ -27,7 +27,7 @@ GOOD = ClassResult(
         StageResult("load", "ok"),
         StageResult("parity", "ok", detail="2 calls of 1 forms", figure=3e-7),
         StageResult("tp2", "ok", figure=4e-7),
-        undeclared=("sp2",),
+        undeclared={"sp2": "tokens are mixed (a.py:3)"},
     ),
 )
 REFUSED = ClassResult("B", "b.py", stages(StageResult("plan", "refused", "diffusers/b.py:7: some construct")))
@@ -74,6 +74,13 @@ def test_markdown_says_that_it_is_generated_and_holds_every_class() -> None:
     assert "- **B**, plan: diffusers/b.py:7: some construct" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1, "every row has every column"
+
+
+def test_what_a_plan_does_not_declare_is_no_failure_and_has_its_reason() -> None:
+    text = to_markdown(REPORT)
+    assert "- **A**, sp2: tokens are mixed (a.py:3)" in text.partition("## What a plan does not declare")[2]
+    silent = ClassResult("E", "e.py", stages(*GOOD.stages[:5]))
+    assert not silent.ok, "a feature that is declared and was not run is none that passed"
 
 
 def test_text_and_json_hold_the_same() -> None:
