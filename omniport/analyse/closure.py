@@ -22,7 +22,7 @@ class Closure:
         self._signatures: dict[Reference, cst.FunctionDef | None] = {}
 
     def flattened(self, module: SourceModule, name: str) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
-        """A fresh copy of a class with its bases in the reference written out, and the modules its names belong to."""
+        """A class with its bases in the reference written out, and the modules its names belong to."""
         node = definition(module, name, cst.ClassDef)
         scopes = [module]
         for base in node.bases:

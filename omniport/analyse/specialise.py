@@ -39,7 +39,7 @@ from omniport.rewrite.normal.strip_class import drop_local_imports, drop_process
 from omniport.source.slice import definition
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
-from omniport.source.walk import walk
+from omniport.source.walk import fresh, walk
 
 _ROUNDS = 12
 
@@ -254,11 +254,11 @@ class _Program:
                 name = param.name.value
                 arguments[name] = _chosen(self.modes[name]) if name in self.modes else _annotated(param)
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
-        stripped = drop_disabled_autocast(drop_local_imports(stripped))
+        stripped = drop_disabled_autocast(drop_local_imports(_used_methods(stripped)))
         if root:
             self.check_reset_processors(module, stripped)
             stripped = drop_processor_loops(stripped)
-        return Variant(key or ref.name, ref, _used_methods(stripped), found, arguments, constants)
+        return Variant(key or ref.name, ref, fresh(stripped), found, arguments, constants)
 
     def with_inherited(
         self, module: SourceModule, name: str, node: cst.ClassDef, scopes: tuple[SourceModule, ...]

@@ -28,12 +28,17 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
     Raises:
         KeyError: the module does not define ``name`` at its top level.
     """
-    found = cst.parse_module(_marked(module, name)).body[0]
+    found = _parsed(module, name)
     assert isinstance(found, kind)
     return found
 
 
 @functools.lru_cache(maxsize=500)
+def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
+    """The node of a definition, shared by all who ask for it: rewrites make new nodes and leave old ones alone."""
+    return cst.parse_module(_marked(module, name)).body[0]
+
+
 def _marked(module: SourceModule, name: str) -> str:
     """The text of a definition with a marker on every statement."""
     node = module.definitions[name]

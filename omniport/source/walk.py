@@ -10,8 +10,11 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 import libcst as cst
+
+N = TypeVar("N", bound=cst.CSTNode)
 
 _LAYOUT = re.compile(
     r"whitespace|[lr](par|brace?|bracket)|leading_lines|lines_after|trailing|comma|header|footer|indent|dot|equal"
@@ -35,16 +38,32 @@ class _Kinds(dict[type, bool]):
 IS_NODE = _Kinds()
 
 
-def children(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+@functools.cache
+def _branches(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+    """The meaningful fields that can hold nodes, last first."""
+    types = {f.name: f.type for f in dataclasses.fields(kind)}
+    return tuple(name for name in reversed(meaningful_fields(kind)) if types[name] not in (str, bool, str | None))
+
+
+def children(node: cst.CSTNode) -> list[cst.CSTNode]:
     """The children of ``node`` that mean something, in source order of their fields."""
-    for name in meaningful_fields(type(node)):
+    found: list[cst.CSTNode] = []
+    _below(node, found)
+    found.reverse()
+    return found
+
+
+def _below(node: cst.CSTNode, found: list[cst.CSTNode]) -> None:
+    """Add the children of ``node`` to ``found``, last first."""
+    for name in _branches(type(node)):
         value = getattr(node, name)
-        if IS_NODE[type(value)]:
-            yield value
-        elif type(value) in (list, tuple):
-            for item in value:
+        kind = type(value)
+        if kind is tuple or kind is list:
+            for item in reversed(value):
                 if IS_NODE[type(item)]:
-                    yield item
+                    found.append(item)
+        elif IS_NODE[kind]:
+            found.append(value)
 
 
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
@@ -53,7 +72,25 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     while todo:
         current = todo.pop()
         yield current
-        below = list(children(current))
-        if below:
-            below.reverse()
-            todo += below
+        _below(current, todo)
+
+
+def fresh(node: N) -> N:
+    """A copy of ``node`` in which every node that :func:`walk` meets is new, for facts that go by the node."""
+    new = object.__new__(type(node))
+    for name, means in _fields(type(node)):
+        value = getattr(node, name)
+        if means:
+            if IS_NODE[type(value)]:
+                value = fresh(value)
+            elif type(value) in (list, tuple):
+                value = type(value)(fresh(item) if IS_NODE[type(item)] else item for item in value)
+        object.__setattr__(new, name, value)
+    return new
+
+
+@functools.cache
+def _fields(kind: type[cst.CSTNode]) -> tuple[tuple[str, bool], ...]:
+    """Every field of a kind of node, and whether it holds more than layout."""
+    meaningful = meaningful_fields(kind)
+    return tuple((f.name, f.name in meaningful) for f in dataclasses.fields(kind))

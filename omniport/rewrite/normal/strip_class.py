@@ -8,6 +8,7 @@ from omniport.analyse import knowledge
 from omniport.errors import UnsupportedError
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
 from omniport.source.walk import walk
 
 
@@ -86,7 +87,7 @@ def drop_local_imports(node: cst.ClassDef) -> cst.ClassDef:
     """Without relative imports inside functions: the port imports at the top, by absolute name."""
     if not any(isinstance(part, cst.ImportFrom) and part.relative for part in walk(node)):
         return node
-    new = node.visit(_DropImports())
+    new = transform(node, _DropImports())
     assert isinstance(new, cst.ClassDef)
     return new
 

@@ -5,8 +5,9 @@ Facts are kept per class node, so that a round of tidying only looks again at th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import libcst as cst
 
@@ -145,38 +146,49 @@ class _Collect:
         names[name] = names.get(name, 0) + 1
 
     def visit(self, node: cst.CSTNode) -> None:
-        if isinstance(node, cst.Name):
-            self.count(self.facts.loads, node.value)
-        elif isinstance(node, cst.Attribute):
-            self.attribute(node)
-        elif isinstance(node, cst.Arg):
-            self.visit(node.value)
-        elif isinstance(node, cst.AssignTarget):
-            self.target(node.target)
-        elif isinstance(node, cst.AnnAssign):
-            self.target(node.target)
-            if node.value is not None:
-                self.visit(node.value)
-        elif isinstance(node, cst.For):
-            self.loop(node)
-        elif isinstance(node, cst.FunctionDef):
-            outer = self.fn
-            if not outer:
-                self.fn, self.loops = node.name.value, {}
-            self.visit(node.params)
-            self.visit(node.body)
-            self.fn = outer
-        elif isinstance(node, cst.Param):
-            if node.default is not None:
-                self.visit(node.default)
-        elif not isinstance(node, cst.Annotation):
-            if isinstance(node, cst.Call):
-                callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
-                name = dotted(callee)
-                if name:
-                    self.facts.calls.append((node, name, self.loops.get(name, "")))
+        rule = _RULES.get(type(node))
+        if rule is not None:
+            rule(self, node)
+        else:
             for child in children(node):
                 self.visit(child)
+
+    def name(self, node: cst.Name) -> None:
+        self.count(self.facts.loads, node.value)
+
+    def argument(self, node: cst.Arg) -> None:
+        self.visit(node.value)
+
+    def assigned(self, node: cst.AssignTarget) -> None:
+        self.target(node.target)
+
+    def annotated(self, node: cst.AnnAssign) -> None:
+        self.target(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def function(self, node: cst.FunctionDef) -> None:
+        outer = self.fn
+        if not outer:
+            self.fn, self.loops = node.name.value, {}
+        self.visit(node.params)
+        self.visit(node.body)
+        self.fn = outer
+
+    def parameter(self, node: cst.Param) -> None:
+        if node.default is not None:
+            self.visit(node.default)
+
+    def call(self, node: cst.Call) -> None:
+        callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
+        name = dotted(callee)
+        if name:
+            self.facts.calls.append((node, name, self.loops.get(name, "")))
+        for child in children(node):
+            self.visit(child)
+
+    def nothing(self, node: cst.Annotation) -> None:
+        """Annotations use no name at run time."""
 
     def target(self, node: cst.BaseExpression) -> None:
         if isinstance(node, cst.Name):
@@ -212,3 +224,18 @@ class _Collect:
             if (dotted(node.value) or "").split(".")[0] not in ("torch", "F", "nn", "np", "math"):
                 self.facts.other.add(node.attr.value)
             self.visit(node.value)
+
+
+#: What is read by a rule of its own; the children of any other node are visited.
+_RULES: dict[type[cst.CSTNode], Callable[[_Collect, Any], None]] = {
+    cst.AnnAssign: _Collect.annotated,
+    cst.Annotation: _Collect.nothing,
+    cst.Arg: _Collect.argument,
+    cst.AssignTarget: _Collect.assigned,
+    cst.Attribute: _Collect.attribute,
+    cst.Call: _Collect.call,
+    cst.For: _Collect.loop,
+    cst.FunctionDef: _Collect.function,
+    cst.Name: _Collect.name,
+    cst.Param: _Collect.parameter,
+}
