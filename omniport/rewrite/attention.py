@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import libcst as cst
 
@@ -20,6 +21,7 @@ from omniport.rewrite.syntax import (
     self_attribute,
     statements,
 )
+from omniport.rewrite.tokens_first import norms_of, tokens_first
 from omniport.source.transform import transform
 from omniport.source.walk import children
 
@@ -29,10 +31,14 @@ _PARAMETERS = ("query", "key", "value", "attn_mask")
 _KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
 
-def rewrite_attention(node: cst.ClassDef, plan: TransformerPlan, layer: str) -> cst.ClassDef:
+def rewrite_attention(
+    node: cst.ClassDef, plan: TransformerPlan, layer: str, imported: Mapping[str, str]
+) -> cst.ClassDef:
     """Give a class that calls attention its layers; other classes are returned as they are.
 
-    ``layer`` is the name that vLLM-Omni's layer has in the port.
+    Args:
+        layer: the name that vLLM-Omni's layer has in the port.
+        imported: the names that the port imports and what they stand for.
 
     Raises:
         UnsupportedError: projections that are fused are not called in a form the rewrite knows.
@@ -42,8 +48,9 @@ def rewrite_attention(node: cst.ClassDef, plan: TransformerPlan, layer: str) -> 
     if not attentions or init is None:
         return node
     rewriter = _Attention(node, plan, attentions, layer)
+    layers, norms = [name for _, name in rewriter.made.values()], norms_of(node)
     items = {
-        id(item): drop_dead_locals(item, transform(item, rewriter))
+        id(item): tokens_first(drop_dead_locals(item, transform(item, rewriter)), layers, norms, imported)
         for item in node.body.body
         if isinstance(item, cst.FunctionDef) and _method(item)
     }

@@ -124,3 +124,16 @@ def substitute(node: cst.CSTNode, mapping: dict[str, str]) -> cst.CSTNode:
     result = transform(node, Replacer(mapping))
     assert isinstance(result, cst.CSTNode)
     return result
+
+
+def imported_names(module: cst.Module) -> dict[str, str]:
+    """Names that the imports at the top of a module bind, and what they stand for: ``{"F": "torch.nn.functional"}``."""
+    found: dict[str, str] = {}
+    for line in module.body:
+        small = single(line)
+        if isinstance(small, cst.ImportFrom | cst.Import) and not isinstance(small.names, cst.ImportStar):
+            owner = f"{dotted(small.module)}." if isinstance(small, cst.ImportFrom) and small.module else ""
+            for alias in small.names:
+                bound = alias.asname.name if alias.asname is not None else alias.name
+                found[dotted(bound)] = f"{owner}{dotted(alias.name)}"
+    return found

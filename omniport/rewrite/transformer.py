@@ -13,6 +13,7 @@ from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, lin
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.prune import prune
 from omniport.rewrite.root import rewrite_root
+from omniport.rewrite.syntax import imported_names
 from omniport.source.normal import NormalForm
 from omniport.source.transform import transform
 
@@ -62,12 +63,13 @@ def render_transformer(
     module = _each_class(module, lambda node: drop_dropout(gather_lists(node)))
     classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
     parallel = parallel_classes(classes, plan, normal.root)
+    imported = imported_names(module)
 
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
         node = _visit(node, Constructor(node, plan, parallel, normal.root, classes))
-        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention")
+        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = prune(_each_class(module, rewrite), normal.root)

@@ -148,10 +148,8 @@ def test_each_attention_call_has_its_layer() -> None:
         "self.to_k = nn.Linear(dim, dim)\nself.to_v = nn.Linear(dim, dim)\nself.to_out = nn.Linear(dim, dim)"
     )
     text = ast.unparse(ast.parse(port_text(block_model(init, HEADS_FIRST))))
-    turned = "q.transpose(1, 2), {}.transpose(1, 2), v.transpose(1, 2)"
-    mask = ", AttentionMetadata(attn_mask=mask)"
-    assert f"self.attn({turned.format('k')}{mask}).transpose(1, 2)" in text
-    assert f"self.attn_image({turned.format('k_image')}).transpose(1, 2)" in text
+    assert "out = self.attn(q, k, v, AttentionMetadata(attn_mask=mask))" in text
+    assert "out = out + self.attn_image(q, k_image, v)" in text and "transpose" not in text
     assert "prefix=f'{prefix}.attn_image'" in text and "scaled_dot_product_attention" not in text
     assert "import AttentionMetadata" in text
 
