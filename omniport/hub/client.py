@@ -1,4 +1,6 @@
-"""The only module that imports huggingface_hub, and only inside functions: its import costs 0.3 s.
+"""The only module that imports huggingface_hub, and only inside functions: its import costs 0.2 s.
+
+It imports the client's downloads and its HTTP session, not its ``HfApi``, which costs as much again.
 
 Every failure becomes one OmniportError that says what to do.  The access token is found and sent by huggingface_hub; no
 message of ours contains it.
@@ -7,16 +9,20 @@ message of ours contains it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from omniport.errors import OmniportError
 from omniport.hub.cache import hub_cache
 from omniport.hub.names import is_commit, is_plain_path
 from omniport.hub.safetensors import TensorInfo, read_header
+from omniport.hub.strict_json import INDEX_LIMIT, read_object
 
 _PREFETCH = 512 << 10  # bytes of the first range request: most headers fit, so that one request is enough
 
@@ -46,21 +52,25 @@ def _timeout() -> float:
 
 def resolve(repo_id: str, revision: str) -> tuple[str, dict[str, int | None]]:
     """Commit sha of ``revision`` and the commit's files with their sizes in bytes: one request."""
-    from huggingface_hub import HfApi
-
+    url = f"{endpoint()}/api/models/{repo_id}/revision/{quote(revision, safe='')}?blobs=true"
     with _translated(repo_id, revision):
-        info = HfApi(endpoint=endpoint()).model_info(
-            repo_id, revision=revision, timeout=_timeout(), files_metadata=True
-        )
-    if info.sha is None or not is_commit(info.sha):
+        data = b"".join(_reply(url, {}, limit=INDEX_LIMIT, what=f"{repo_id}: the list of files"))
+    info = read_object(data, f"{repo_id}: the server's list of files", limit=INDEX_LIMIT).value
+    commit, siblings = info.get("sha"), info.get("siblings")
+    if not isinstance(commit, str) or not is_commit(commit):
         raise OmniportError(f"{repo_id}: the server names no commit for revision {revision!r}")
-    siblings = info.siblings or []
-    return info.sha, {item.rfilename: item.size for item in siblings if is_plain_path(item.rfilename)}
+    sizes: dict[str, int | None] = {}
+    for item in siblings if isinstance(siblings, list) else []:
+        path, size = (item.get("rfilename"), item.get("size")) if isinstance(item, dict) else (None, None)
+        if isinstance(path, str) and is_plain_path(path):
+            sizes[path] = size if type(size) is int and size >= 0 else None
+    return commit, sizes
 
 
 def download(repo_id: str, commit: str, path: str) -> Path:
     """Fetch one file of a commit into the Hub's cache."""
-    from huggingface_hub import hf_hub_download
+    _utils()
+    from huggingface_hub.file_download import hf_hub_download
 
     with _translated(repo_id, commit, path), _quiet():
         found: Any = hf_hub_download(
@@ -76,12 +86,8 @@ def download(repo_id: str, commit: str, path: str) -> Path:
 
 def fetch_header(repo_id: str, commit: str, path: str, file_size: int | None) -> dict[str, TensorInfo]:
     """Safetensors header of one file by range requests; no weights are read."""
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        get_session,
-        hf_raise_for_status,
-    )
+    _utils()
+    from huggingface_hub.file_download import hf_hub_url
 
     url = hf_hub_url(repo_id, path, revision=commit, endpoint=endpoint())
     held = b""
@@ -89,40 +95,63 @@ def fetch_header(repo_id: str, commit: str, path: str, file_size: int | None) ->
     def read(begin: int, end: int) -> bytes:
         nonlocal held
         if end > len(held):
-            headers = build_hf_headers()
-            headers["Range"] = f"bytes={len(held)}-{max(end, _PREFETCH) - 1}"
-            with (
-                _translated(repo_id, commit, path),
-                get_session().stream("GET", url, headers=headers, follow_redirects=True, timeout=_timeout()) as reply,
-            ):
-                hf_raise_for_status(reply)
-                if reply.status_code != 206:
-                    raise OmniportError(f"{repo_id}: {path}: the server ignores range requests")
-                for chunk in reply.iter_bytes():
-                    held += chunk
-                    if len(held) > max(end, _PREFETCH):
-                        raise OmniportError(f"{repo_id}: {path}: the server sends more than the range asked for")
+            last = max(end, _PREFETCH) - 1
+            what = f"{repo_id}: {path}: the range asked for"
+            with _translated(repo_id, commit, path):
+                reply = _reply(url, {"Range": f"bytes={len(held)}-{last}"}, limit=last + 1 - len(held), what=what)
+                held += b"".join(reply)
         return held[begin:end]
 
     return read_header(read, f"{repo_id}/{path}", file_size)
 
 
+def _reply(url: str, headers: dict[str, str], *, limit: int, what: str) -> Iterator[bytes]:
+    """What the server answers, read no further than ``limit`` bytes.
+
+    Raises:
+        OmniportError: more than that, or all of a file where a range of it was asked for.
+    """
+    utils = _utils()
+    headers = utils.build_hf_headers() | headers
+    session = utils.get_session()
+    with session.stream("GET", url, headers=headers, follow_redirects=True, timeout=_timeout()) as reply:
+        utils.hf_raise_for_status(reply)
+        if "Range" in headers and reply.status_code != 206:
+            raise OmniportError(f"{what}: the server ignores range requests")
+        for chunk in reply.iter_bytes():
+            limit -= len(chunk)
+            if limit < 0:
+                raise OmniportError(f"{what}: the server sends more")
+            yield chunk
+
+
+@functools.cache
+def _utils() -> Any:
+    """``huggingface_hub.utils``.
+
+    httpx tries to import its own command line, and with it rich, pygments and click, which is a third of the import;
+    where that fails it does without.
+    """
+    held_back = [name for name in ("httpx._main", "httpx2._main") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(held_back))  # type: ignore[arg-type]
+    try:
+        return import_module("huggingface_hub.utils")
+    finally:
+        for name in held_back:
+            del sys.modules[name]
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if are_progress_bars_disabled():
+    utils = _utils()
+    if utils.are_progress_bars_disabled():
         yield
         return
-    disable_progress_bars()
+    utils.disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        utils.enable_progress_bars()
 
 
 @contextlib.contextmanager
@@ -140,9 +169,7 @@ def _translated(repo_id: str, revision: str, path: str = "") -> Iterator[None]:
 
 def _http() -> Any:
     """The HTTP library of the installed huggingface_hub: httpx, or its successor httpx2 with the same names."""
-    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
-
-    return import_module(type(get_session()).__module__.partition(".")[0])
+    return import_module(type(_utils().get_session()).__module__.partition(".")[0])
 
 
 def _explain(error: BaseException, repo_id: str, revision: str) -> str:
