@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import libcst as cst
 
@@ -21,6 +21,9 @@ from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
 from omniport.source.syntax import code
 from omniport.source.tree import SourceModule, SourceTree
+
+if TYPE_CHECKING:
+    from omniport.target.features import TargetFeatures
 
 
 class Component(Protocol):
@@ -39,21 +42,8 @@ class Index(Protocol):
     def components(self) -> Mapping[str, Component | None]: ...
 
 
-class Features(Protocol):
-    """Flags of :class:`omniport.target.features.TargetFeatures` that pipelines depend on."""
-
-    @property
-    def request_batch(self) -> bool: ...
-    @property
-    def cfg_mixin(self) -> bool: ...
-    @property
-    def cfg_all_ranks(self) -> bool: ...
-    @property
-    def guidance_none(self) -> bool: ...
-
-
 def analyse_pipeline(
-    source: SourceTree, class_name: str, index: Index, features: Features, *, name: str
+    source: SourceTree, class_name: str, index: Index, features: TargetFeatures, *, name: str
 ) -> PipelinePlan:
     """Decide how ``class_name`` becomes the pipeline of port ``name``.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
@@ -13,16 +13,8 @@ from omniport.rewrite.pipeline.facts import COMPONENT, decision, name_of, of_kin
 from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
 
-
-class Features(Protocol):
-    """Flags of the target that loading depends on."""
-
-    @property
-    def prefetch(self) -> bool: ...
-    @property
-    def prefetch_wrapper(self) -> bool: ...
-    @property
-    def profiler(self) -> bool: ...
+if TYPE_CHECKING:
+    from omniport.target.features import TargetFeatures
 
 
 def component_roles(plan: PipelinePlan) -> dict[str, tuple[str, str]]:
@@ -31,7 +23,11 @@ def component_roles(plan: PipelinePlan) -> dict[str, tuple[str, str]]:
 
 
 def constructor(
-    init: cst.FunctionDef, plan: PipelinePlan, transformer: str, features: Features, methods: list[cst.FunctionDef]
+    init: cst.FunctionDef,
+    plan: PipelinePlan,
+    transformer: str,
+    features: TargetFeatures,
+    methods: list[cst.FunctionDef],
 ) -> cst.FunctionDef:
     """``__init__(self, *, od_config, prefix="")`` from the folded constructor ``init``."""
     roles = component_roles(plan)
@@ -77,7 +73,7 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
     return kept
 
 
-def _opening(roles: dict[str, tuple[str, str]], features: Features) -> str:
+def _opening(roles: dict[str, tuple[str, str]], features: TargetFeatures) -> str:
     text = (
         "super().__init__()\n"
         "self.od_config = od_config\n"
@@ -103,7 +99,7 @@ def _opening(roles: dict[str, tuple[str, str]], features: Features) -> str:
     return text
 
 
-def _load(name: str, dotted_class: str, role: str, transformer: str, features: Features) -> str:
+def _load(name: str, dotted_class: str, role: str, transformer: str, features: TargetFeatures) -> str:
     class_name = dotted_class.rsplit(".", 1)[1]
     if role == "dit":
         return (

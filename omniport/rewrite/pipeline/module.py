@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
@@ -20,20 +20,8 @@ from omniport.rewrite.pipeline.post import find_postprocess, post_process
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.source.tree import SourceModule, SourceTree
 
-
-class Features(Protocol):
-    """Flags of :class:`omniport.target.features.TargetFeatures` that the text depends on."""
-
-    @property
-    def prefetch(self) -> bool: ...
-    @property
-    def prefetch_wrapper(self) -> bool: ...
-    @property
-    def profiler(self) -> bool: ...
-    @property
-    def progress_bar(self) -> bool: ...
-    @property
-    def component_protocol(self) -> str: ...
+if TYPE_CHECKING:
+    from omniport.target.features import TargetFeatures
 
 
 _LOAD_WEIGHTS = '''
@@ -49,7 +37,7 @@ def combine_cfg_noise(self, positive_noise_pred, negative_noise_pred, true_cfg_s
 '''
 
 
-def render_pipeline(source: SourceTree, plan: PortPlan, features: Features, *, header: str | None = None) -> str:
+def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures, *, header: str | None = None) -> str:
     """The text of the port's pipeline module, for emit to format.
 
     Args:
@@ -87,7 +75,7 @@ def _header(module: SourceModule) -> str:
 
 
 def _methods(
-    normal: NormalClass, plan: PipelinePlan, transformer: str, features: Features, module: SourceModule
+    normal: NormalClass, plan: PipelinePlan, transformer: str, features: TargetFeatures, module: SourceModule
 ) -> tuple[list[cst.FunctionDef], str]:
     entry, diffuse = split_loop(normal.entry, plan)
     found = find_postprocess(suite(entry.body))
@@ -109,7 +97,9 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
     return [s for s in block if isinstance(s, cst.FunctionDef)]
 
 
-def _class(normal: NormalClass, plan: PipelinePlan, features: Features, methods: list[cst.FunctionDef]) -> cst.ClassDef:
+def _class(
+    normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]
+) -> cst.ClassDef:
     guided = plan.cfg == "sequential"
     bases = ["nn.Module", *(["CFGParallelMixin"] if guided else [])]
     bases += ["ProgressBarMixin"] if features.progress_bar else []
@@ -125,7 +115,7 @@ def _class(normal: NormalClass, plan: PipelinePlan, features: Features, methods:
     return node.with_changes(body=indented(body))
 
 
-def _attributes(plan: PipelinePlan, features: Features) -> str:
+def _attributes(plan: PipelinePlan, features: TargetFeatures) -> str:
     roles = component_roles(plan)
     batch = facts.decision(plan.decisions, "request batch")
     text = "\nsupports_request_batch = True\n" if batch is not None and batch.value else ""
