@@ -6,15 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import libcst as cst
 
+from omniport.source.syntax import code as code
+from omniport.source.syntax import dotted as chain
 from omniport.source.transform import transform
 from omniport.source.walk import children
-
-_EMPTY = cst.Module([])
-
-
-def code(node: cst.CSTNode) -> str:
-    """Source text of a node."""
-    return _EMPTY.code_for_node(node).strip()
 
 
 def expression(text: str) -> cst.BaseExpression:
@@ -36,11 +31,7 @@ def method(node: cst.ClassDef, name: str) -> cst.FunctionDef | None:
 
 def dotted(node: cst.CSTNode) -> str:
     """``a.b.c`` for names and attributes, "" for anything else."""
-    if isinstance(node, cst.Name):
-        return node.value
-    if isinstance(node, cst.Attribute) and (owner := dotted(node.value)):
-        return f"{owner}.{node.attr.value}"
-    return ""
+    return chain(node) or ""
 
 
 def self_attribute(node: cst.CSTNode) -> str:
