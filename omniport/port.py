@@ -151,6 +151,7 @@ def analyse_transformer(
     """
     from omniport.analyse.normalise import header, normalise
     from omniport.analyse.parallel import plan_parallel
+    from omniport.analyse.precision import plan_precision
 
     module = tree.find_class(class_name, "models")
     normal = normalise(tree, module, class_name, config)
@@ -168,7 +169,7 @@ def analyse_transformer(
         sp=parallel.sp,
         blocks=parallel.blocks,
         features=parallel.features,
-        decisions=(*normal.decisions, *parallel.decisions),
+        decisions=(*normal.decisions, *parallel.decisions, *plan_precision(tree, module, normal.form)),
     )
     return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
 

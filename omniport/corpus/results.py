@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 State = Literal["ok", "failed", "refused", "not reached", "not declared"]
 
-STAGES = ("plan", "scaffold", "import", "load", "parity")
-FEATURES = {"tp2": "tensor parallelism", "sp2": "sequence parallelism"}
+STAGES = ("plan", "scaffold", "import", "load", "parity", "bf16")
+FEATURES = {"tp2": "tensor parallelism", "sp2": "sequence parallelism", "hsdp2": "hsdp"}
 """Stages that a plan may leave undeclared, and the plan's name of the feature."""
 
 CPU = 1.5
@@ -18,6 +18,10 @@ CPU = 1.5
 
 PARITY = 1e-5
 """Largest relative error of any output of any call, fp32 against fp32 (contract, "Evidence")."""
+
+
+class StageError(Exception):
+    """A stage found the port wrong; the message says how."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from omniport.corpus.results import StageResult
+from omniport.corpus.results import STAGES, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
@@ -82,7 +82,7 @@ def _work(queue: int, work: Path, root: Path, jobs: list[dict[str, Any]], answer
 
 
 def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
-    """All heavy stages of one class: the first three in one child, each feature on two ranks."""
+    """All heavy stages of one class: the first four in one child, each feature on two ranks."""
     given = {**job, "features": tuple(job["features"])}
     progress = work / f"{job['key']}.stages"
     died = ""
@@ -106,7 +106,7 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
     results = [StageResult(**json.loads(line)) for line in lines]
     reached = [r.stage for r in results]
     if died:
-        missing = next((s for s in ("import", "load", "parity") if s not in reached), "parity")
+        missing = next((s for s in STAGES[2:] if s not in reached), STAGES[-1])
         results.append(StageResult(missing, "failed", died))
     if all(r.state == "ok" for r in results):
         results += [two_ranks(given, root, work, feature) for feature in given["features"]]

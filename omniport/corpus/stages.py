@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from omniport.corpus.results import PARITY, StageResult
+from omniport.corpus import half
+from omniport.corpus.results import PARITY, StageError, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import engine, probes
 from omniport.verify.forks import Rank, place_of
@@ -27,6 +28,11 @@ from omniport.verify.tasks import flatten_output, the_references_own
 from omniport.verify.transformers import TransformerCase, build_reference, transformer_cases
 
 SHOWN = 3  # names in a message
+PARALLEL: dict[str, dict[str, Any]] = {
+    "tp2": {"tensor_parallel_size": 2},
+    "sp2": {"ulysses_degree": 2},
+    "hsdp2": {"use_hsdp": True, "hsdp_shard_size": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,6 @@ class Job:
             configs={},
             files=(),
         )
-
-
-class StageError(Exception):
-    """A stage found the port wrong; the message says how."""
 
 
 class Stages:
@@ -109,6 +111,8 @@ def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stage
                 said["detail"] = "; ".join(_load(port, config, reference, case, i == 0) for i, case in enumerate(cases))
             with stages.stage("parity") as said:
                 _parity(said, port, config, reference, cases)
+            with stages.stage("bf16") as said:
+                half.bf16(said, lambda case: _build_half(port, config, case), reference, work / port.name, cases)
     except StageError:
         return
 
@@ -136,6 +140,15 @@ def _build(port: Port, config: Any, case: TransformerCase) -> nn.Module:
     if lost := sorted(case.init.keys() - taken.keys()):
         raise StageError(f"config keys that the port does not take: {', '.join(lost)}")
     return engine.build_transformer(port, config)
+
+
+def _build_half(port: Port, config: Any, case: TransformerCase) -> nn.Module:
+    """The port as vLLM-Omni's loader constructs it for a model in bfloat16."""
+    from vllm.utils.torch_utils import set_default_torch_dtype
+
+    config.dtype = half.HALF
+    with set_default_torch_dtype(half.HALF):
+        return _build(port, config, case)
 
 
 def _load(port: Port, config: Any, reference: Any, case: TransformerCase, thorough: bool) -> str:
@@ -225,11 +238,20 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     torch.set_num_threads(1)
     port = job.port(root)
     reference = getattr(importlib.import_module(job.reference), job.name)
-    parallel = {"tensor_parallel_size": 2} if feature == "tp2" else {"ulysses_degree": 2}
+    parallel = PARALLEL[feature]
     cases = transformer_cases(job.name, reference)
     worst = 0.0
     problems: list[str] = []
     with _worker(port, work, rank, cases[0], parallel) as config, torch.no_grad():
+        if feature == "hsdp2":
+            kept = work / f"{port.name}.hsdp.{rank.rank}"
+            return half.hsdp(
+                lambda case: _build_half(port, config, case),
+                lambda model: engine.apply_hsdp(model, config),
+                reference,
+                kept,
+                cases,
+            )
         for case in cases:
             if feature == "tp2":
                 results = compare(port, config, reference, case)

@@ -78,12 +78,14 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         "constructor has the reference's parameters and defaults; *load*: `load_weights` consumes every checkpoint "
         "tensor once, fills every parameter, and refuses a checkpoint with a tensor missing or too many; *parity*: "
         "largest relative error over all outputs, forms and calls, fp32, parameters redrawn, on one rank "
-        f"(at most {PARITY:.0e})."
+        f"(at most {PARITY:.0e}); *bf16*: the same with both loaded in bfloat16, where every tensor must have the "
+        "precision that the reference's own loader gives it (at most what rounding does to the reference)."
     )
     if any(stage in FEATURES for stage in report.stages):
         yield (
             "*tp2*, *sp2*: largest relative error on two ranks, tensor or Ulysses sequence parallel, against the "
-            "reference; - where the plan does not declare the feature."
+            "reference; *hsdp2*: with the parameters sharded over two ranks, both in bfloat16; - where the plan does "
+            "not declare the feature."
         )
     yield (
         "*attention*: whether vLLM-Omni's attention layer computes it, or calls that the port keeps from its "
@@ -107,6 +109,9 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for name, stage in undeclared:
             yield f"- **{name}**, {stage.stage}: {stage.reason}"
+    limits = [f"- **{c.name}**: {s.detail}" for c in report.classes if (s := c.stage("bf16")) and s.detail]
+    if limits:
+        yield from ["", "## Forms that the reference itself does not run in bfloat16", "", *limits]
     reasons = [c for c in report.classes if c.reason]
     if reasons:
         yield ""

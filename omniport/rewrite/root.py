@@ -9,6 +9,7 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.plan.model import SpEntry, TransformerPlan
 from omniport.rewrite.layers import parameter
+from omniport.rewrite.precision import precision_attributes, precision_statements
 from omniport.rewrite.syntax import assignment, code, method, names_in, self_attribute, single, statements
 from omniport.source.walk import children
 
@@ -124,6 +125,7 @@ def _constructor(
     at = next((i for i, line in enumerate(lines) if _is_super(line)), -1) + 1
     added = "".join(f"self.{name} = {name}\n" for name in missing)
     lines[at:at] = [*statements(check(plan)), *statements(added)]
+    lines += precision_statements(plan, node)
     changed = init.with_changes(params=init.params.with_changes(params=params))
     return changed.with_changes(body=init.body.with_changes(body=lines))
 
@@ -169,6 +171,7 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
             lines.append(
                 f"_cache_dit_adapter_config = CacheDiTAdapterConfig(block_forward_patterns={{{patterns}}}{cfg})"
             )
+    lines += precision_attributes(plan)
     if plan.sp:
         lines.append(sp_plan(plan.sp))
     if plan.weights:

@@ -11,6 +11,7 @@ from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
+from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
 from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.syntax import imported_names
@@ -68,7 +69,7 @@ def render_transformer(
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
-        node = _visit(node, Constructor(node, plan, parallel, normal.root, classes))
+        node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 

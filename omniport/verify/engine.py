@@ -110,6 +110,20 @@ def apply_sequence_parallel(transformer: nn.Module, config: Any) -> bool:
     return bool(get_forward_context().sp_plan_hooks_applied)
 
 
+def apply_hsdp(transformer: nn.Module, config: Any) -> None:
+    """Shard the parameters of a loaded transformer as vLLM-Omni's loader does."""
+    from vllm_omni.diffusion.distributed.hsdp import HSDPInferenceConfig, apply_hsdp_to_model
+
+    settings = config.parallel_config
+    sharding = HSDPInferenceConfig(
+        enabled=True,
+        hsdp_replicate_size=settings.hsdp_replicate_size,
+        hsdp_shard_size=settings.hsdp_shard_size,
+        param_dtype=config.dtype,
+    )
+    apply_hsdp_to_model(transformer, sharding, target_device=torch.device("cpu"))
+
+
 def checkpoint_weights(model: Path, component: str) -> dict[str, torch.Tensor]:
     """Every tensor of one component of the tiny checkpoint."""
     from safetensors.torch import load_file
