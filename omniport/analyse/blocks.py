@@ -42,9 +42,27 @@ def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, 
         )
     found = Why(f"repeated blocks: {', '.join(plan.attribute for plan in lists)}", lists[0].why.file, lists[0].why.line)
     unfit = next((plan for plan in lists if plan.pattern is None), None)
-    features = [FeaturePlan(name, True, found) for name in ("hsdp", "layerwise offload", "compile")]
+    reached = _reached(normal, classes[normal.root], lists)
+    features = [FeaturePlan(name, reached is None, reached or found) for name in ("hsdp", "layerwise offload")]
+    features.append(FeaturePlan("compile", True, found))
     features.append(FeaturePlan("cache-dit", unfit is None, unfit.why if unfit else found))
     return tuple(lists), tuple(features)
+
+
+def _reached(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -> Why | None:
+    """Where the root uses a part of a block past the block's own forward: its weights are only there during that."""
+    names = {f"self.{plan.attribute}" for plan in lists}
+    forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
+    for node in ast.walk(forward):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Subscript)
+            and ast.unparse(node.value.value) in names
+        ):
+            origin = normal.origin(node.lineno)
+            what = f"uses {ast.unparse(node)} itself: a block's weights are gathered or loaded for its own forward only"
+            return Why(f"{root.name} {what}", origin.file, origin.line)
+    return None
 
 
 def _carried(facts: Facts, call: RootCall | None) -> tuple[str, ...]:

@@ -162,9 +162,12 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
     """Class attributes that vLLM-Omni reads."""
     lines: list[str] = []
     names = [block.attribute for block in plan.blocks]
+    left_out = {feature.name for feature in plan.features if not feature.supported}
     if names:
         classes = list(dict.fromkeys(block.class_name for block in plan.blocks))
-        lines += [f"_repeated_blocks = {classes!r}", f"_layerwise_offload_blocks_attrs = {names!r}"]
+        lines.append(f"_repeated_blocks = {classes!r}")
+        if "layerwise offload" not in left_out:
+            lines.append(f"_layerwise_offload_blocks_attrs = {names!r}")
         if all(block.pattern is not None for block in plan.blocks):
             patterns = ", ".join(f'"{b.attribute}": ForwardPattern.Pattern_{b.pattern}' for b in plan.blocks)
             cfg = ", has_separate_cfg=True" if separate_cfg else ""
@@ -180,7 +183,7 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
             fused.setdefault(weight.parameter, []).append(weight.checkpoint)
         stacked = ", ".join(f'(".{w.parameter}", ".{w.checkpoint}", "{w.shard}")' for w in plan.weights)
         lines += [f"packed_modules_mapping = {fused!r}", f"stacked_params_mapping = [{stacked}]"]
-    if names:
+    if names and "hsdp" not in left_out:
         lines.append(
             "@staticmethod\n"
             "def _is_block(name: str, module: nn.Module) -> bool:\n"

@@ -96,3 +96,15 @@ def test_without_blocks_nothing_is_declared() -> None:
     )
     found = plan_parallel(normal_form(text, "Root"))
     assert found.blocks == () and not any(f.supported for f in found.features if f.name != "lora")
+
+
+def test_a_block_used_past_its_forward_is_neither_sharded_nor_offloaded() -> None:
+    parts = BOTH | {"params": "hidden_states", "rest": "pass", "returned": "hidden_states"}
+    code = TWO.format(**parts, call="hidden_states = block(hidden_states)")
+    apart = code.replace("return (hidden_states,)", "return (self.blocks[0].lin(hidden_states),)")
+    assert apart != code
+    for text, supported in ((code, True), (apart, False)):
+        features = {f.name: f for f in plan_parallel(normal_form(text, "Root")).features}
+        assert features["hsdp"].supported is supported and features["layerwise offload"].supported is supported
+        assert features["compile"].supported
+        assert ("uses self.blocks[0].lin itself" in features["hsdp"].why.reason) is not supported

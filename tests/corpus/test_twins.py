@@ -13,7 +13,7 @@ import pytest
 
 from omniport.corpus.classes import corpus_classes
 from omniport.corpus.produce import MODELS, fresh_tree, produce
-from omniport.corpus.results import PARITY, StageResult
+from omniport.corpus.results import FEATURES, PARITY, StageResult
 from omniport.corpus.run import jobs_of, verify_ports
 from omniport.source.tree import SourceTree
 
@@ -43,6 +43,7 @@ TWINS = {
     ),
     "lost bias": Twin(FLUX, r"bias=True", "bias=False", "load"),
     "forgotten float32": Twin(WAN, r"parameter\.data = parameter\.data\.float\(\)", "pass", "bf16"),
+    "float32 lost to sharding": Twin(WAN, r"(_hsdp_preserve_parameter_dtypes) = True", r"\1 = False", "hsdp2"),
     "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
 }
 
@@ -62,6 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN)}
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=False)}
+    sound[WAN]["features"] = ("hsdp2",)
     jobs: list[dict[str, Any]] = [*sound.values()]
     for number, (what, twin) in enumerate(TWINS.items()):
         job = sound[twin.name]
@@ -70,7 +72,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
         shutil.copytree(tree / MODELS / folder, copy)
         file = copy / f"{module}.py"
         file.write_text(broken(file.read_text(), twin))
-        jobs.append({**job, "key": what.replace(" ", "_"), "module": job["module"].replace(folder, copy.name)})
+        features = (twin.stage,) if twin.stage in FEATURES else ()
+        jobs.append(
+            {
+                **job,
+                "features": features,
+                "key": what.replace(" ", "_"),
+                "module": job["module"].replace(folder, copy.name),
+            }
+        )
     found, versions = verify_ports(tree, jobs)
     assert versions["vllm-omni"]
     return found
@@ -79,7 +89,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
 @pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    assert [s.state for s in stages.values()] == ["ok"] * 4, [s.reason for s in stages.values()]
+    assert [s.state for s in stages.values()] == ["ok"] * (5 if name == WAN else 4), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY
 
