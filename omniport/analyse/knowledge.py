@@ -21,7 +21,12 @@ DROPPED_PARAMETERS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
     (
         re.compile(r"kv_caches?(_\w+)?\Z"),
         None,
-        "cache of reference tokens between calls: another way to compute the same, kept by the caller",
+        "cache of reference tokens between calls: kept by the caller, and filled by calls that mask differently",
+    ),
+    (
+        re.compile(r"sparse_params\Z"),
+        None,
+        "block masks of sparse attention: made for flex attention, which vLLM-Omni's layer does not call",
     ),
 )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from omniport.errors import UnsupportedError
+
 Scalar = str | bool | None
 
 #: Constructor parameters by which diffusers' shared blocks choose an activation, a norm or a kind of attention.  A root
@@ -27,10 +29,18 @@ class Mode:
     reason: str
     code: Scalar = None
     without: tuple[str, ...] = ()
+    only: bool = False
 
 
 #: Root class -> constructor parameter -> what published checkpoints have.
 MODES: dict[str, dict[str, Mode]] = {
+    "Kandinsky5Transformer3DModel": {
+        "attention_type": Mode(
+            ("regular",),
+            "sparse attention takes flex attention's block masks, which vLLM-Omni's layer lacks",
+            only=True,
+        )
+    },
     "LatteTransformer3DModel": {
         "activation_fn": Mode(("gelu-approximate",), "the published checkpoint has it"),
         "norm_type": Mode(("ada_norm_single",), "the published checkpoint has it"),
@@ -55,6 +65,9 @@ def modes_of(root: str, defaults: Mapping[str, object], config: Mapping[str, obj
         root: name of the transformer class.
         defaults: the literal defaults of its constructor.
         config: the published config of the model in hand, as far as there is one.
+
+    Raises:
+        UnsupportedError: it has a value that no port can serve.
     """
     modes = dict(MODES.get(root, {}))
     for name in sorted(SELECTORS & defaults.keys() - modes.keys()):
@@ -64,6 +77,8 @@ def modes_of(root: str, defaults: Mapping[str, object], config: Mapping[str, obj
     for name, mode in modes.items():
         value = config.get(name, mode.values[0])
         if isinstance(value, str | None) and value not in mode.values:
+            if mode.only:
+                raise UnsupportedError(f"{root}: {name}={value!r}: {mode.reason}")
             modes[name] = replace(mode, values=(*mode.values, value))
     return modes
 

@@ -41,6 +41,11 @@ def kept_names(decisions: tuple[Decision, ...]) -> list[str]:
     return [name for d in decisions if d.subject == KEPT for name in str(d.value).split(", ")]
 
 
+def checkpoint_tables(decisions: tuple[Decision, ...]) -> dict[str, str]:
+    """Children of the root that hold a persistent buffer, and its name."""
+    return {d.subject.removeprefix(TABLE): str(d.value) for d in decisions if d.subject.startswith(TABLE)}
+
+
 def _kept(tree: SourceTree, module: SourceModule, root: str) -> Decision | None:
     found = _declaration(tree, module, root)
     if found is None:

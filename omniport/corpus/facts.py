@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from omniport.analyse.precision import checkpoint_tables, kept_names
 from omniport.plan.model import TransformerPlan
 
 
@@ -24,6 +25,8 @@ def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
         "sp": [[e.module, e.key, e.kind, e.dim, e.dims, e.split_output, e.auto_pad] for e in plan.sp],
         "blocks": [[b.attribute, b.class_name, b.pattern] for b in plan.blocks],
         "features": {f.name: f.supported for f in plan.features},
+        "float32": kept_names(plan.decisions),
+        "tables": checkpoint_tables(plan.decisions),
         "normal form": hashlib.sha256(normal.encode()).hexdigest(),
     }
 

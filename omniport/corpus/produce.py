@@ -14,9 +14,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from omniport.analyse.modes import MODES, shown
 from omniport.corpus.facts import transformer_facts
-from omniport.corpus.results import StageResult
+from omniport.corpus.results import LeftOut, StageResult
 from omniport.errors import OmniportError, UnsupportedError
+from omniport.plan.model import TransformerPlan
 from omniport.source.tree import SourceTree
 
 MODELS = "vllm_omni/diffusion/models"
@@ -34,6 +36,7 @@ class Produced:
     facts: dict[str, Any]
     supported: tuple[str, ...]
     unsupported: dict[str, str]  # feature -> reason
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def fresh_tree(package: Path, tree: Path) -> None:
@@ -78,6 +81,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
     facts: dict[str, Any] = {}
     supported: tuple[str, ...] = ()
     unsupported: dict[str, str] = {}
+    left_out: tuple[LeftOut, ...] = ()
     cpu = _cpu()
     started = time.monotonic()
     try:
@@ -86,6 +90,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         facts = transformer_facts(plan, analysis.normal.code)
         supported = tuple(f.name for f in plan.features if f.supported)
         unsupported = {f.name: f"{f.why.reason} ({f.why.file}:{f.why.line})" for f in plan.features if not f.supported}
+        left_out = _left_out(plan)
         detail = f"{len(plan.classes)} classes, {len(plan.linears)} linears, {len(plan.attentions)} attentions"
         stages.append(StageResult("plan", "ok", detail=detail, seconds=_since(started)))
         started = time.monotonic()
@@ -94,7 +99,15 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         stage = "scaffold" if stages else "plan"
         facts = facts or {"refused": str(error)}
         stages.append(_failure(stage, error, _since(started)))
-    return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported)
+    return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported, left_out)
+
+
+def _left_out(plan: TransformerPlan) -> tuple[LeftOut, ...]:
+    """Parameters of the forward that the port lacks, and config values that no port of the class serves."""
+    inputs = [LeftOut(decision.subject, decision.why.reason) for decision in plan.dropped]
+    modes = MODES.get(plan.class_name, {}).items()
+    values = [LeftOut(f"{key} other than {shown(mode.values)}", mode.reason) for key, mode in modes if mode.only]
+    return (*inputs, *values)
 
 
 def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, started: float) -> StageResult:

@@ -20,6 +20,10 @@ PARITY = 1e-5
 """Largest relative error of any output of any call, fp32 against fp32 (contract, "Evidence")."""
 
 
+UNTRIED = "; untried: "
+"""In the detail of the stage ``parity``, before the inputs that no form has."""
+
+
 class StageError(Exception):
     """A stage found the port wrong; the message says how."""
 
@@ -43,12 +47,21 @@ class StageResult:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What a port leaves out of its reference: an input or a value of a config key, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class ClassResult:
     """All stages of one transformer class, in their order."""
 
     name: str
     file: str
     stages: tuple[StageResult, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def ok(self) -> bool:

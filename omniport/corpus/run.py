@@ -64,7 +64,10 @@ def run_corpus(
     heavy, versions = verify_ports(tree, jobs_of(classes, produced, features), source=source, on_class=on_class)
     results = tuple(
         ClassResult(
-            name, file, completed([*produced[name].stages, *heavy.get(name, [])], stages, _undeclared(produced[name]))
+            name,
+            file,
+            completed([*produced[name].stages, *heavy.get(name, [])], stages, _undeclared(produced[name])),
+            produced[name].left_out,
         )
         for name, file in classes.items()
     )

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from omniport.corpus import half
-from omniport.corpus.results import PARITY, StageError, StageResult
+from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import engine, probes
 from omniport.verify.forks import Rank, place_of
@@ -181,16 +181,19 @@ def _names(names: list[str]) -> str:
 def _parity(said: dict[str, Any], port: Port, config: Any, reference: Any, cases: list[TransformerCase]) -> None:
     errors: dict[str, float] = {}
     failures: list[str] = []
+    tried: set[str] = set()
     for case in cases:
         try:
-            for call, (error, _) in compare(port, config, reference, case).items():
+            for call, (error, _) in compare(port, config, reference, case, tried=tried).items():
                 errors[f"{case.variant}, {call}"] = error
         except OmniportError:
             raise
         except Exception as error:
             failures.append(f"{case.variant}: {str(error) if isinstance(error, StageError) else _text(error)}")
     said["figure"] = max(errors.values(), default=None)
-    said["detail"] = f"{len(errors)} calls of {len(cases)} forms"
+    untried = [n for n in inspect.signature(engine.transformer_class(port).forward).parameters if n not in tried]
+    left = [name for name in untried if name not in ("self", "return_dict")]
+    said["detail"] = f"{len(errors)} calls of {len(cases)} forms" + (f"{UNTRIED}{', '.join(left)}" if left else "")
     failures += [f"{name}: relative error {error:.1e}" for name, error in errors.items() if not error <= PARITY]
     if failures:
         raise StageError("; ".join(failures))
@@ -203,10 +206,11 @@ def compare(
     case: TransformerCase,
     calls: tuple[str, ...] = ("even", "odd"),
     after: Callable[[nn.Module], None] | None = None,
+    tried: set[str] | None = None,
 ) -> dict[str, tuple[float, Meter]]:
     """Relative error of the port's outputs and what was measured meanwhile, by call.
 
-    ``after`` is called with the loaded port.
+    ``after`` is called with the loaded port; ``tried`` takes the names of the inputs that were not None.
     """
     with the_references_own(f"the reference ({case.variant})"):
         model = build_reference(reference, case)
@@ -225,6 +229,8 @@ def compare(
         if not all(torch.isfinite(t).all() and t.std() > 0 for t in expected):
             raise OmniportError(f"the reference's output ({case.variant}, {name}) is constant or not finite")
         inputs = {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
+        if tried is not None:
+            tried.update(k for k, v in inputs.items() if v is not None)
         with torch.inference_mode(), Meter(ported) as meter:
             got = flatten_output(ported(**inputs, return_dict=False))
         if len(got) != len(expected):

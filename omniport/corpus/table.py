@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from omniport.corpus.results import CPU, FEATURES, PARITY, ClassResult, CorpusReport, StageResult
+from omniport.corpus.results import CPU, FEATURES, PARITY, UNTRIED, ClassResult, CorpusReport, StageResult
 
 _STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
 _MARKS = {"ok": "yes", "failed": "**failed**", "refused": "refused", "not reached": "", "not declared": "-"}
@@ -100,7 +100,7 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
             for s in result.stages
         ]
         parity = result.stage("parity")
-        forms = parity.detail if parity is not None and parity.state == "ok" else ""
+        forms = parity.detail.partition(UNTRIED)[0] if parity is not None and parity.state == "ok" else ""
         yield f"| {result.name} | {' | '.join(cells)} | {result.attention} | {_cpu(result)} | {forms} |"
     undeclared = [(c.name, s) for c in report.classes for s in c.stages if s.state == "not declared" and s.reason]
     if undeclared:
@@ -109,6 +109,11 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for name, stage in undeclared:
             yield f"- **{name}**, {stage.stage}: {stage.reason}"
+    yield from _left_out(report)
+    untried = [(c.name, s.detail.partition(UNTRIED)[2]) for c in report.classes if (s := c.stage("parity"))]
+    if any(names for _, names in untried):
+        yield from ["", "## Inputs that no form has", ""]
+        yield from (f"- **{name}**: {names}" for name, names in untried if names)
     limits = [f"- **{c.name}**: {s.detail}" for c in report.classes if (s := c.stage("bf16")) and s.detail]
     if limits:
         yield from ["", "## Forms that the reference itself does not run in bfloat16", "", *limits]
@@ -119,3 +124,18 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for result in reasons:
             yield f"- **{result.name}**, {result.reason}"
+
+
+def _left_out(report: CorpusReport) -> Iterator[str]:
+    """What the ports lack, by reason: a call that passes such an input fails, it is not ignored."""
+    by_reason: dict[str, list[str]] = {}
+    for result in report.classes:
+        names: dict[str, list[str]] = {}
+        for item in result.left_out:
+            names.setdefault(item.reason, []).append(item.name)
+        for reason, items in names.items():
+            by_reason.setdefault(reason, []).append(f"{result.name} ({', '.join(items)})")
+    if by_reason:
+        yield from ["", "## What the ports leave out", ""]
+        for reason, places in sorted(by_reason.items()):
+            yield f"- {reason}: {', '.join(places)}"

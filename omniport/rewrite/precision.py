@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import libcst as cst
 
-from omniport.analyse.precision import KEPT, TABLE, kept_names
+from omniport.analyse.precision import KEPT, checkpoint_tables, kept_names
 from omniport.errors import UnsupportedError
-from omniport.plan.model import Decision, TransformerPlan
+from omniport.plan.model import TransformerPlan
 from omniport.rewrite.syntax import assignment, code, expression, self_attribute, statements
 from omniport.source.transform import transform
 
@@ -30,19 +30,20 @@ def precision_statements(plan: TransformerPlan, node: cst.ClassDef) -> list[cst.
     Raises:
         UnsupportedError: the root reads the precision of its first parameter, which may be one that is kept.
     """
-    tables = [d for d in plan.decisions if d.subject.startswith(TABLE)]
     kept = next((d for d in plan.decisions if d.subject == KEPT), None)
     if kept is not None and "next(self.parameters()).dtype" in code(node):
         what = f"{node.name.value} reads its dtype off its first parameter and keeps some in float32"
         raise UnsupportedError(what, kept.why.file, kept.why.line)
-    text = "".join(_cast(table) for table in tables) + (KEEP if kept is not None else "")
+    text = "".join(_cast(*table) for table in checkpoint_tables(plan.decisions).items()) + (
+        KEEP if kept is not None else ""
+    )
     return statements(f"first\n{text}")[1:]  # comments before the first statement belong to the module
 
 
-def _cast(table: Decision) -> str:
+def _cast(child: str, buffer: str) -> str:
     return (
-        f"\n# Its {table.value} comes with the checkpoint, in the precision of the weights.\n"
-        f"self.{table.subject.removeprefix(TABLE)}.to(torch.get_default_dtype())\n"
+        f"\n# Its {buffer} comes with the checkpoint, in the precision of the weights.\n"
+        f"self.{child}.to(torch.get_default_dtype())\n"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from omniport.analyse.modes import MODES, modes_of
 from omniport.analyse.normalise import normalise
+from omniport.errors import UnsupportedError
 from omniport.source.tree import SourceTree
 
 SOURCE = """import torch
@@ -100,3 +101,10 @@ def test_other_strings_stay_open(tmp_path: Path, name: str, annotation: str, def
 def test_a_config_value_of_another_kind_is_not_taken_over() -> None:
     assert modes_of("Any", {"norm_type": "rms"}, {"norm_type": ["a"]})["norm_type"].values == ("rms",)
     assert modes_of("Any", {"norm_type": 3}, {}) == {}
+
+
+def test_a_value_that_no_port_serves_is_refused_even_where_it_is_published() -> None:
+    root = "Kandinsky5Transformer3DModel"
+    assert modes_of(root, {}, {"attention_type": "regular"})["attention_type"].values == ("regular",)
+    with pytest.raises(UnsupportedError, match="attention_type='nabla': sparse attention takes"):
+        modes_of(root, {}, {"attention_type": "nabla"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from omniport.verify.classes.entry import Entry, Variant
 
 _GUIDANCE = {"guidance_embeds": True}
+_SD35_MEDIUM = {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "num_layers": 3}
 
 IMAGE: dict[str, Entry] = {
     "BriaFiboTransformer2DModel": Entry(
@@ -165,6 +166,9 @@ IMAGE: dict[str, Entry] = {
             "attention_mask": "((causal | (arange(length) >= text)[:, None]) & "
             "cat([keep(batch, text).flip(1), ones(batch, 1 + rows * columns, dtype=bool)], 1)[:, None]).long()",
         },
+        variants={
+            "text to image": Variant("no input images", {}, {"input_img_latents": "[]", "input_image_sizes": "{}"})
+        },
     ),
     "PixArtTransformer2DModel": Entry(
         reason="resolution and aspect ratio as further conditions, for images of 1024, in thirds of the width",
@@ -230,9 +234,9 @@ IMAGE: dict[str, Entry] = {
     "SD3Transformer2DModel": Entry(
         variants={
             "3.5 large": Variant("normalised queries and keys", {"qk_norm": "rms_norm"}),
-            "3.5 medium": Variant(
-                "a second self-attention in the first blocks",
-                {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "num_layers": 3},
+            "3.5 medium": Variant("a second self-attention in the first blocks", _SD35_MEDIUM),
+            "3.5 medium, layers skipped": Variant(
+                "guidance by a call that skips layers", _SD35_MEDIUM, {"skip_layers": "[1]"}
             ),
         }
     ),
@@ -242,6 +246,20 @@ IMAGE: dict[str, Entry] = {
             "x": "list(normal(batch, in_channels, 1, rows * 2, columns * 2))",
             "t": "times(batch)",
             "cap_feats": "[normal(text, cap_feat_dim), normal(text2 * 4, cap_feat_dim)][:batch]",
+        },
+        variants={
+            "omni": Variant(
+                "given images before the noise, each with a caption before it and features of an image encoder",
+                {"siglip_feat_dim": 28},
+                {
+                    "x": "[[normal(in_channels, 1, 4, 6), normal(in_channels, 1, rows * 2, columns * 2)], "
+                    "[normal(in_channels, 1, rows * 2, columns * 2)]][:batch]",
+                    "cap_feats": "[[normal(text, cap_feat_dim), normal(9, cap_feat_dim), normal(5, cap_feat_dim)], "
+                    "[normal(text2, cap_feat_dim), normal(3, cap_feat_dim)]][:batch]",
+                    "siglip_feats": "[[normal(3, 5, siglip_feat_dim), None], [None]][:batch]",
+                    "image_noise_mask": "[[0, 1], [1]][:batch]",
+                },
+            )
         },
     ),
 }

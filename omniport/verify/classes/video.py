@@ -23,6 +23,27 @@ _FACE = {
     "LFE_output_dim": 42,
     "LFE_num_scale": 2,
 }
+_LTX23 = {
+    "gated_attn": True,
+    "audio_gated_attn": True,
+    "cross_attn_mod": True,
+    "audio_cross_attn_mod": True,
+    "use_prompt_embeddings": False,
+    "perturbed_attn": True,
+    "rope_type": "split",
+}
+_LTX23_TEXT = {
+    "encoder_hidden_states": "normal(batch, text, cross_attention_dim)",
+    "audio_encoder_hidden_states": "normal(batch, text, audio_cross_attention_dim)",
+}
+
+# Seven tokens of another kind behind those of the video.
+_COSMOS3_TAIL = {
+    "sequence_length": "length + 7",
+    "position_ids": "cat([arange(text)[None].repeat(3, 1), grid(frames, rows, columns).T + text, "
+    "(arange(7) + text + 9)[None].repeat(3, 1)], 1)",
+}
+
 VIDEO: dict[str, Entry] = {
     "AllegroTransformer3DModel": Entry(
         reason="the head is split into three rope axes of equal size; tables and positions come as inputs",
@@ -140,6 +161,39 @@ VIDEO: dict[str, Entry] = {
             "vision_timesteps": "span(300.0, 700.0, (frames - 1) * image)",
             "vision_noisy_frame_indexes": "[arange(1, frames)]",
         },
+        variants={
+            "sound": Variant(
+                "sound tokens behind the video's",
+                {"sound_gen": True, "sound_dim": 6},
+                {
+                    **_COSMOS3_TAIL,
+                    "sound_tokens": "[normal(sound_dim, 7)]",
+                    "sound_token_shapes": "[(7, 1, 1)]",
+                    "sound_sequence_indexes": "arange(length, length + 7)",
+                    "sound_mse_loss_indexes": "arange(length, length + 7)",
+                    "sound_timesteps": "span(200.0, 500.0, 7)",
+                    "sound_noisy_frame_indexes": "[arange(7)]",
+                },
+            ),
+            "action": Variant(
+                "actions of a robot behind the video's tokens, projected by its kind; the first is given",
+                {"action_gen": True, "action_dim": 5, "num_embodiment_domains": 3},
+                {
+                    **_COSMOS3_TAIL,
+                    "action_tokens": "[normal(7, action_dim)]",
+                    "action_token_shapes": "[(7, 1, 1)]",
+                    "action_sequence_indexes": "arange(length, length + 7)",
+                    "action_mse_loss_indexes": "arange(length + 1, length + 7)",
+                    "action_timesteps": "span(200.0, 500.0, 6)",
+                    "action_noisy_frame_indexes": "[arange(1, 7)]",
+                    "action_domain_ids": "[tensor([2])]",
+                },
+            ),
+            "nemotron": Variant(
+                "another text model: squared ReLU, its keys normalised for the video's queries alone",
+                {"hidden_act": "relu2", "qk_norm_for_text": False, "use_und_k_norm_for_gen": True},
+            ),
+        },
     ),
     "EasyAnimateTransformer3DModel": Entry(
         reason="the constructor's defaults leave out what every published config has",
@@ -157,6 +211,11 @@ VIDEO: dict[str, Entry] = {
                 {"encoder_hidden_states_t5": "normal(batch, text2, text_embed_dim_t5)"},
             ),
             "shared": Variant("later blocks share one projection for text and video", {"mmdit_layers": 1}),
+            "control": Variant(
+                "a control video joins the channels",
+                {"in_channels": 8},
+                {"control_latents": "normal(batch, 4, frames, rows * 2, columns * 2)"},
+            ),
         },
     ),
     "HunyuanVideoTransformer3DModel": Entry(
@@ -244,6 +303,7 @@ VIDEO: dict[str, Entry] = {
         },
         sizes={"frames": 3},
         inputs={"hidden_states": FRAMES_FOLDED, "encoder_attention_mask": ""},
+        variants={"images": Variant("frames that do not see each other", {}, {"enable_temporal_attentions": "False"})},
     ),
     "LTXVideoTransformer3DModel": Entry(
         reason="tokens of all frames; the grid is scaled by the caller",
@@ -278,20 +338,39 @@ VIDEO: dict[str, Entry] = {
             "sigma": "times(batch)",
         },
         variants={
-            "2.3": Variant(
-                "gated attention, modulated text, split rope",
+            "2.3": Variant("gated attention, modulated text, split rope", _LTX23, _LTX23_TEXT),
+            "2.3 perturbed": Variant(
+                "guidance by a block whose attention some samples skip; each stream sees the other's noise level",
+                _LTX23,
                 {
-                    "gated_attn": True,
-                    "audio_gated_attn": True,
-                    "cross_attn_mod": True,
-                    "audio_cross_attn_mod": True,
-                    "use_prompt_embeddings": False,
-                    "perturbed_attn": True,
-                    "rope_type": "split",
+                    **_LTX23_TEXT,
+                    "audio_sigma": "times(batch) * 0.5",
+                    "use_cross_timestep": "true",
+                    "spatio_temporal_guidance_blocks": "[1]",
+                    "perturbation_mask": "tensor([1.0, 0.0])[:batch]",
                 },
+            ),
+            "2.3 all perturbed": Variant(
+                "guidance by a block whose attention is skipped",
+                _LTX23,
+                {**_LTX23_TEXT, "spatio_temporal_guidance_blocks": "[0]"},
+            ),
+            "isolated": Variant(
+                "guidance by streams that do not see each other; coordinates come from the pipeline",
+                {},
                 {
-                    "encoder_hidden_states": "normal(batch, text, cross_attention_dim)",
-                    "audio_encoder_hidden_states": "normal(batch, text, audio_cross_attention_dim)",
+                    "isolate_modalities": "true",
+                    "video_coords": "span(0.0, 40.0, batch, 3, frames * rows * columns, 2)",
+                    "audio_coords": "span(0.0, 3.0, batch, 1, 9, 2)",
+                },
+            ),
+            "references": Variant(
+                "reference tokens that the video sees in part; another frame rate",
+                {},
+                {
+                    "fps": "17.0",
+                    "video_self_attention_mask": "span(0.0, 1.0, batch, frames * rows * columns, "
+                    "frames * rows * columns).round(decimals=1)",
                 },
             ),
             "clean frames": Variant(

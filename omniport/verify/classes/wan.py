@@ -109,6 +109,9 @@ WAN: dict[str, Entry] = {
             "pose_hidden_states": "normal(batch, latent_channels, frames - 1, rows * 2, columns * 2)",
             "face_pixel_values": "normal(batch, 3, 4 * (frames - 1), 16, 16)",
         },
+        variants={
+            "motion in parts": Variant("the face's frames a few at a time", {}, {"motion_encode_batch_size": "3"})
+        },
     ),
     "WanAnimate2Transformer3DModel": Entry(
         reason="lists of samples, a cache that the first call fills, grids as tensors",
