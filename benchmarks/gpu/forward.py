@@ -1,0 +1,336 @@
+"""Time one denoising forward of three versions of a transformer: diffusers, vLLM-Omni's own port, and the generated port.
+
+    python benchmarks/gpu/forward.py --ports TREE [--model NAME]... [--compile] [--json FILE]
+
+TREE holds the ports that ``python -m omniport.corpus --tree TREE`` wrote.  Every model has its published width and a few
+blocks of each kind; all versions hold the same random weights, in bfloat16, and get the same inputs.  The versions are
+timed in turns, round by round, so that a drift of the machine meets all alike; the figures are medians of CUDA events.
+``error`` is the relative difference to diffusers' output.  ``--world 2 --parallel tensor_parallel_size=2``, started once
+per rank by torchrun, times the ports alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import inspect
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from models import MODELS, Model
+from torch import nn
+
+ROUNDS = 12
+CALLS = 3  # forwards per round and version
+WARM_UP = 3
+
+
+def main() -> None:
+    arguments = _arguments()
+    rows = []
+    parallel = {k: int(v) for k, v in (item.split("=") for item in arguments.parallel.split(",") if item)}
+    with worker(parallel) as od_config:
+        for model in (m for m in MODELS if not arguments.model or m.name in arguments.model):
+            try:
+                rows += measure(model, arguments, od_config, parallel)
+            except Exception as error:  # one model must not take the others' figures with it
+                if arguments.strict:
+                    raise
+                print(f"{model.name}: {type(error).__name__}: {str(error)[:400]}", flush=True)
+            gc.collect()
+            if arguments.device == "cuda":
+                torch.cuda.empty_cache()
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(table(rows))
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps({"versions": versions(), "rows": rows}, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ports", required=True, help="tree with the generated ports")
+    parser.add_argument("--model", action="append", help="name of a model (default: all)")
+    parser.add_argument("--compile", action="store_true", help="regional compile instead of eager")
+    parser.add_argument("--parallel", default="", help="options of the parallel config: a=1,b=2")
+    parser.add_argument("--only", default="", help="versions, e.g. generated,hand-written")
+    parser.add_argument("--profile", default="", help="write the kernels of one forward of each version into this folder")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, to try the script itself")
+    parser.add_argument("--strict", action="store_true", help="stop at the first error")
+    parser.add_argument("--json", default="")
+    return parser.parse_args()
+
+
+def measure(
+    model: Model, arguments: argparse.Namespace, od_config: Any, parallel: dict[str, int]
+) -> list[dict[str, Any]]:
+    """One row per version."""
+    config = {**model.config, **(model.tiny if arguments.tiny else {})}
+    od_config.tf_model_config.params.clear()
+    od_config.tf_model_config.params.update(config)
+    generator = torch.Generator().manual_seed(7)
+    wanted = [v for v in arguments.only.split(",") if v] or ["diffusers", "hand-written", "generated"]
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device(arguments.device):
+            module = importlib.import_module(f"diffusers.models.transformers.{model.reference}")
+            reference = getattr(module, model.cls)(**config).eval()
+        redraw(reference, generator)
+        inputs = {k: _placed(v, arguments.device) for k, v in model.inputs(config, arguments.tiny, generator).items()}
+        with torch.inference_mode():
+            own = accepted(type(reference), inputs)
+            expected = first(reference(**own)).float().cpu()
+            weights = reference.state_dict()
+            versions: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
+            if "diffusers" in wanted and not parallel:
+                versions["diffusers"] = (reference, own)
+            for name, source in (("hand-written", model.hand), ("generated", model.generated)):
+                if name in wanted:
+                    _extend(Path(arguments.ports))
+                    cls = getattr(importlib.import_module(source), model.cls)
+                    versions[name] = build(cls, od_config, config, weights, inputs, arguments.device, parallel)
+            return timed(model, versions, expected, arguments)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _extend(tree: Path) -> None:
+    """Let the package of vLLM-Omni's models also find the generated ports."""
+    import vllm_omni.diffusion.models as models
+
+    folder = str(tree / "vllm_omni/diffusion/models")
+    if folder not in models.__path__:
+        models.__path__.append(folder)
+
+
+def _placed(value: Any, device: str) -> Any:
+    return value.to(device) if torch.is_tensor(value) else value
+
+
+def redraw(model: nn.Module, generator: torch.Generator) -> None:
+    """Random weights of a size that keeps activations near one; the same on every rank."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+            if parameter.dim() > 1:
+                drawn /= parameter[0].numel() ** 0.5
+            else:
+                drawn = 0.02 * drawn
+            parameter.copy_(drawn.to(parameter.dtype))
+        for module in model.modules():
+            if "Norm" in type(module).__name__ and isinstance(weight := getattr(module, "weight", None), nn.Parameter):
+                weight.add_(1)
+
+
+@contextmanager
+def worker(parallel: dict[str, int]) -> Iterator[Any]:
+    """vLLM-Omni's worker for a model folder without weights, with its groups and contexts; the config of its rank."""
+    from vllm.config import set_current_vllm_config
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+    from vllm_omni.diffusion.config import set_current_diffusion_config
+    from vllm_omni.diffusion.data import OmniDiffusionConfig
+    from vllm_omni.diffusion.forward_context import set_forward_context
+    from vllm_omni.platforms import current_omni_platform
+
+    rank = int(os.environ.get("RANK", "0"))
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}
+        (Path(folder) / "model_index.json").write_text(json.dumps(index))
+        (Path(folder) / "transformer").mkdir()
+        (Path(folder) / "transformer/config.json").write_text(json.dumps({"_class_name": "FluxTransformer2DModel"}))
+        options = {"parallel_config": parallel} if parallel else {}
+        od_config = OmniDiffusionConfig.from_kwargs(
+            model=folder, model_class_name="FluxPipeline", dtype="bfloat16", **options
+        )
+        od_config.enrich_config()
+    od_config.master_port = int(os.environ.get("MASTER_PORT", "29511"))
+    cls = resolve_obj_by_qualname(current_omni_platform.get_diffusion_worker_cls())
+    made = cls(local_rank=rank, rank=rank, od_config=od_config, skip_load_model=True)
+    with ExitStack() as stack:
+        stack.enter_context(set_forward_context(vllm_config=made.vllm_config, omni_diffusion_config=od_config))
+        stack.enter_context(set_current_vllm_config(made.vllm_config))
+        stack.enter_context(set_current_diffusion_config(od_config))
+        yield od_config
+
+
+def build(
+    cls: Any,
+    od_config: Any,
+    config: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    inputs: dict[str, Any],
+    device: str,
+    parallel: dict[str, int],
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A port with the reference's weights, and the inputs that its forward takes."""
+    from vllm.model_executor.layers.quantization.base_config import QuantizeMethodBase
+
+    takes = inspect.signature(cls.__init__).parameters
+    arguments = {k: v for k, v in config.items() if k in takes}
+    if "od_config" in takes:
+        arguments["od_config"] = od_config
+    with torch.device(device):
+        model = cls(**arguments).eval()
+    model.load_weights(iter(weights.items()))
+    for module in model.modules():
+        method = getattr(module, "quant_method", None)
+        if isinstance(method, QuantizeMethodBase):
+            method.process_weights_after_loading(module)
+    if any(key in parallel for key in ("ulysses_degree", "ring_degree")):
+        from types import SimpleNamespace
+
+        from vllm_omni.diffusion.registry import _apply_sequence_parallel_if_enabled
+
+        _apply_sequence_parallel_if_enabled(SimpleNamespace(transformer=model, _dit_modules=["transformer"]), od_config)
+    return model.to(device), accepted(cls, inputs)
+
+
+def accepted(cls: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs that the forward of ``cls`` takes."""
+    taken = inspect.signature(inspect.unwrap(cls.forward)).parameters
+    return {k: v for k, v in {**inputs, "return_dict": False}.items() if k in taken}
+
+
+def first(output: Any) -> torch.Tensor:
+    """The first tensor of a model's output."""
+    while not torch.is_tensor(output):
+        output = output[0] if isinstance(output, (list, tuple)) else next(iter(output.values()))
+    return output
+
+
+def timed(
+    model: Model,
+    versions: dict[str, tuple[nn.Module, dict[str, Any]]],
+    expected: torch.Tensor,
+    arguments: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Warm every version up, then time them in turns."""
+    runs: dict[str, Callable[[], Any]] = {}
+    errors: dict[str, float] = {}
+    setup: dict[str, float] = {}
+    for name, (module, inputs) in versions.items():
+        if arguments.compile:
+            compile_blocks(name, module)
+
+        def run(module: nn.Module = module, inputs: dict[str, Any] = inputs) -> Any:
+            return module(**inputs)
+
+        started = time.monotonic()
+        try:
+            got = first(run()).float().cpu()
+            for _ in range(WARM_UP):
+                run()
+        except Exception as error:
+            if arguments.strict:
+                raise
+            print(f"{model.name}, {name}: {type(error).__name__}: {str(error)[:400]}", flush=True)
+            continue
+        _synchronise(arguments.device)
+        setup[name] = time.monotonic() - started
+        errors[name] = float((got - expected).norm() / expected.norm())
+        runs[name] = run
+        if arguments.profile:
+            profile(run, Path(arguments.profile) / f"{model.name}-{name}.txt")
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            times[name].append(_milliseconds(run, arguments.device))
+    return [
+        {
+            "model": model.name,
+            "what": model.what,
+            "version": name,
+            "mode": "compiled" if arguments.compile else "eager",
+            "parallel": arguments.parallel,
+            "ms": round(statistics.median(values), 3),
+            "fastest": round(min(values), 3),
+            "slowest": round(max(values), 3),
+            "error": errors[name],
+            "first call s": round(setup[name], 1),
+        }
+        for name, values in times.items()
+    ]
+
+
+def compile_blocks(name: str, module: nn.Module) -> None:
+    if name == "diffusers":
+        module.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
+        return
+    from vllm_omni.diffusion.compile import regionally_compile
+
+    regionally_compile(module, dynamic=False)
+
+
+def _milliseconds(run: Callable[[], Any], device: str) -> float:
+    if device != "cuda":
+        started = time.perf_counter()
+        run()
+        return (time.perf_counter() - started) * 1000
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(CALLS):
+        run()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / CALLS
+
+
+def _synchronise(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def profile(run: Callable[[], Any], file: Path) -> None:
+    """The kernels of one forward by time, with their number: more launches or casts than the neighbour show here."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as seen:
+        run()
+        _synchronise("cuda" if torch.cuda.is_available() else "cpu")
+    sort = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(seen.key_averages().table(sort_by=sort, row_limit=45, max_name_column_width=70))
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    found = {name: version(name) for name in ("diffusers", "vllm", "vllm-omni")}
+    found["torch"] = torch.__version__
+    found["device"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return found
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds and ratios, one line per model and version."""
+    base: dict[str, dict[str, float]] = {}
+    for row in rows:
+        base.setdefault(row["model"], {})[row["version"]] = row["ms"]
+    lines = [f"{'model':14} {'version':13} {'mode':9} {'ms':>9} {'range':>17} {'/diffusers':>10} {'/hand':>6} {'error':>8}"]
+    for row in rows:
+        ratios = [f"{row['ms'] / base[row['model']][n]:.3f}" if n in base[row["model"]] else "-" for n in _BASES]
+        spread = f"{row['fastest']:.2f}..{row['slowest']:.2f}"
+        lines.append(
+            f"{row['model']:14} {row['version']:13} {row['mode']:9} {row['ms']:9.3f} {spread:>17}"
+            f" {ratios[0]:>10} {ratios[1]:>6} {row['error']:8.1e}"
+        )
+    return "\n".join(lines)
+
+
+_BASES = ("diffusers", "hand-written")
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()
