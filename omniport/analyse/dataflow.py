@@ -353,9 +353,9 @@ class Walk(Calls, Entry):
         if same(a, b):
             return Tensor(a.dims) if isinstance(a, Tensor) else a  # one of two values: neither of them
         for one, other in ((a, b), (b, a)):
-            if isinstance(one, Const) and one.value is None:
+            if isinstance(one, Const) and one.value is None and not isinstance(other, Const):
                 copy = Tensor(other.dims) if isinstance(other, Tensor) else other
-                return self.maybe(copy, not isinstance(other, Const | Opaque | Num))
+                return self.maybe(copy, not isinstance(other, Opaque | Num))
         if isinstance(a, Seq) and isinstance(b, Seq) and len(a.items) == len(b.items):
             return Seq([self.join(x, y) for x, y in zip(a.items, b.items, strict=True)], a.many or b.many)
         if isinstance(a, Seq) and isinstance(b, Seq) and not (a.items and b.items):

@@ -14,6 +14,7 @@ import libcst as cst
 from omniport.analyse.specialise import Specialised, specialise
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.rewrite.normal.attention_mask import broadcast_masks
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
 from omniport.rewrite.normal.docstring import DropDocstringEntries
@@ -21,7 +22,9 @@ from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
+from omniport.rewrite.normal.shapes import shorten_shapes
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
+from omniport.rewrite.normal.simplify import simplify
 from omniport.rewrite.normal.usage import UsageCache
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
@@ -91,6 +94,13 @@ def _names(node: ast.FunctionDef) -> tuple[str, ...]:
     return tuple(a.arg for a in [*node.args.args, *node.args.kwonlyargs] if a.arg != "self")
 
 
+#: What says the same with less, tried in turn until none of them changes a class.
+_REWRITES = (
+    shorten, simplify, broadcast_masks, inline_aliases, inline_local_aliases, merge_equal_parameters, shorten_shapes,
+)  # fmt: skip
+_ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes)
+
+
 def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
     """Remove what folding left without use, until nothing changes."""
     dropped = {decision.subject for decision in specialised.dropped}
@@ -112,13 +122,10 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
                 alive[name] = looked
             if settled.get(name) is not node:
                 facts = cache.of(classes | {name: node})
-                short = shorten(node, facts)
-                if name != root and short is node:
-                    short = inline_aliases(node, facts)
-                if short is node:
-                    short = inline_local_aliases(node, facts)
-                if name != root and short is node:
-                    short = merge_equal_parameters(node, facts)
+                for rewrite in _ROOT_REWRITES if name == root else _REWRITES:
+                    short = rewrite(node, facts)
+                    if short is not node:
+                        break
                 if short is node:
                     settled[name] = node
                 node = short

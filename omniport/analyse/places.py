@@ -91,7 +91,7 @@ def _within(value: ast.expr, path: str) -> Iterable[str]:
 
 def fusable(cls: ast.ClassDef, names: tuple[str, ...]) -> bool:
     """Whether the projections ``names`` are made in one block of the constructor and called in one block of a method,
-    on the same expression, with nothing between that reads or sets what they take or give."""
+    on the same expression, with nothing between that reads or sets what they take or give, and named nowhere else."""
     made = called = False
     for function in cls.body:
         if not isinstance(function, ast.FunctionDef):
@@ -102,7 +102,8 @@ def fusable(cls: ast.ClassDef, names: tuple[str, ...]) -> bool:
             else:
                 called |= _called(block, names)
     calls = [n for n in ast.walk(cls) if isinstance(n, ast.Call) and _own(n.func) in names]
-    return made and called and len(calls) == len(names)
+    named = [n for n in ast.walk(cls) if isinstance(n, ast.Attribute) and _own(n) in names]
+    return made and called and len(calls) == len(names) and len(named) == 2 * len(names)
 
 
 def _called(block: list[ast.stmt], names: tuple[str, ...]) -> bool:

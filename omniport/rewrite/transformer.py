@@ -9,6 +9,7 @@ import libcst as cst
 
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
+from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.precision import keep_unquantised
@@ -73,7 +74,7 @@ def render_transformer(
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
-    module = prune(_each_class(module, rewrite), normal.root)
+    module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
     return _assemble(module, plan, header)
 
 

@@ -155,6 +155,22 @@ def test_projections_that_are_called_within_expressions_are_not_fused() -> None:
     assert {roles(found)[name] for name in ("to_q", "to_k", "to_v")} == {"column"} and found.weights == ()
 
 
+def test_projections_that_are_named_elsewhere_are_not_fused() -> None:
+    found = plan(QKV, f"if self.to_k is None:\n    x = x + context\n{textwrap.dedent(ATTEND)}")
+    assert {roles(found)[name] for name in ("to_q", "to_k", "to_v")} == {"column"} and found.weights == ()
+
+
+def test_a_setting_that_is_false_or_none_decides_nothing() -> None:
+    """``out`` is made where ``last`` is False, and not where it is None: what goes around it has to be whole."""
+    init = (
+        "self.up = nn.Linear(dim, dim)\nself.down = nn.Linear(dim, dim)\nlast = False if heads > head_dim else {}\n"
+        "self.out = nn.Linear(dim, dim) if last is not None and not last else None"
+    )
+    forward = "y = self.up(x)\nif self.out is not None:\n    y = self.out(y)\nreturn x + y"
+    assert roles(plan(init.format("None"), forward))["up"] == "replicated"
+    assert roles(plan(init.format("False"), forward))["up"] == "column"
+
+
 # --------------------------------------------------------------------------------------------------------- not followed
 @pytest.mark.parametrize(
     ("init", "forward", "whole", "construct"),

@@ -1,4 +1,8 @@
-"""Blank lines at the start of a body, and comments about attention processors, which a port has none of, go."""
+"""Lines in front of statements that a port does not keep.
+
+Blank lines at the start of a body and before an ``else``; comments about what the port has none of, attention
+processors and torch's own attention function; what the reference's authors have still to do.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,11 @@ import libcst as cst
 from omniport.source.transform import transform
 
 _Statement = TypeVar("_Statement", cst.SimpleStatementLine, cst.If, cst.For)
-_PROCESSOR = re.compile(r"`?\w*Processor\b")
+#: A paragraph that speaks of one of these explains the reference, not the port.
+_REFERENCE = re.compile(
+    r"\w*Processor\b|\bprocessor\b|\battn\.\w+|\bscaled_dot_product_attention\b|\bsdpa?\b", re.ASCII
+)
+_TO_DO = re.compile(r"#\s*(#+\s*)?(TODO|FIXME|HACK|XXX)\b")
 
 
 def tidy_leading_lines(node: cst.FunctionDef) -> cst.FunctionDef:
@@ -28,6 +36,10 @@ class _Lines(cst.CSTTransformer):
         return _spoken(updated_node)
 
     def leave_If(self, original_node: cst.If, updated_node: cst.If) -> cst.If:
+        orelse = updated_node.orelse
+        if orelse is not None and orelse.leading_lines and orelse.leading_lines[0].comment is None:
+            lines = [line for line in orelse.leading_lines if line.comment is not None]
+            updated_node = updated_node.with_changes(orelse=orelse.with_changes(leading_lines=lines))
         return _spoken(updated_node)
 
     def leave_For(self, original_node: cst.For, updated_node: cst.For) -> cst.For:
@@ -48,12 +60,28 @@ class _Lines(cst.CSTTransformer):
 
 
 def _spoken(node: _Statement) -> _Statement:
-    kept = [line for line in node.leading_lines if not _of_processor(line)]
+    kept = [line for paragraph in _paragraphs(node.leading_lines) for line in _kept(paragraph)]
     return node if len(kept) == len(node.leading_lines) else node.with_changes(leading_lines=_joined(kept))
 
 
-def _of_processor(line: cst.EmptyLine) -> bool:
-    return line.comment is not None and _PROCESSOR.search(line.comment.value) is not None
+def _paragraphs(lines: Sequence[cst.EmptyLine]) -> list[list[cst.EmptyLine]]:
+    """Comment lines without a blank between them, and the blanks."""
+    found: list[list[cst.EmptyLine]] = []
+    for line in lines:
+        if found and line.comment is not None and found[-1][-1].comment is not None:
+            found[-1].append(line)
+        else:
+            found.append([line])
+    return found
+
+
+def _kept(paragraph: list[cst.EmptyLine]) -> list[cst.EmptyLine]:
+    """The lines up to what is still to do; none of a paragraph about the reference."""
+    comments = [line.comment.value for line in paragraph if line.comment is not None]
+    if any(_REFERENCE.search(comment) for comment in comments):
+        return []
+    end = next((index for index, comment in enumerate(comments) if _TO_DO.match(comment)), len(paragraph))
+    return paragraph[:end]
 
 
 def _joined(lines: Sequence[cst.EmptyLine]) -> list[cst.EmptyLine]:

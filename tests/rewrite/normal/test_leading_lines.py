@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import libcst as cst
+import pytest
 
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from tests.rewrite.normal.helpers import Classes, check_noop, check_transformed
@@ -29,10 +30,43 @@ def test_a_comment_about_a_processor_goes() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# Reshape. Each rank holds\n        # `attn.heads // tp` heads: the processor knows",
+        "# the output of sdp = (batch, heads, length, width)",
+        "# TODO: add support\n        #       for more\n        # HACK: and this",
+    ],
+)
+def test_a_paragraph_about_the_reference_goes(comment: str) -> None:
+    check_transformed(
+        rewrite,
+        f"class A:\n    def f(self, x):\n        y = x\n\n        {comment}\n        return y\n",
+        "class A:\n    def f(self, x):\n        y = x\n\n        return y\n",
+    )
+
+
+def test_what_stands_before_a_task_stays() -> None:
+    check_transformed(
+        rewrite,
+        "class A:\n    def f(self, x):\n        y = x\n        # why\n        # TODO: how\n        return y\n",
+        "class A:\n    def f(self, x):\n        y = x\n        # why\n        return y\n",
+    )
+
+
+@pytest.mark.parametrize("other", ["else", "elif y"])
+def test_no_blank_line_before_another_way(other: str) -> None:
+    check_transformed(
+        rewrite,
+        f"class A:\n    def f(self, x):\n        if x:\n            y = 1\n\n        {other}:\n            y = 2\n",
+        f"class A:\n    def f(self, x):\n        if x:\n            y = 1\n        {other}:\n            y = 2\n",
+    )
+
+
 def test_other_lines_stay() -> None:
     check_noop(
         rewrite,
-        "class A:\n    def f(self, x):\n        # processors of any kind\n\n        y = x\n\n"
+        "class A:\n    def f(self, x):\n        # processed (todo lists are no tasks)\n\n        y = x\n\n"
         "        # why\n        if y:\n            # here\n            y = 2  # SomeProcessor\n        return y\n",
     )
 
