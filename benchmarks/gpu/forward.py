@@ -1,12 +1,12 @@
-"""Time one denoising forward of three versions of a transformer: diffusers, vLLM-Omni's own port, and the generated port.
+"""Time one denoising forward of a transformer in three versions: diffusers, vLLM-Omni's own port, the generated port.
 
     python benchmarks/gpu/forward.py --ports TREE [--model NAME]... [--compile] [--json FILE]
 
-TREE holds the ports that ``python -m omniport.corpus --tree TREE`` wrote.  Every model has its published width and a few
-blocks of each kind; all versions hold the same random weights, in bfloat16, and get the same inputs.  The versions are
-timed in turns, round by round, so that a drift of the machine meets all alike; the figures are medians of CUDA events.
-``error`` is the relative difference to diffusers' output.  ``--world 2 --parallel tensor_parallel_size=2``, started once
-per rank by torchrun, times the ports alone.
+TREE holds the ports that ``python -m omniport.corpus --tree TREE`` wrote.  Every model has its published width and a
+few blocks of each kind; all versions hold the same random weights, in bfloat16, and get the same inputs.  The versions
+are timed in turns, round by round, so that a drift of the machine meets all alike; the figures are medians of CUDA
+events.  ``error`` is the relative difference to diffusers' output.  With ``--parallel tensor_parallel_size=2``, started
+once per rank by torchrun, the ports alone are timed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--compile", action="store_true", help="regional compile instead of eager")
     parser.add_argument("--parallel", default="", help="options of the parallel config: a=1,b=2")
     parser.add_argument("--only", default="", help="versions, e.g. generated,hand-written")
-    parser.add_argument("--profile", default="", help="write the kernels of one forward of each version into this folder")
+    parser.add_argument("--profile", default="", help="folder for the kernels of one forward of each version")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="small sizes, to try the script itself")
     parser.add_argument("--strict", action="store_true", help="stop at the first error")
@@ -263,12 +263,19 @@ def timed(
 
 
 def compile_blocks(name: str, module: nn.Module) -> None:
-    if name == "diffusers":
+    """Compile each repeated block in the way of its library; diffusers does not name the blocks of some models."""
+    if name != "diffusers":
+        from vllm_omni.diffusion.compile import regionally_compile
+
+        regionally_compile(module, dynamic=False)
+        return
+    if getattr(module, "_repeated_blocks", None):
         module.compile_repeated_blocks(fullgraph=True)  # type: ignore[operator]
         return
-    from vllm_omni.diffusion.compile import regionally_compile
-
-    regionally_compile(module, dynamic=False)
+    for blocks in (m for m in module.modules() if isinstance(m, nn.ModuleList) and len(m) > 1):
+        for block in blocks:
+            if type(block).__name__.endswith("Block"):
+                block.compile(fullgraph=True)
 
 
 def _milliseconds(run: Callable[[], Any], device: str) -> float:
@@ -318,7 +325,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     base: dict[str, dict[str, float]] = {}
     for row in rows:
         base.setdefault(row["model"], {})[row["version"]] = row["ms"]
-    lines = [f"{'model':14} {'version':13} {'mode':9} {'ms':>9} {'range':>17} {'/diffusers':>10} {'/hand':>6} {'error':>8}"]
+    lines = [
+        f"{'model':14} {'version':13} {'mode':9} {'ms':>9} {'range':>17} {'/diffusers':>10} {'/hand':>6} {'error':>8}"
+    ]
     for row in rows:
         ratios = [f"{row['ms'] / base[row['model']][n]:.3f}" if n in base[row["model"]] else "-" for n in _BASES]
         spread = f"{row['fastest']:.2f}..{row['slowest']:.2f}"
