@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse.facts import Localise, Refine
@@ -10,8 +11,18 @@ from omniport.analyse.poly import ONE, PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import Const, Dim, Num, Opaque, Part, Seq, Tensor, scaled
 
 
+def in_front(sizes: list[Any]) -> list[Any]:
+    """Sizes of a reshape; those in front of the last two that only run time knows have a name of their own."""
+    return [
+        Num(Poly.of(size.text)) if isinstance(size, Opaque) and at < len(sizes) - 2 else size
+        for at, size in enumerate(sizes)
+    ]
+
+
 class AxisOps(TensorOps):
     """The rules for operations that are given a dimension or a shape."""
+
+    open_index: Callable[..., Any]
 
     # ---------------------------------------------------------------------------------------------- cutting and joining
     def axis(self, x: Tensor, dim: Any) -> int | None:
@@ -23,13 +34,18 @@ class AxisOps(TensorOps):
 
     def cat(self, parts: Any, dim: Any) -> Tensor:
         items = parts.items if isinstance(parts, Seq) else []
+        ranks = {len(x.dims) for x in items if isinstance(x, Tensor) and x.dims is not None}
+        if len(ranks) == 1 and not parts.many:  # what is joined has one rank
+            items = [self.of_rank(x, min(ranks)) if isinstance(x, Tensor) else x for x in items]
+        elif not ranks and items and not parts.many and isinstance(dim, Num) and dim.poly.constant == -1:
+            return self.cat_open(items)
         at = self.axis(items[0], dim) if items and isinstance(items[0], Tensor) else None
         if at is None or any(not isinstance(x, Tensor) or x.dims is None for x in items):
             return self.unknown((parts,), "concatenation of tensors of unknown rank")
         if len({len(x.dims or ()) for x in items}) > 1:
             return self.unknown((parts,), "concatenation of tensors of different rank")
         if parts.many:
-            self.demand(items, "concatenation of an unknown number of tensors")
+            self.demand((items[0].dims[at],), "concatenation of an unknown number of tensors")
             self.barrier(items[0].dims[at].streams, "concatenates an unknown number of token axes")
             unknown = Dim(Poly.of(f"cat@{self.line}"))
             first: Tensor = items[0]
@@ -53,6 +69,34 @@ class AxisOps(TensorOps):
             streams = tuple(s for d in column for s in d.streams) if all(d.streams for d in column) else ()
             dims.append(Dim(size, tuple(part for d in column for part in d.parts), streams))
         return Tensor(tuple(dims))
+
+    def cat_open(self, items: list[Any]) -> Tensor:
+        """Tensors of unknown rank, joined at their last dimension."""
+        if any(not isinstance(x, Tensor) or not x.tail for x in items):
+            return self.unknown(items, "concatenation of tensors of unknown width")
+        joined = self.cat(Seq([Tensor(x.tail[-1:]) for x in items]), Num(Poly.of(0)))
+        return Tensor(None, joined.known)
+
+    def matmul(self, a: Any, b: Any) -> Tensor:
+        """``[..., n, k] @ [..., k, m]``: batches meet, what is summed over is whole."""
+        ready = isinstance(a, Tensor) and isinstance(b, Tensor) and a.dims is not None and b.dims is not None
+        if not ready or len(a.dims) != len(b.dims) or len(a.dims) < 2:
+            ranks = [len(x.dims or ()) for x in (a, b) if isinstance(x, Tensor)]
+            return self.unknown((a, b), "a matrix product", max(ranks) if all(ranks) else None)
+        self.demand((a.dims[-1], b.dims[-2]), "a matrix product sums over the full width")
+        self.barrier((*a.dims[-1].streams, *b.dims[-2].streams), "a matrix product sums over the tokens")
+        batch = (self.meet(x, y, last=False) for x, y in zip(a.dims[:-2], b.dims[:-2], strict=True))
+        return Tensor((*batch, a.dims[-2], b.dims[-1]))
+
+    def pad(self, x: Tensor, widths: list[Any]) -> Tensor:
+        """``F.pad``: pairs of widths, from the last dimension on."""
+        dims = list(x.known)
+        for index, (low, high) in enumerate(zip(widths[::2], widths[1::2], strict=False), 1):
+            if low != Num(Poly.of(0)) or high != Num(Poly.of(0)):
+                self.demand((dims[-index],), "is padded along its shards")
+                self.barrier(dims[-index].streams, "pads the tokens")
+                dims[-index] = Dim(Poly.of(f"padded {index} at line {self.line}"))
+        return x.alike(tuple(dims))
 
     def stack(self, parts: Any, dim: Any) -> Tensor:
         items = parts.items if isinstance(parts, Seq) and not parts.many else []
@@ -120,7 +164,8 @@ class AxisOps(TensorOps):
     def index(self, x: Tensor, items: list[Any]) -> Tensor:
         """``x[...]``; an item is a Num, a Const(None) for a new axis, ``...``, or a (low, high) pair for a slice."""
         if x.dims is None:
-            return self.unknown((x,), "indexing a tensor of unknown rank")
+            found = self.open_index(x, items)
+            return self.unknown((x,), "indexing a tensor of unknown rank") if found is NotImplemented else found
         taken = sum(not (item is ... or (isinstance(item, Const) and item.value is None)) for item in items)
         if taken > len(x.dims):
             return self.unknown((x,), "indexing with more indices than dimensions")
@@ -158,6 +203,12 @@ class AxisOps(TensorOps):
                 self.demand((dim,), "is cut in steps across its shards")
                 self.barrier(dim.streams, "takes every n-th token")
                 dims.append(Dim(Poly.of(f"step@{self.line}")))
+            elif isinstance(item, Tensor | Opaque) and sum(isinstance(i, Tensor | Opaque) for i in items) == 1:
+                if isinstance(item, Tensor) and len(item.dims or "?") != 1:
+                    return self.unknown((x, item), "indexing by a tensor")
+                self.demand((dim,), "is picked from along its shards")
+                self.barrier(dim.streams, "picks tokens")
+                dims.append(Dim(Poly.of(f"picked at line {self.line}")))
             else:
                 return self.unknown((x, item), "indexing by a tensor")
         return Tensor(tuple(dims))
@@ -201,6 +252,7 @@ class AxisOps(TensorOps):
             name
             for name, value in self.instance.attributes.items()
             if isinstance(value, Num) and value.poly == size and size.constant is None
+            if (self.instance.cls, name) not in self.decisions.kept
         )
         if names and not any((self.instance.cls, name) in self.decisions.local for name in names):
             raise Localise(self.instance.cls, size, names)
@@ -238,11 +290,14 @@ class AxisOps(TensorOps):
 
         Where the sizes in front of them are not seen to stay, only their number is known afterwards.
         """
+        sizes = in_front(sizes)
         known = not any(isinstance(size, Seq | Tensor) for size in sizes) and len(sizes) > 1
         if x.dims is None or not x.dims or not sizes or any(not isinstance(size, Num) for size in sizes):
-            return self.unknown((x,), "reshape to sizes that are not known", len(sizes) if known else None)
+            return self.shaped(x, sizes, "reshape to sizes that are not known", known=known)
         polys, rank = [size.poly for size in sizes], len(x.dims)
         last = x.dims[-1]
+        if (kept := self.kept_in_front(x, polys)) is not None:
+            return kept
         if len(polys) == 1:
             return self.unknown((x,), "reshape across dimensions", 1)
         if polys[-1].constant != -1 and not self.equal(polys[-1], self.held(last)):
@@ -260,7 +315,33 @@ class AxisOps(TensorOps):
                 return Tensor((*self.front(x, polys, rank - 2, 1), *run.dims))
         if self.fits_last(x, polys, rank - 1, self.held(last)):
             return Tensor((*self.front(x, polys, rank - 1, 1), last))
-        return self.unknown((x,), "reshape across dimensions", len(polys))
+        return self.shaped(x, sizes, "reshape across dimensions", known=True)
+
+    def shaped(self, x: Tensor, sizes: list[Any], what: str, *, known: bool) -> Tensor:
+        """A tensor of ``sizes``, as far as they are numbers, of which nothing else is known."""
+        self.counted(sizes, "reshape is given")
+        result = self.unknown((x,), what, len(sizes) if known else None)
+        for at, size in enumerate(sizes) if known else ():
+            if isinstance(size, Num) and size.poly.constant != -1:
+                result = result.with_dim(at, Dim(size.poly))
+        return result
+
+    def kept_in_front(self, x: Tensor, polys: list[Poly]) -> Tensor | None:
+        """``x.reshape(*x.shape[:-1], -1, 2)``: the first dimensions stay, whole ones behind them are cut anew."""
+        dims = list(x.dims or ())
+        front = 0
+        while front < min(len(dims), len(polys)) and self.equal(polys[front], self.held(dims[front])):
+            front += 1
+        rest, sizes = dims[front:], polys[front:]
+        if not rest or not sizes or any(dim.parts or dim.streams for dim in rest) or not any(d.parts for d in dims):
+            return None
+        whole, known = Poly.of(1), Poly.of(1)
+        for dim in rest:
+            whole = whole * dim.size
+        for size in sizes:
+            known = known if size.constant == -1 else known * size
+        open_size = whole.quotient(known) or Poly.of(f"rest at line {self.line}")
+        return Tensor((*dims[:front], *(Dim(open_size if size.constant == -1 else size) for size in sizes)))
 
     def fits_last(self, x: Tensor, polys: list[Poly], front: int, size: Poly) -> bool:
         return self.equal(polys[-1], size) or (polys[-1].constant == -1 and self.keeps(x, polys, front, 1))

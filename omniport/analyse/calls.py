@@ -137,7 +137,7 @@ class Calls(TensorCalls):
         if name == "Linear":
             return self.linear(leaf, x)
         if name in library.NORMS:
-            return self.norm(x, leaf.path)
+            return self.norm(x, leaf)
         if name in library.ELEMENTWISE_MODULES and isinstance(x, Tensor):
             return x if name in ("Dropout", "Identity") else self.combine([x])
         embedders = [part.rpartition(".")[2] for part in leaf.cls.split("|")]
@@ -168,6 +168,8 @@ class Calls(TensorCalls):
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         last = name.rpartition(".")[2]
+        if last in library.ACTIVATION_FACTORIES:
+            return Leaf("nn.SiLU", [], {}, node.lineno)
         if last == "get" and len(args) == 2 and isinstance(args[1], Function | Partial):
             return args[1]  # one of several forms of a function: the one for any device
         if name in self.classes:

@@ -13,7 +13,7 @@ from typing import Any
 from omniport.analyse.calls import Calls
 from omniport.analyse.entry import Entry, parameters
 from omniport.analyse.expressions import text
-from omniport.analyse.facts import Decisions, Demand, Facts, RootCall, UnfitError
+from omniport.analyse.facts import Decisions, Facts, RootCall, UnfitError
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.places import read
 from omniport.analyse.poly import Poly
@@ -41,7 +41,7 @@ from omniport.source.tree import SourceTree
 Env = dict[str, Any]
 _WITHOUT_EFFECT = ast.Pass | ast.Assert | ast.Import | ast.ImportFrom | ast.Continue | ast.Break | ast.Delete
 _DEPTH = 40  # of calls within calls
-_LOOPS = 6  # a loop over blocks is stable after the second pass; more means that it never will be
+_LOOPS = 6  # a loop over blocks is stable after the second pass
 
 
 class Walk(Calls, Entry):
@@ -66,6 +66,8 @@ class Walk(Calls, Entry):
         self.active = []
         self.optional: dict[int, Any] = {}  # by identity: values that may be None
         self.building = self.undecided = 0  # depth of constructors, of branches that may not be taken
+        self.read: set[str] = set()
+        self.picked: bool | None = None
         self.loops = 0  # depth of loops with an unknown number of rounds
         self.line = 0
 
@@ -87,14 +89,13 @@ class Walk(Calls, Entry):
         for name, default, annotation in parameters(self.method_of(root.cls, "forward"))[1:]:
             env[name] = self.input(name, default, annotation)
         self.facts.line = self.method_of(root.cls, "forward").lineno
+        for name, value in env.items():
+            for tensor in tensors_in([value]):
+                tensor.origins = frozenset({name})
         self.facts.inputs = {name: value for name, value in env.items() if isinstance(value, Tensor)}
         result = self.body(root, "forward", env)
         self.facts.outputs = tensors_in([result])
         self.demand(self.facts.outputs, "is a result of the model")
-        reached = {key for a in self.facts.attentions for x in (a.query, a.key, a.value) for key in x.sources}
-        assumed = frozenset(key for key, fact in self.facts.linears.items() if fact.assumed) - reached
-        if unproved := assumed - self.decisions.whole.keys():
-            raise Demand(unproved, "the rank of its input is not known", self.line)
         return self.facts
 
     def construct(self, instance: Instance, given: dict[str, Any]) -> None:
@@ -156,11 +157,13 @@ class Walk(Calls, Entry):
     def call_module(self, module: Instance, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         env = self.bind(self.method_of(module.cls, "forward"), args, kwargs, node)
 
+        if module.cls not in self.imported:
+            env |= {name: self.of_its_name(name, value) for name, value in env.items()}
+
         def run() -> Any:
             return self.body(module, "forward", {"self": module, **env})
 
         def foreign() -> Any:
-            self.demand(tensors_in(env.values()), f"{module.cls} is not part of the port and takes whole tensors")
             return self.attempt(run, lambda: self.unknown(env.values(), module.cls))
 
         return self.logged(module, env, foreign if module.cls in self.imported else run)
@@ -347,14 +350,20 @@ class Walk(Calls, Entry):
 
     def join(self, a: Any, b: Any) -> Any:
         """What holds on both paths; it may be None if one of them may."""
-        return a if a is b else self.maybe(self.join_known(a, b), id(a) in self.optional or id(b) in self.optional)
+        if a is b:
+            return a
+        joined = self.join_known(a, b)
+        for tensor in [joined] if isinstance(joined, Tensor) and joined.origins is None else []:
+            origins = [x.origins for x in tensors_in([a, b])]
+            tensor.origins = None if None in origins else frozenset(name for x in origins for name in x or ())
+        return self.maybe(joined, id(a) in self.optional or id(b) in self.optional)
 
     def join_known(self, a: Any, b: Any) -> Any:
         if same(a, b):
-            return Tensor(a.dims) if isinstance(a, Tensor) else a  # one of two values: neither of them
+            return a.alike(a.known) if isinstance(a, Tensor) else a  # one of two values: neither of them
         for one, other in ((a, b), (b, a)):
             if isinstance(one, Const) and one.value is None and not isinstance(other, Const):
-                copy = Tensor(other.dims) if isinstance(other, Tensor) else other
+                copy = other.alike(other.known) if isinstance(other, Tensor) else other
                 return self.maybe(copy, not isinstance(other, Opaque | Num))
         if isinstance(a, Seq) and isinstance(b, Seq) and len(a.items) == len(b.items):
             return Seq([self.join(x, y) for x, y in zip(a.items, b.items, strict=True)], a.many or b.many)
@@ -363,7 +372,7 @@ class Walk(Calls, Entry):
         if isinstance(a, Tensor) and isinstance(b, Tensor):
             if a.dims is not None and b.dims is not None and len(a.dims) == len(b.dims):
                 return Tensor(tuple(self.meet(x, y) for x, y in zip(a.dims, b.dims, strict=True)))
-            return self.unknown((a, b), "a value whose rank depends on a condition")
+            return self.join_open(a, b)
         choices = [item for value in (a, b) for item in (value.items if isinstance(value, Either) else [value])]
         if all(isinstance(item, Instance | Leaf | Modules) for item in choices):
             return Either(list({id(item): item for item in choices}.values()))
@@ -386,6 +395,3 @@ class Walk(Calls, Entry):
 def as_load(node: ast.expr) -> ast.expr:
     """The target of an augmented assignment, read."""
     return ast.parse(text(node), mode="eval").body
-
-
-__all__ = ["Walk", "parameters"]

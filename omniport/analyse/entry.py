@@ -45,6 +45,15 @@ class Entry(Lenient):
             self.optional[id(value)] = value
         return value
 
+    def of_its_name(self, name: str, value: Any) -> Any:
+        """What a module within the model is given by a name that tells the rank."""
+        rank = library.BLOCK_RANKS.get(name)
+        if rank is None or not isinstance(value, Tensor) or value.dims is not None or len(value.tail) > rank:
+            return value
+        found = self.of_rank(value, rank)
+        found.origins = value.origins
+        return self.maybe(found, id(value) in self.optional)
+
     def rank_of(self, owner: Instance, name: str) -> int | None:
         """The rank of a forward parameter where the source shows it: how it is unpacked, what takes it first, what
         the docstring says."""

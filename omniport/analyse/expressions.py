@@ -6,10 +6,10 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-from omniport.analyse.axes import AxisOps
 from omniport.analyse.facts import Demand, UnfitError
+from omniport.analyse.opened import OpenOps
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.poly import PER_RANK, Poly
+from omniport.analyse.poly import PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import (
     Const,
     Dim,
@@ -24,6 +24,7 @@ from omniport.analyse.shapes import (
     Opaque,
     Partial,
     Seq,
+    Shape,
     Tensor,
 )
 from omniport.errors import UnsupportedError
@@ -42,9 +43,23 @@ def text(node: ast.AST) -> str:
     return kept
 
 
-class Expressions(AxisOps):
+def _by_index(node: ast.expr, target: ast.expr) -> bool:
+    """Whether an expression compares the variable of its loop."""
+    names = {name.id for name in ast.walk(target) if isinstance(name, ast.Name)}
+    compared = (inner for part in ast.walk(node) if isinstance(part, ast.Compare) for inner in ast.walk(part))
+    return any(isinstance(name, ast.Name) and name.id in names for name in compared)
+
+
+def _counts(value: Any) -> bool:
+    """Whether a value is the index of an item among unknown many."""
+    return isinstance(value, Num) and any(atom.startswith(("range@", "index@")) for atom in value.poly.atoms)
+
+
+class Expressions(OpenOps):
     """Evaluates expressions; calls are added by ``calls.Calls``, statements and module bodies by ``dataflow.Walk``."""
 
+    read: set[str]  # origins of the tensors that the expression being evaluated reads
+    picked: bool | None  # how the comparisons with the index of a block turn out
     classes: dict[str, ast.ClassDef]
     functions: dict[str, ast.FunctionDef]
     home: dict[str, str]
@@ -75,7 +90,16 @@ class Expressions(AxisOps):
         handler = getattr(self, f"eval_{type(node).__name__.lower()}", None)
         if handler is None:
             raise self.unsupported(f"expression {text(node)}", node)
-        return handler(node, env)
+        outer, self.read = self.read, set()
+        try:
+            value = handler(node, env)
+        finally:
+            read, self.read = self.read, outer
+        for tensor in tensors_in([value]):
+            if tensor.origins is None and not isinstance(node, ast.Name):
+                tensor.origins = frozenset(read or {"self"})
+            outer |= tensor.origins or {"?"}
+        return value
 
     # --------------------------------------------------------------------------------------------------------- simple
     def eval_constant(self, node: ast.Constant, env: Env) -> Any:
@@ -149,6 +173,8 @@ class Expressions(AxisOps):
     def eval_compare(self, node: ast.Compare, env: Env) -> Any:
         left, right = self.eval(node.left, env), self.eval(node.comparators[0], env)
         operator = node.ops[0]
+        if self.picked is not None and any(_counts(side) for side in (left, right)):
+            return Const(self.picked)
         if len(node.ops) > 1:
             return Opaque(text(node))
         if isinstance(operator, ast.Is | ast.IsNot) and isinstance(right, Const) and right.value is None:
@@ -160,9 +186,12 @@ class Expressions(AxisOps):
             return Const(none == isinstance(operator, ast.Is))
         if tensors_in([left, right]):
             return self.combine([left, right])
-        self.counted((left, right), "compares", heads=isinstance(operator, ast.Lt | ast.Gt | ast.LtE | ast.GtE))
+        if not (isinstance(left, Num) and isinstance(right, Num) and self.per_rank(left, right)):
+            self.counted((left, right), "compares", heads=isinstance(operator, ast.Lt | ast.Gt | ast.LtE | ast.GtE))
         if isinstance(left, Num) and isinstance(right, Num):
             a, b = left.poly.constant, right.poly.constant
+            if left.poly == right.poly and isinstance(operator, ast.Eq | ast.NotEq):
+                return Const(isinstance(operator, ast.Eq))
             if a is not None and b is not None:
                 table: dict[type, bool] = {ast.Eq: a == b, ast.NotEq: a != b, ast.Lt: a < b, ast.Gt: a > b}
                 table |= {ast.LtE: a <= b, ast.GtE: a >= b}
@@ -171,6 +200,11 @@ class Expressions(AxisOps):
         if isinstance(left, Const) and isinstance(right, Const) and isinstance(operator, ast.Eq | ast.NotEq):
             return Const((left.value == right.value) == isinstance(operator, ast.Eq))
         return Opaque(text(node))
+
+    @staticmethod
+    def per_rank(left: Num, right: Num) -> bool:
+        """Whether both numbers count what a rank holds: they compare as those of all ranks do."""
+        return all(RANKS in monomial for side in (left, right) for monomial, _ in side.poly.terms)
 
     def truth(self, value: Any, node: ast.AST) -> bool | None:
         """The truth of a condition, None if it is not known."""
@@ -186,8 +220,7 @@ class Expressions(AxisOps):
     def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
         left, right = self.eval(node.left, env), self.eval(node.right, env)
         if isinstance(node.op, ast.MatMult):
-            ranks = [len(x.dims or ()) for x in (left, right) if isinstance(x, Tensor)]
-            return self.unknown((left, right), "a matrix product", max(ranks) if all(ranks) else None)
+            return self.matmul(left, right)
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             self.counted((left, right), "computes with")
             return self.combine([left, right])
@@ -232,7 +265,7 @@ class Expressions(AxisOps):
             if name in ("ndim",) and owner.dims is not None:
                 return Num(Poly.of(len(owner.dims)))
             if name == "shape":
-                return Opaque(f"{text(node)} of {owner.serial}")
+                return Shape(f"{text(node)} of {owner.serial}", owner)
             if name in ("dtype", "device", "is_cuda", "requires_grad", "ndim", "is_floating_point"):
                 return Opaque(text(node))
             if name == "T":
@@ -260,6 +293,8 @@ class Expressions(AxisOps):
 
     def eval_subscript(self, node: ast.Subscript, env: Env) -> Any:
         owner = self.eval(node.value, env)
+        if isinstance(owner, Tensor) and isinstance(key := getattr(node.slice, "value", None), str) and key:
+            return self.unknown((owner,), f"an entry of a dict {text(node)}")
         if isinstance(owner, Tensor):
             parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
             return self.index(owner, [self.subscript(part, env) for part in parts])
@@ -280,6 +315,8 @@ class Expressions(AxisOps):
             if owner.many or None in ends or node.slice.step is not None:
                 return Seq(owner.items, True)
             return Seq(owner.items[ends[0] : ends[1] if node.slice.upper else None])
+        if isinstance(owner, Modules) and isinstance(node.slice, ast.Slice):
+            return owner  # a run of alike blocks
         if isinstance(owner, Seq | Modules) and owner.many:
             return owner.items[0]
         if isinstance(owner, Modules) and owner.items:
@@ -290,6 +327,9 @@ class Expressions(AxisOps):
             return self.unknown((owner,), f"subscript {text(node)}") if tensors_in((owner,)) else Opaque(text(node))
         if isinstance(owner, Function) and isinstance(at, Const):
             return self.constant_item(owner.name, at.value, node)
+        end = at.poly.constant if isinstance(owner, Shape) and isinstance(at, Num) else None
+        if end is not None and -len(owner.tensor.tail) <= end < 0:
+            return Num(self.size_read(owner.tensor.tail[int(end)]))
         if isinstance(owner, Opaque) and isinstance(at, Num) and ".shape of" in owner.text:
             return Num(Poly.of(f"{owner.text}[{at.poly}]"))
         if isinstance(owner, Opaque | Method):
@@ -327,10 +367,13 @@ class Expressions(AxisOps):
         items, many = self.iterate(self.eval(loop.iter, env), loop.iter)
         many = many or bool(loop.ifs)
         results = []
+        chosen = [True, False] if many and self.building and _by_index(node.elt, loop.target) else [None]
         for item in items:
-            inner = dict(env)
-            self.assign(loop.target, item, inner)
-            results.append(self.eval(node.elt, inner))
+            for self.picked in chosen:  # blocks that differ by their index: those it is true of, and the others
+                inner = dict(env)
+                self.assign(loop.target, item, inner)
+                results.append(self.eval(node.elt, inner))
+        self.picked = None
         return Seq(results, many)
 
     eval_generatorexp = eval_listcomp

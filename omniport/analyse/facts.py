@@ -43,16 +43,17 @@ class Localise(Exception):
 
 @dataclass
 class Decisions:
-    """What earlier walks decided.  ``whole`` only grows, and clears ``local`` of its class, so walking ends."""
+    """What earlier walks decided.  ``whole`` and ``kept`` only grow, and clear ``local`` of a class: walking ends."""
 
     whole: dict[Key, tuple[Whole, str, int]] = field(default_factory=dict)  # role, reason, line
     parts: dict[Key, tuple[Poly, ...]] = field(default_factory=dict)
     local: dict[tuple[str, str], Poly] = field(default_factory=dict)  # class, attribute: a head count, over all ranks
+    kept: set[tuple[str, str]] = field(default_factory=set)  # class, attribute: used for something else, too
 
     def take_back(self, key: Key, demand: Demand, facts: Facts) -> None:
         """A linear that cannot be a column: gathered if it computes one vector per sample, else replicated."""
         fact = facts.linears.get(key)
-        small = fact is not None and fact.known and not fact.token_sized and key not in facts.plain
+        small = fact is not None and (fact.vector or not fact.token_sized) and key not in facts.plain
         self.whole[key] = ("gathered" if small and not demand.replicate else "replicated", demand.reason, demand.line)
         for local in [local for local in self.local if local[0] == key[0]]:
             del self.local[local]
@@ -68,11 +69,19 @@ class LinearFact:
     rows: tuple[Poly, ...] = ()  # part sizes of its sharded input, empty if the input is whole
     row_sources: frozenset[Key] = frozenset()
     token_sized: bool = False
-    assumed: bool = False  # whether that rank is concluded from the attention that its result reaches
-    known: bool = True  # whether the rank of its input is known
+    vector: bool = False  # whether a use of its result shows that it has two dimensions
     calls: int = 0  # how often it was called, the call that is being followed included
     inputs: list[int] = field(default_factory=list)  # serial of the input tensor, call by call
     lines: list[int] = field(default_factory=list)
+
+
+@dataclass
+class NormFact:
+    """One norm over a sharded width."""
+
+    kind: str
+    sources: frozenset[Key]
+    line: int
 
 
 @dataclass
@@ -116,6 +125,7 @@ class Facts:
     attentions: list[AttentionFact] = field(default_factory=list)
     given_up: dict[tuple[str, int], str] = field(default_factory=dict)  # file and line: construct not followed
     plain: dict[Key, int] = field(default_factory=dict)  # layers whose parameters the forward reads itself: line
+    norms: dict[Key, NormFact] = field(default_factory=dict)  # norms over a width that is sharded by heads
     lost: dict[Site, int] = field(default_factory=dict)  # attention on tensors of unknown rank: line
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)

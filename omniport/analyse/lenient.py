@@ -90,6 +90,8 @@ class Lenient(Expressions):
 
     def iterate(self, value: Any, node: ast.AST) -> tuple[list[Any], bool]:
         """Items of an iterable, and whether there are unknown many that look like the first."""
+        if isinstance(value, Modules) and value.many and len(value.items) > 1:
+            return [Either(value.items)], True
         if isinstance(value, Seq | Modules):
             return value.items, value.many
         if isinstance(value, Either) and all(isinstance(item, Modules) for item in value.items):

@@ -77,6 +77,9 @@ ELEMENTWISE_MODULES = frozenset(
     }
 )
 
+#: Functions that make one of those modules from its name.
+ACTIVATION_FACTORIES = frozenset({"get_activation"})
+
 #: Modules that normalise over the last dimension.
 NORMS = frozenset(
     {
@@ -85,6 +88,9 @@ NORMS = frozenset(
         "FP32LayerNorm",
     }
 )
+
+#: Those of them whose statistics ranks can share -> what they sum: squares, or values, too.
+WIDE_NORMS = {"RMSNorm": "rms", "LayerNorm": "layer"}
 
 #: Operations along the dimension they are given.
 REDUCTIONS = frozenset({"mean", "sum", "amax", "amin", "prod", "softmax", "log_softmax", "var", "std", "cumsum"})
@@ -139,6 +145,33 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "timestep": ("batch",),
     "guidance": ("batch",),
 }
+
+#: Parameters of the root that hold one number or vector per sample: what is computed from them alone is small.
+#: "self" stands for the parameters of the modules themselves.
+VECTORS = frozenset(
+    {
+        "self",
+        "timestep",
+        "timesteps",
+        "timestep_r",
+        "r_timestep",
+        "t",
+        "timestep_cond",
+        "guidance",
+        "pooled_projections",
+        "pooled_embeds",
+        "class_labels",
+        "ofs",
+        "fps",
+        "original_size",
+        "target_size",
+        "crop_coords",
+    }
+)
+
+#: Ranks of what the modules within diffusers' transformers take, by the name of the parameter: rows of tokens are
+#: [batch, tokens, channels] wherever they are called so.
+BLOCK_RANKS: dict[str, int] = {"hidden_states": 3, "encoder_hidden_states": 3, "norm_hidden_states": 3}
 
 #: Layers that take tensors of one rank only.
 RANKS: dict[str, int] = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.facts import AttentionFact, Barrier, Decisions, Demand, Facts, LinearFact, Site
+from omniport.analyse.facts import AttentionFact, Barrier, Decisions, Demand, Facts, LinearFact, NormFact, Site
 from omniport.analyse.poly import ONE, RANKS, Poly
 from omniport.analyse.shapes import Const, Dim, Either, Instance, Key, Leaf, Method, Num, Part, Seq, Tensor, modules_in
 from omniport.errors import UnsupportedError
@@ -87,6 +87,7 @@ class TensorOps:
             keys = frozenset(key for key in own if key[0] == cls and key not in self.decisions.whole)
             for local in [] if keys else [local for local in self.decisions.local if local[0] == cls]:
                 del self.decisions.local[local]
+                self.decisions.kept.add(local)
             if keys:
                 raise Demand(keys, reason, self.line)
 
@@ -96,6 +97,16 @@ class TensorOps:
         self.demand(found, f"{what} has no sharding rule")
         self.barrier((name for value in found for name in value.streams), f"{what} is not known to act token by token")
         return Tensor(None) if rank is None else self.sizeless(rank)
+
+    def of_rank(self, x: Tensor, rank: int) -> Tensor:
+        """``x``, whose rank turns out to be ``rank``."""
+        if x.dims is not None or len(x.tail) > rank:
+            return x
+        return Tensor(((self.sizeless(rank).dims or ())[: rank - len(x.tail)]) + x.tail)
+
+    def of_tokens(self, x: Tensor) -> bool:
+        """Whether a tensor of unknown rank may hold something for each token: what it is computed from says so."""
+        return x.origins is None or any(name not in library.VECTORS for name in x.origins)
 
     def sizeless(self, rank: int) -> Tensor:
         """A tensor of which only the rank is known."""
@@ -127,17 +138,45 @@ class TensorOps:
     def combine(self, values: Iterable[Any]) -> Tensor:
         """Broadcast: the tensors among ``values`` meet element by element; the result is a value of its own."""
         found = tensors_in(values)
-        result = Tensor(found[0].dims)
+        result = found[0].alike(found[0].known)
         for other in found[1:]:
             if result.dims is None or other.dims is None:
-                return self.unknown((result, other), "broadcasting against a tensor of unknown rank")
+                result = self.combine_open(result, other)
+                continue
             rank = max(len(result.dims), len(other.dims))
             pad = (Dim(ONE),) * rank
             pairs = zip((pad + result.dims)[-rank:], (pad + other.dims)[-rank:], strict=True)
-            result = Tensor(tuple(self.meet(a, b) for a, b in pairs))
+            result = Tensor(tuple(self.meet(a, b, last=at == rank) for at, (a, b) in enumerate(pairs, 1)))
         return result
 
-    def meet(self, a: Dim, b: Dim) -> Dim:
+    def combine_open(self, a: Tensor, b: Tensor) -> Tensor:
+        """Broadcast where a rank is not known.
+
+        A tensor of known rank that has tokens (3 dimensions or more) is taken for the larger one: it meets gates,
+        shifts, norms' weights and position tables.  Sharded features meet sharded ones only; sharded heads may meet
+        a tensor that is the same for all heads: one that were not would not fit the heads of a rank.
+        """
+        self.barrier((*a.streams, *b.streams), "broadcasting against a tensor of unknown rank")
+        ranks = [len(x.dims) for x in (a, b) if x.dims is not None]
+        rank = ranks[0] if ranks and ranks[0] >= 3 else None
+        short, long = sorted((a.known, b.known), key=len)
+        missing = [dim for at, dim in enumerate(long[: len(long) - len(short)], -len(long)) if at == -1]
+        self.demand(missing, "meets a tensor of unknown width")
+        pairs = zip(long[len(long) - len(short) :], short, strict=True)
+        met = tuple(self.meet(x, y, last=at == len(short)) for at, (x, y) in enumerate(pairs, 1))
+        above = tuple(dim if dim.parts else replace(dim, streams=()) for dim in long[: len(long) - len(short)])
+        if rank is not None:
+            known = (*above, *met)
+            size = [Dim(Poly.of(f"size {at} at line {self.line}")) for at in range(rank - len(known))]
+            return Tensor((*size, *known)) if len(known) <= rank else Tensor(None, met)
+        self.demand(above, "meets a tensor of unknown rank")
+        return Tensor(None, met)
+
+    def meet(self, a: Dim, b: Dim, *, last: bool = True) -> Dim:
+        """Two dimensions that are broadcast against one another.
+
+        Heads of a rank may meet a table of another size: it has one entry for all heads, or it would not fit them.
+        """
         if a.one or b.one:
             return b if a.one else a
         if a.streams and b.streams:
@@ -148,6 +187,8 @@ class TensorOps:
             a, b = b, a  # sizes that meet are equal; one spelling of them makes loops stable
         if not a.parts and not b.parts:
             return a if a.streams else b
+        if not last and not (a.parts and b.parts) and not self.equal(a.size, b.size):
+            return a if a.parts else b
         if [part.size for part in a.parts] != [part.size for part in b.parts]:
             self.demand((a, b), "meets a tensor of full width")
         parts = zip(a.parts, b.parts, strict=True)
@@ -163,12 +204,13 @@ class TensorOps:
     # ------------------------------------------------------------------------------------------------------ modules
     def linear(self, leaf: Leaf, x: Any) -> Tensor:
         features, width = leaf.argument(0, "in_features"), leaf.argument(1, "out_features")
-        if not isinstance(x, Tensor) or not isinstance(features, Num) or not isinstance(width, Num):
+        if not isinstance(x, Tensor) or not isinstance(width, Num):
             return self.unknown((x,), "a linear layer of unknown size")
+        features = features if isinstance(features, Num) else Num(Poly.of(f"{leaf.path} input"))
         key = leaf.key
         if key[0] in self.imported:
             self.demand((x,), f"{key[0]} is not part of the port and takes whole tensors")
-            return Tensor(None if x.dims is None else (*x.dims[:-1], Dim(width.poly)))
+            return Tensor(None, (Dim(width.poly),)) if x.dims is None else Tensor((*x.dims[:-1], Dim(width.poly)))
         fact = self.facts.linears.setdefault(key, LinearFact(leaf.line, width.poly, features.poly))
         fact.calls += 1
         fixed = width.poly.constant
@@ -179,30 +221,31 @@ class TensorOps:
         fact.inputs.append(x.serial)
         fact.lines.append(self.line)
         if x.dims is None and key[0] in self.attending:
-            fact.assumed = True  # the attention that its result reaches has four dimensions, so this one has three
-            x = self.assumed.setdefault(x.serial, self.sizeless(3).with_dim(2, Dim(features.poly)))
+            # The attention that its result reaches has four dimensions, so this one has three.
+            last = x.known[-1:] or (Dim(features.poly),)
+            x = self.assumed.setdefault(x.serial, Tensor((*(self.sizeless(3).dims or ())[:2], *last)))
+        known = x.known or (Dim(features.poly),)
+        self.demand(known[:-1], "a linear layer takes rows of full width")
         if x.dims is None:
-            fact.known = False
-            if key not in self.decisions.whole:
-                self.settle(key, "the rank of its input is not known")
-            return Tensor(None)
-        self.demand(x.dims[:-1], "a linear layer takes rows of full width")
-        fact.token_sized |= any(not dim.one for dim in x.dims[1:-1]) or bool(x.dims[0].streams)
+            fact.token_sized |= self.of_tokens(x)
+        else:
+            fact.token_sized |= any(not dim.one for dim in x.dims[1:-1]) or bool(x.dims[0].streams)
         if key[0] == self.root.cls and fact.token_sized and key not in self.decisions.whole:
             self.settle(key, "it stands at the border of the model, where tokens are split")
-        parts = x.dims[-1].parts
+        parts = known[-1].parts
         rows = tuple(part.size for part in parts)
         if len(fact.inputs) > 1 and fact.rows != rows:
             self.demand((x,), f"{leaf.path} is also called on an input that is sharded otherwise")
             raise Demand(fact.row_sources, f"{leaf.path} is also called on a whole input", self.line)
-        fact.rows, fact.row_sources = rows, x.dims[-1].sources
+        fact.rows, fact.row_sources = rows, known[-1].sources
         out = Dim(width.poly)
         if not rows and key not in self.decisions.whole:
             sizes = self.decisions.parts.get(key, (width.poly,))
             out = Dim(width.poly, tuple(Part(size, frozenset({key})) for size in sizes))
         elif rows and key in self.decisions.whole:
             self.demand((x,), f"{leaf.path} stays whole")
-        return Tensor((*x.dims[:-1], out))
+        result: Tensor = x.alike((*known[:-1], out))
+        return result
 
     def settle(self, key: Key, reason: str, *, replicate: bool = False) -> None:
         """The linear that is being called cannot be a column.  At its first call nothing was concluded from its being
@@ -219,12 +262,28 @@ class TensorOps:
             return f"it is made with {', '.join(sorted(extra)) or 'further arguments'}"
         return "" if leaf.key in self.placed else "it is made where the rewrite does not look"
 
-    def norm(self, x: Any, what: str) -> Tensor:
-        if not isinstance(x, Tensor) or x.dims is None:
+    def norm(self, x: Any, leaf: Leaf) -> Tensor:
+        """A norm over the last dimension; one across the heads of the projection before it is shared by the ranks."""
+        what, before = leaf.path, self.facts.norms.get(leaf.key)
+        if not isinstance(x, Tensor):
             return self.unknown((x,), what)
-        self.demand(x.dims[-1:], f"{what} normalises over the full width")
-        self.barrier(x.dims[-1].streams, f"{what} normalises over the tokens")
-        return Tensor(x.dims)
+        if len(x.dims or ()) == 3 and self.across_heads(leaf, x.known[-1]):
+            kind = library.WIDE_NORMS[leaf.cls.rpartition(".")[2]]
+            sources = x.known[-1].sources | (before.sources if before else frozenset())
+            self.facts.norms[leaf.key] = NormFact(kind, sources, leaf.line)
+            return x.alike(x.known)
+        if before is not None:
+            raise Demand(before.sources, f"{what} is also called on a whole input", self.line)
+        self.demand(x.known[-1:], f"{what} normalises over the full width")
+        self.barrier((s for dim in x.known[-1:] for s in dim.streams), f"{what} normalises over the tokens")
+        return x.alike(x.known)
+
+    def across_heads(self, leaf: Leaf, dim: Dim) -> bool:
+        """Whether a norm runs over all that a projection of its own class computes, heads by heads on the ranks."""
+        size = leaf.argument(0, "dim") or leaf.argument(0, "normalized_shape")
+        own = {cls for cls, _ in dim.sources} == {leaf.key[0]} != {self.root.cls}
+        fits = leaf.cls.rpartition(".")[2] in library.WIDE_NORMS and leaf.key in self.placed and len(leaf.args) <= 3
+        return own and fits and len(dim.parts) == 1 and isinstance(size, Num) and self.equal(size.poly, dim.size)
 
     def attention(self, site: Site, tensors: list[Any], options: dict[str, Any], *, heads_first: bool) -> Tensor:
         """Attention on ``[B, S, H, D]``, or on ``[B, H, S, D]`` if ``heads_first``; the result has that order, too."""
@@ -233,8 +292,8 @@ class TensorOps:
         turned: list[Tensor] = []
         four = any(isinstance(x, Tensor) and len(x.dims or ()) == 4 for x in tensors)
         for x in tensors:
-            if isinstance(x, Tensor) and x.dims is None and (four or not heads_first):
-                x = self.sizeless(4)  # nothing else would be taken
+            if isinstance(x, Tensor) and x.dims is None and (four or not heads_first) and len(x.tail) <= 4:
+                x = self.of_rank(x, 4)  # nothing else would be taken
             if not isinstance(x, Tensor) or x.dims is None or len(x.dims) != 4:
                 self.facts.lost.setdefault(site, self.line)
                 return self.unknown([*tensors, mask], "attention on tensors that are not known to be [B, S, H, D]", 4)
@@ -249,9 +308,8 @@ class TensorOps:
             self.barrier((s for x in turned for s in x.streams), "attention is causal")
         if not (isinstance(mask, Const) and mask.value is None):
             self.demand(tensors_in([mask]), "an attention mask is whole")
-            known = isinstance(mask, Tensor) and mask.dims is not None
-            if not known or (len(mask.dims) == 4 and not mask.dims[1].one) or len(mask.dims) == 3:
-                self.demand(heads, "the attention mask may differ from head to head")
+            if isinstance(mask, Tensor) and len(mask.known) == 4 and mask.known[1].size == heads[0].size:
+                self.demand(heads, "the attention mask differs from head to head")
             self.barrier((s for x in (*turned, *tensors_in([mask])) for s in x.streams), "attention has a mask")
         self.facts.attentions.append(
             AttentionFact(self.instance, self.line, site, turned[0], turned[1], turned[2], options)

@@ -46,24 +46,37 @@ _serial = itertools.count()
 
 @dataclass(eq=False)
 class Tensor:
-    """A tensor of known rank, or of unknown rank (``dims`` None).  Identity tells whether two reads are one value."""
+    """A tensor of known rank, or of unknown rank (``dims`` None) of which the last dimensions, ``tail``, may be known.
+
+    Identity tells whether two reads are one value.  ``origins`` are the root's parameters that it is computed from.
+    """
 
     dims: tuple[Dim, ...] | None
+    tail: tuple[Dim, ...] = ()
     serial: int = field(default_factory=lambda: next(_serial))
+    origins: frozenset[str] | None = None
+
+    @property
+    def known(self) -> tuple[Dim, ...]:
+        """The dimensions that are known, counted from the last."""
+        return self.tail if self.dims is None else self.dims
 
     @property
     def sources(self) -> frozenset[Key]:
-        return frozenset(key for dim in self.dims or () for key in dim.sources)
+        return frozenset(key for dim in self.known for key in dim.sources)
 
     @property
     def streams(self) -> frozenset[str]:
-        return frozenset(name for dim in self.dims or () for name in dim.streams)
+        return frozenset(name for dim in self.known for name in dim.streams)
+
+    def alike(self, known: tuple[Dim, ...]) -> Tensor:
+        """A new tensor with the known dimensions ``known``, of unknown rank if this one is."""
+        return Tensor(None, known) if self.dims is None else Tensor(known)
 
     def with_dim(self, index: int, dim: Dim) -> Tensor:
-        assert self.dims is not None
-        dims = list(self.dims)
+        dims = list(self.known)
         dims[index] = dim
-        return Tensor(tuple(dims))
+        return self.alike(tuple(dims))
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,13 @@ class Opaque:
     """A value that carries no tensor: a dtype, a device, a flag, a library object."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Shape(Opaque):
+    """The shape of a tensor of unknown rank."""
+
+    tensor: Tensor = field(compare=False)
 
 
 @dataclass(eq=False)
@@ -218,7 +238,7 @@ def scaled(dim: Dim, factor: Poly, *, divide: bool = False) -> Dim | None:
 def same(a: Any, b: Any) -> bool:
     """Whether two abstract values say the same."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dims == b.dims
+        return a.dims == b.dims and a.tail == b.tail
     if isinstance(a, Seq) and isinstance(b, Seq):
         pairs = zip(a.items, b.items, strict=False)
         return a.many == b.many and len(a.items) == len(b.items) and all(same(x, y) for x, y in pairs)

@@ -18,6 +18,14 @@ class TensorCalls(Expressions):
 
     def tensor_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """A tensor operation, as method or as function of its first argument."""
+        if isinstance(x, Tensor) and x.dims is None:
+            found = self.open_call(name, x, args, kwargs, node)
+            if found is not NotImplemented:
+                return found
+        return self.closed_call(name, x, args, kwargs, node)
+
+    def closed_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        """A tensor operation on a tensor of known rank, or one that its rank says nothing about."""
         dim = kwargs.get("dim", args[-1] if args else ZERO)
         if name in ("cat", "concat"):
             return self.cat(x, kwargs.get("dim", args[0] if args else ZERO))
@@ -27,13 +35,16 @@ class TensorCalls(Expressions):
             if name in ("stack", "unbind") or not isinstance(x, Tensor):
                 return self.unknown_rank(name, x, args, kwargs)
             given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
-            fixed = (
-                len(given)
-                if name in ("view", "reshape", "permute") and not any(isinstance(a, Seq | Opaque) for a in given)
-                else None
-            )
+            if name in ("view", "reshape"):
+                return self.view(x, given)
+            fixed = len(given) if name == "permute" and not any(isinstance(a, Seq | Opaque) for a in given) else None
+            self.counted([*args, *kwargs.values()], f"{name} is given")
             return self.unknown([x, *args, *kwargs.values()], name, fixed)
         rank = len(x.dims)
+        if name in ("matmul", "bmm") and len(args) == 1:
+            return self.matmul(x, args[0])
+        if name == "pad" and args and isinstance(args[0], Seq) and not args[0].many and len(args[0].items) <= 2 * rank:
+            return self.pad(x, args[0].items)
         if name in library.ELEMENTWISE:
             self.counted([*args, *kwargs.values()], f"{name} is given")
             cast = name in ("to", "type", "type_as", "zeros_like", "ones_like")
@@ -47,8 +58,9 @@ class TensorCalls(Expressions):
         if name == "dim":
             return Num(Poly.of(rank))
         if name == "chunk":
-            return self.chunk(x, args[0], kwargs.get("dim", args[1] if len(args) > 1 else ZERO))
-        if name in ("split", "split_with_sizes") and isinstance(args[0], Seq):
+            count = args[0] if args else kwargs.get("chunks")
+            return self.chunk(x, count, kwargs.get("dim", args[1] if len(args) > 1 else ZERO))
+        if name in ("split", "split_with_sizes") and args and isinstance(args[0], Seq):
             at = self.axis(x, kwargs.get("dim", args[1] if len(args) > 1 else ZERO))
             sizes = [item.poly for item in args[0].items if isinstance(item, Num)]
             if at is not None and len(sizes) == len(args[0].items):
@@ -91,6 +103,7 @@ class TensorCalls(Expressions):
     def unknown_rank(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """An operation without a rule whose result has a rank that is known all the same."""
         values = [x, *args, *kwargs.values()]
+        self.counted([*args, *kwargs.values()], f"{name} is given")
         first = x.items[0] if isinstance(x, Seq) and x.items else x
         rank = len(first.dims) if isinstance(first, Tensor) and first.dims else None
         if name == "unbind" and rank is not None and isinstance(x, Tensor) and x.dims is not None:

@@ -9,10 +9,12 @@ walk starts over, until nothing is taken back any more.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, replace
 
 from omniport.analyse import library
 from omniport.analyse.dataflow import Walk
+from omniport.analyse.entry import parameters
 from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, LinearFact, Localise, Refine
 from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
@@ -90,7 +92,7 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
         planner = _Planner(normal, facts, decisions)
         try:
             attentions, kept = planner.attentions()
-            made = (*planner.divisors(), *planner.heads(), *kept, *planner.plain())
+            made = (*planner.divisors(), *planner.heads(), *planner.norms(), *kept, *planner.plain())
             return Sharding(facts, planner.linears(), attentions, planner.weights(), made)
         except Demand as demand:
             fresh = demand.sources - decisions.whole.keys()
@@ -257,6 +259,20 @@ class _Planner:
         except UnsupportedError:
             return self.spell((call.instance.cls, ""), size)
 
+    def norms(self) -> tuple[Decision, ...]:
+        """Norms across heads that the ranks share."""
+        return tuple(
+            Decision(
+                f"norm across ranks {'.'.join(key)}",
+                fact.kind,
+                self.why(
+                    "it runs over all heads: the ranks sum its statistics, and each holds its run of the weight",
+                    fact.line,
+                ),
+            )
+            for key, fact in self.facts.norms.items()
+        )
+
     def plain(self) -> tuple[Decision, ...]:
         """Layers that stay ``nn.Linear``, since the forward reads their parameters."""
         return tuple(
@@ -323,6 +339,12 @@ class _Planner:
                     made[f"{cls}.{name}"] = Decision(f"heads in {cls}.{name}", kind, plans[0][1].why)
             if plans:
                 made[cls] = Decision(f"heads of {cls}", "sharded" if sharded else "whole", plans[0][1].why)
+        attending = {call.instance.cls for call in self.facts.attentions}
+        for (owner, name), _ in self.decided.local.items():
+            if owner not in attending:
+                line = min((f.line for key, f in self.facts.linears.items() if key[0] == owner), default=0)
+                why = self.why("it counts the heads that a rank holds", line)
+                made[f"{owner}.{name}"] = Decision(f"heads in {owner}.{name}", "own", why)
         return tuple(made.values())
 
     # --------------------------------------------------------------------------------------------------------- divisors
@@ -334,6 +356,9 @@ class _Planner:
                 dim = (tensor.dims or ())[2]
                 if dim.parts:
                     needed.setdefault(dim.size, self.why("heads are sharded", call.line))
+        for (owner, _), size in self.decided.local.items():
+            line = min((f.line for key, f in self.facts.linears.items() if key[0] == owner), default=0)
+            needed.setdefault(size, self.why(f"heads of {owner}", line))
         for key, fact in self.facts.linears.items():
             role = self.decided.whole.get(key, ("column",))[0]
             if role == "replicated":
@@ -347,8 +372,17 @@ class _Planner:
             names = {atom.removeprefix("1/") for atom in size.atoms}
             known = names <= self.facts.instances[self.normal.root][0].bindings.keys()
             if not implied and known and size.constant is None:
-                kept.append(Decision("tp divisor", written(size), why))
-        return tuple(kept)
+                kept.append(Decision("tp divisor", self._given(written(size)), why))
+        return tuple(sorted(kept, key=lambda made: " or 0" in str(made.value)))
+
+    def _given(self, size: str) -> str:
+        """``size`` where a parameter of the root that may be None counts as 0: what it sizes is not there then."""
+        root = self.classes[self.normal.root]
+        init = next(node for node in root.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+        absent = [name for name, default, _ in parameters(init) if getattr(default, "value", 0) is None]
+        for name in absent:
+            size = re.sub(rf"\b{name}\b", f"({name} or 0)", size)
+        return size
 
 
 def _one(found: set[AttentionPlan | str]) -> AttentionPlan | str:

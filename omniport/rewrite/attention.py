@@ -85,7 +85,9 @@ class _Attention(cst.CSTTransformer):
         self.layer = layer
         heads = f"heads in {self.cls}."
         self.local = {
-            d.subject.removeprefix(heads): str(d.value) for d in plan.decisions if d.subject.startswith(heads)
+            d.subject.removeprefix(heads): str(d.value)
+            for d in plan.decisions
+            if d.subject.startswith(heads) and d.value != "own"
         }
         self.groups: dict[str, dict[str, str]] = {}  # fused -> shard -> attribute
         for path, linear in self.linears.items():

@@ -9,6 +9,7 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.plan.model import LinearPlan, TransformerPlan
 from omniport.rewrite.builds import build_paths, constructors, self_call
+from omniport.rewrite.norms import sharded_norms
 from omniport.rewrite.paths import INDEX, module_paths
 from omniport.rewrite.syntax import (
     assignment,
@@ -93,6 +94,7 @@ class Constructor(cst.CSTTransformer):
         self.paths = module_paths(node)
         self.attention = next((a for a in plan.attentions if a.class_name == self.cls), None)
         self.plain = {d.subject.removeprefix("plain ") for d in plan.decisions if d.subject.startswith("plain ")}
+        self.norms = sharded_norms(plan)
         self.siblings = self._siblings(node)
         self.builds: dict[cst.Call, str] = {}  # calls of classes that take prefix
         self.helpers: set[str] = set()  # methods of the constructor that need it
@@ -146,6 +148,8 @@ class Constructor(cst.CSTTransformer):
         path = self.paths.get(original_node)
         if path in self.linears and dotted(original_node.func).rpartition(".")[2] == "Linear":
             return self._linear(self.linears[path], updated_node, path)
+        if f"{self.cls}.{path}" in self.norms:
+            return updated_node.with_changes(func=cst.Name(self.norms[f"{self.cls}.{path}"]))
         if original_node in self.builds:
             prefix = self.prefix(self.builds[original_node] if path is None else path)
             return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", prefix)])

@@ -9,9 +9,11 @@ import libcst as cst
 
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
+from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
+from omniport.rewrite.norms import JoinNorms, norm_helpers, sharded_norms
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
 from omniport.rewrite.root import rewrite_root
@@ -27,6 +29,7 @@ IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
     "ForwardPattern": "cache_dit",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
+    "tensor_model_parallel_all_reduce": "vllm.distributed",
     "ColumnParallelLinear": "vllm.model_executor.layers.linear",
     "MergedColumnParallelLinear": "vllm.model_executor.layers.linear",
     "QKVParallelLinear": "vllm.model_executor.layers.linear",
@@ -34,7 +37,9 @@ IMPORTS: dict[str, str] = {
     "RowParallelLinear": "vllm.model_executor.layers.linear",
     "QuantizationConfig": "vllm.model_executor.layers.quantization",
     "default_weight_loader": "vllm.model_executor.model_loader.weight_utils",
+    "sharded_weight_loader": "vllm.model_executor.model_loader.weight_utils",
     "maybe_prefix": "vllm.model_executor.models.utils",
+    "set_weight_attrs": "vllm.model_executor.utils",
     "AttentionMetadata": "vllm_omni.diffusion.attention.backends.abstract",
     "Attention": "vllm_omni.diffusion.attention.layer",
     ALIAS: "vllm_omni.diffusion.attention.layer",
@@ -72,6 +77,11 @@ def render_transformer(
             check_complete(node, plan)
         node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
+        node = _visit(node, Constructor(node, plan, parallel, normal.root, classes))
+        if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
+            node = _visit(node, JoinNorms(norms))
+        node = rewrite_heads(node, plan)
+        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention")
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
@@ -93,7 +103,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     """Header, imports, helper, classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
-    helper = PACK_INPUT if packed else ""
+    helper = norm_helpers(plan) + (PACK_INPUT if packed else "")
     head = cst.Module(list(module.body[:at])).code
     rest = helper + "\n\n" + cst.Module(list(module.body[at:])).code
     words = _words(rest)
