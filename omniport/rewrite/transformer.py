@@ -76,12 +76,10 @@ def render_transformer(
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
         node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
-        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
-        node = _visit(node, Constructor(node, plan, parallel, normal.root, classes))
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(norms))
         node = rewrite_heads(node, plan)
-        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention")
+        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
