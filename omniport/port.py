@@ -130,7 +130,7 @@ def analyse(
     component = _component(repo, class_name)
     published = repo.config(component) if component else {}
     transformer = analyse_transformer(tree, class_name, published)
-    config = _config(component, published, class_name, transformer.plan.parameters)
+    config = config_keys(component, published, transformer.plan, tree.version)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config))
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
@@ -201,22 +201,44 @@ def _component(repo: Repo, class_name: str) -> str:
     return next((n for n, c in repo.index.components.items() if c is not None and c.class_name == class_name), "")
 
 
-def _config(
-    component: str, published: Mapping[str, object], class_name: str, parameters: tuple[str, ...]
+def config_keys(
+    component: str, published: Mapping[str, object], transformer: TransformerPlan, version: str
 ) -> tuple[Decision, ...]:
     """Every key of the published config reaches the constructor, or the port would drop it silently.
 
+    A key that the constructor lacks is one that the reference has given up, if its version is no older than the one
+    that wrote the config; the reference ignores such keys, and so does vLLM-Omni.
+
+    Args:
+        component: the folder that the config lies in.
+        published: the config.
+        transformer: the plan.
+        version: of the reference that the port is made from.
+
     Raises:
-        OmniportError: a key that the reference's constructor does not take.
+        OmniportError: a key that the constructor does not take, in a config that may be newer than the reference.
     """
-    config = {key for key in published if not key.startswith("_")}
-    if unknown := sorted(config - set(parameters)):
+    from packaging.version import InvalidVersion, Version
+
+    file = f"{component}/config.json"
+    keys = {key for key in published if not key.startswith("_")}
+    unknown = sorted(keys - set(transformer.parameters))
+    written = published.get("_diffusers_version")
+    try:
+        older = isinstance(written, str) and Version(written) <= Version(version)
+    except InvalidVersion:
+        older = False
+    if unknown and not older:
         raise OmniportError(
-            f"{component}/config.json has keys that {class_name} of this diffusers does not take: "
+            f"{file} has keys that {transformer.class_name} of this diffusers does not take: "
             f"{', '.join(unknown)}; use a newer diffusers with --source DIR"
         )
-    why = Why("every key of the published config is a constructor parameter", f"{component}/config.json", 0)
-    return (Decision("config keys", len(config), why),)
+    why = Why("these keys of the published config are constructor parameters", file, 0)
+    decisions = [Decision("config keys", len(keys) - len(unknown), why)]
+    if unknown:
+        reason = f"diffusers {written} wrote the config; the constructor of {version} takes no such key any more"
+        decisions.append(Decision("ignored config keys", ", ".join(unknown), Why(reason, file, 0)))
+    return tuple(decisions)
 
 
 def plan(

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omniport.corpus.results import CPU, FEATURES, PARITY, UNTRIED, ClassResult, CorpusReport, StageResult
+from omniport.verify.classes import ENTRIES
 
 _STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
 _MARKS = {"ok": "yes", "failed": "**failed**", "refused": "refused", "not reached": "", "not declared": "-"}
@@ -113,7 +114,8 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
     untried = [(c.name, s.detail.partition(UNTRIED)[2]) for c in report.classes if (s := c.stage("parity"))]
     if any(names for _, names in untried):
         yield from ["", "## Inputs that no form has", ""]
-        yield from (f"- **{name}**: {names}" for name, names in untried if names)
+        yield from ["No pipeline of diffusers passes them by name, but for those with a reason.", ""]
+        yield from (f"- **{name}**: {_excused(name, names)}" for name, names in untried if names)
     limits = [f"- **{c.name}**: {s.detail}" for c in report.classes if (s := c.stage("bf16")) and s.detail]
     if limits:
         yield from ["", "## Forms that the reference itself does not run in bfloat16", "", *limits]
@@ -124,6 +126,11 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for result in reasons:
             yield f"- **{result.name}**, {result.reason}"
+
+
+def _excused(name: str, inputs: str) -> str:
+    reasons = ENTRIES[name].untried if name in ENTRIES else {}
+    return ", ".join(f"{item} ({reasons[item]})" if item in reasons else item for item in inputs.split(", "))
 
 
 def _left_out(report: CorpusReport) -> Iterator[str]:

@@ -9,6 +9,18 @@ from omniport.target import features
 from omniport.target.features import DEFAULT, TargetFeatures, probe
 from tests.support.ports import copy_tree, installed_package
 
+CFG = "diffusion/distributed/cfg_parallel.py"
+
+
+def features_of(root: Path, files: dict[str, str]) -> TargetFeatures:
+    """The features of a package that consists of these files."""
+    (root / "vllm_omni").mkdir(exist_ok=True)
+    for name, text in files.items():
+        path = root / "vllm_omni" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return probe(root / "vllm_omni")[0]
+
 
 def test_every_flag_has_evidence_and_a_type():
     found, evidence = probe(installed_package())
@@ -30,8 +42,7 @@ def test_the_assumed_features_are_those_of_the_release_they_stand_for():
 
 
 def test_an_empty_package_has_nothing(tmp_path: Path):
-    (tmp_path / "vllm_omni").mkdir()
-    found, _ = probe(tmp_path / "vllm_omni")
+    found = features_of(tmp_path, {})
     flags = {k: v for k, v in dataclasses.asdict(found).items() if not k.startswith("spdx")}
     assert not any(flags.values()), flags
     assert found.spdx_license.startswith("# SPDX-License-Identifier: ")
@@ -51,19 +62,13 @@ TWINS = [
         "component_protocol",
         "SupportsModuleOffload",
     ),
-    ("diffusion/distributed/cfg_parallel.py", "generator", "generated", "cfg_generator", False),
-    ("diffusion/distributed/cfg_parallel.py", "positive_noise_pred", "noise_pred", "cfg_all_ranks", False),
-    ("diffusion/distributed/cfg_parallel.py", "def check_cfg_parallel_validity", "def check", "cfg_validity", False),
+    (CFG, "generator", "generated", "cfg_generator", False),
+    (CFG, "positive_noise_pred", "noise_pred", "cfg_all_ranks", False),
+    (CFG, "def check_cfg_parallel_validity", "def check", "cfg_validity", False),
     ("diffusion/attention/layer.py", "        role: str", "        part: str", "attn_role", False),
     ("diffusion/attention/layer.py", "skip_sequence_parallel", "skip_sp", "attn_skip_sp", False),
     ("diffusion/distributed/sp_plan.py", "shard_group", "group", "sp_shard_group", False),
-    (
-        "diffusion/offloader/block_discovery.py",
-        "_layerwise_offload_blocks_attrs",
-        "_nothing",
-        "offload_attr",
-        "",
-    ),
+    ("diffusion/offloader/block_discovery.py", "_layerwise_offload_blocks_attrs", "_nothing", "offload_attr", ""),
     ("diffusion/registry.py", "def register_diffusion_model", "def register", "plugin_register", False),
     ("diffusion/registry.py", "_NO_CACHE_ACCELERATION", "_NO_CACHE", "has_no_cache_set", False),
     ("diffusion/model_metadata.py", "final_output_type", "output", "final_output_type", False),
@@ -85,43 +90,35 @@ def test_a_flag_follows_the_text(tmp_path: Path, file: str, text: str, instead: 
 
 
 def test_the_old_cache_backend_is_told_from_the_new(tmp_path: Path):
-    cache = tmp_path / "vllm_omni" / "diffusion" / "cache"
-    cache.mkdir(parents=True)
-    backend = cache / "cache_dit_backend.py"
-    backend.write_text("CUSTOM_DIT_ENABLERS = {}\n")
-    found, _ = probe(tmp_path / "vllm_omni")
+    backend, old = "diffusion/cache/cache_dit_backend.py", "CUSTOM_DIT_ENABLERS = {}\n"
+    found = features_of(tmp_path, {backend: old})
     assert (found.cachedit_api, found.cachedit_module) == ("enabler", "")
-    backend.write_text("class CacheDiTAdapterConfig:\n    pass\nCUSTOM_DIT_ENABLERS = {}\n")
-    found, _ = probe(tmp_path / "vllm_omni")
+    found = features_of(tmp_path, {backend: f"class CacheDiTAdapterConfig:\n    pass\n{old}"})
     assert found.cachedit_api == "file"
     assert found.cachedit_module == "vllm_omni.diffusion.cache.cache_dit_backend"
 
 
 def test_the_offload_attribute_was_a_string_once(tmp_path: Path):
-    folder = tmp_path / "vllm_omni" / "diffusion" / "offloader"
-    folder.mkdir(parents=True)
-    (folder / "layerwise_backend.py").write_text('name = getattr(model, "_layerwise_offload_blocks_attr", None)\n')
-    assert probe(tmp_path / "vllm_omni")[0].offload_attr == "string"
+    text = 'name = getattr(model, "_layerwise_offload_blocks_attr", None)\n'
+    assert features_of(tmp_path, {"diffusion/offloader/layerwise_backend.py": text}).offload_attr == "string"
 
 
 @pytest.mark.parametrize(("old", "new", "expected"), [(10, 0, "vLLM"), (10, 1, "vLLM-Omni"), (100, 1, "vLLM")])
 def test_a_new_file_takes_the_line_of_new_files(tmp_path: Path, old: int, new: int, expected: str):
-    folder = tmp_path / "vllm_omni" / "diffusion"
-    folder.mkdir(parents=True)
-    for index in range(old + new):
-        project = "vLLM" if index < old else "vLLM-Omni"
-        (folder / f"f{index}.py").write_text(
-            "# SPDX-License-Identifier: Apache-2.0\n"
-            f"# SPDX-FileCopyrightText: Copyright contributors to the {project} project\n"
-        )
-    found, _ = probe(tmp_path / "vllm_omni")
+    found = features_of(
+        tmp_path,
+        {
+            f"diffusion/f{index}.py": "# SPDX-License-Identifier: Apache-2.0\n# SPDX-FileCopyrightText: Copyright "
+            f"contributors to the {'vLLM' if index < old else 'vLLM-Omni'} project\n"
+            for index in range(old + new)
+        },
+    )
     assert found.spdx_text == f"# SPDX-FileCopyrightText: Copyright contributors to the {expected} project"
 
 
 def test_unparsable_files_do_not_stop_the_probe(tmp_path: Path):
-    folder = tmp_path / "vllm_omni" / "diffusion" / "distributed"
-    folder.mkdir(parents=True)
-    (folder / "cfg_parallel.py").write_bytes(b"class CFGParallelMixin:\n    def \xff(:\n")
+    features_of(tmp_path, {CFG: ""})
+    (tmp_path / "vllm_omni" / CFG).write_bytes(b"class CFGParallelMixin:\n    def \xff(:\n")
     found, _ = probe(tmp_path / "vllm_omni")
     assert found.cfg_mixin and not found.cfg_kwargs
 

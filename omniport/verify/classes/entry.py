@@ -9,9 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variant:
-    """One published form of a class: config keys and inputs that differ, and which models have it.
+    """One published form of a class: what differs from the class's own recipe, and which models have it.
 
-    The fields are those of :class:`Entry`, which they add to or replace.
+    ``config`` replaces constructor defaults; ``inputs`` are expressions for parameters of ``forward`` (an empty one
+    leaves the parameter out), with ``words`` of their own; ``sizes`` replaces axis lengths of every call;
+    ``even_only`` says why odd lengths and a single sample are not tried.
     """
 
     reason: str
@@ -23,18 +25,13 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Variant):
     """How the calls of one transformer class are made where names and defaults do not tell.
 
-    ``config`` replaces constructor defaults; ``inputs`` are expressions for parameters of ``forward`` (an empty one
-    leaves the parameter out), with ``words`` of their own; ``sizes`` replaces axis lengths of every call;
-    ``even_only`` says why odd lengths and a single sample are not tried; ``variants`` are further published forms.
+    ``variants`` are further published forms; what they say adds to the entry's own or replaces it.  ``untried`` names
+    inputs that the port keeps and no form has, with the reason.
     """
 
     reason: str = ""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    words: Mapping[str, str] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    even_only: str = ""
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    untried: Mapping[str, str] = field(default_factory=dict)

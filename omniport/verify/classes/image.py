@@ -6,6 +6,11 @@ from omniport.verify.classes.entry import Entry, Variant
 
 _GUIDANCE = {"guidance_embeds": True}
 _SD35_MEDIUM = {"qk_norm": "rms_norm", "dual_attention_layers": (0, 1), "num_layers": 3}
+# A source image of two by three tokens behind the noise.
+_SOURCE_BEHIND = {
+    "hidden_states": "normal(batch, rows * columns + 6, in_channels)",
+    "img_shapes": "[[(1, rows, columns), (1, 2, 3)]] * batch",
+}
 
 IMAGE: dict[str, Entry] = {
     "BriaFiboTransformer2DModel": Entry(
@@ -38,7 +43,8 @@ IMAGE: dict[str, Entry] = {
     ),
     "FluxTransformer2DModel": Entry(variants={"guidance": Variant("FLUX.1-dev is distilled", _GUIDANCE)}),
     "Flux2Transformer2DModel": Entry(
-        variants={"klein": Variant("FLUX.2-klein has no embedded guidance", {"guidance_embeds": False})}
+        variants={"klein": Variant("FLUX.2-klein has no embedded guidance", {"guidance_embeds": False})},
+        untried={"num_ref_tokens": "read with a cache of reference tokens only, which a port leaves out"},
     ),
     "GlmImageTransformer2DModel": Entry(
         reason="a code of the prior model for each image token, dropped in places",
@@ -198,18 +204,12 @@ IMAGE: dict[str, Entry] = {
             "edit": Variant(
                 "Qwen-Image-Edit puts the source image behind the noise",
                 {},
-                {
-                    "hidden_states": "normal(batch, rows * columns + 6, in_channels)",
-                    "img_shapes": "[[(1, rows, columns), (1, 2, 3)]] * batch",
-                },
+                _SOURCE_BEHIND,
             ),
             "edit 2511": Variant(
                 "the source image is modulated as clean",
                 {"zero_cond_t": True},
-                {
-                    "hidden_states": "normal(batch, rows * columns + 6, in_channels)",
-                    "img_shapes": "[[(1, rows, columns), (1, 2, 3)]] * batch",
-                },
+                _SOURCE_BEHIND,
             ),
             "layered": Variant(
                 "Qwen-Image-Layered counts layers",

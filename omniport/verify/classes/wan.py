@@ -8,6 +8,7 @@ from omniport.verify.classes.entry import Entry, Variant
 # Wan and its relatives cut the image tokens off by the text's length, which the source fixes at 512.
 _TEXT = {"encoder_hidden_states": "normal(batch, 512, text_dim)"}
 _IMAGE = {"image_dim": 52, "added_kv_proj_dim": 64}
+_IMAGE_TOKENS = {**_TEXT, "encoder_hidden_states_image": "normal(batch, text2, image_dim)"}
 _HISTORY = {
     "indices_hidden_states": "(arange(frames) + 9)[None].repeat(batch, 1)",
     "latents_history_short": "normal(batch, in_channels, 2, rows * 2, columns * 2)",
@@ -43,7 +44,7 @@ WAN: dict[str, Entry] = {
             "image": Variant(
                 "published models take an image's tokens",
                 _IMAGE,
-                {**_TEXT, "encoder_hidden_states_image": "normal(batch, text2, image_dim)"},
+                _IMAGE_TOKENS,
             )
         }
     ),
@@ -60,7 +61,7 @@ WAN: dict[str, Entry] = {
             "image": Variant(
                 "image to video",
                 _IMAGE,
-                {**_TEXT, "encoder_hidden_states_image": "normal(batch, text2, image_dim)"},
+                _IMAGE_TOKENS,
             ),
             "diffusion forcing": Variant(
                 "a timestep per frame, frame rates, blocks of frames that see only earlier ones",
@@ -75,7 +76,7 @@ WAN: dict[str, Entry] = {
             "2.1 image": Variant(
                 "image to video: the image's tokens",
                 _IMAGE,
-                {**_TEXT, "encoder_hidden_states_image": "normal(batch, text2, image_dim)"},
+                _IMAGE_TOKENS,
             ),
             "2.1 first and last": Variant(
                 "two images, with positions",
@@ -104,8 +105,7 @@ WAN: dict[str, Entry] = {
             "face_encoder_num_heads": 2,
         },
         inputs={
-            **_TEXT,
-            "encoder_hidden_states_image": "normal(batch, text2, image_dim)",
+            **_IMAGE_TOKENS,
             "pose_hidden_states": "normal(batch, latent_channels, frames - 1, rows * 2, columns * 2)",
             "face_pixel_values": "normal(batch, 3, 4 * (frames - 1), 16, 16)",
         },
