@@ -176,7 +176,8 @@ def test_config_keys_are_not_dropped(tmp_path: Path, tree: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(FLUX_DEV, model)
     config = model / "transformer" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "a_new_option": 3}))
+    newer = {"a_new_option": 3, "_diffusers_version": "99.0"}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **newer}))
     code, _, err = run("scaffold", str(model), "--into", str(tree), "--name", "flux_dev", "--force")
     assert code == 2 and "a_new_option" in err
 

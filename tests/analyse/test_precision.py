@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from omniport.analyse.precision import KEPT, TABLE, kept_names
+from omniport.check.engine import check
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision
 from omniport.port import analyse_transformer
@@ -98,6 +99,22 @@ def test_what_the_reference_keeps_is_kept(port: Port) -> None:
     assert "_keep_in_fp32_modules = ['norm', 'gate']" in text
     assert "_hsdp_preserve_parameter_dtypes = True" in text
     assert "parameter.data = parameter.data.float()" in text
+
+
+TWINS = {
+    "as written": ("", "", 0),
+    "nothing reads it": ("self._keep_in_fp32_modules", "()", 1),
+    "HSDP casts": ("_hsdp_preserve_parameter_dtypes = True", "pass", 1),
+}
+
+
+@pytest.mark.parametrize(("part", "instead", "findings"), TWINS.values(), ids=TWINS)
+def test_a_port_that_forgets_is_found(port: Port, tmp_path: Path, part: str, instead: str, findings: int) -> None:
+    _, text = port()
+    assert part in text
+    (tmp_path / "port").mkdir()
+    (tmp_path / "port" / "root_transformer.py").write_text(text.replace(part, instead) if part else text)
+    assert len(check([tmp_path / "port"], select=("OP104",)).findings) == findings
 
 
 def test_a_base_class_may_say_so(port: Port) -> None:

@@ -136,6 +136,7 @@ IMAGE: dict[str, Entry] = {
             "position_ids": "cat([zeros(text, 3), ids(3, rows, columns)])",
         },
     ),
+    "LongCatImageTransformer2DModel": Entry(untried={"guidance": "the reference's forward does not read it"}),
     "LuminaNextDiT2DModel": Entry(
         reason="rope table of the largest grid as complex numbers",
         config={"num_kv_heads": 2},
@@ -200,6 +201,7 @@ IMAGE: dict[str, Entry] = {
         },
     ),
     "QwenImageTransformer2DModel": Entry(
+        untried={"guidance": "no published model is distilled, and the reference's time embedding takes none"},
         variants={
             "edit": Variant(
                 "Qwen-Image-Edit puts the source image behind the noise",
