@@ -18,12 +18,15 @@ from omniport.analyse.entry import parameters
 from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, LinearFact, Localise, Refine
 from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
+from omniport.analyse.provenance import same_tokens
 from omniport.analyse.shapes import Const, Key, Leaf, Num, modules_in
 from omniport.analyse.spelling import fused_name, multiple, names, written
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, Decision, LinearPlan, LinearRole, WeightPlan, Why
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
+
+_NAME = re.compile(r"[^\W\d]\w*")  # in an atom: a parameter, or an expression of parameters
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,9 @@ class _Planner:
         for cls, sites in attention_sites(self.module).items():
             for number, site in enumerate(sites, 1):
                 calls = [call for call in self.facts.attentions if call.site == site]
-                found = {self._attention(call) for call in calls} or {"it is not reached as the forward is followed"}
+                found = {self._attention(call, calls) for call in calls} or {
+                    "it is not reached as the forward is followed"
+                }
                 if site in self.facts.lost:
                     found = {"the rank of its tensors is not known"}
                 plan = _one(found)
@@ -198,8 +203,8 @@ class _Planner:
                 kept.append(Decision(f"attention call {number} of {cls}", "reference", self.why(plan, site[1])))
         return tuple(plans), tuple(kept)
 
-    def _attention(self, call: AttentionFact) -> AttentionPlan | str:
-        """The layer for a call, or why there is none."""
+    def _attention(self, call: AttentionFact, calls: list[AttentionFact]) -> AttentionPlan | str:
+        """The layer for a call, or why there is none; ``calls`` are those of its site, this one included."""
         for option, value in call.options.items():
             known = getattr(value, "value", value) in (None, False) or value == Num(Poly.of(0))
             if (
@@ -212,26 +217,26 @@ class _Planner:
         causal = call.options.get("is_causal", Const(False))
         if not isinstance(causal, Const):
             return "whether it is causal is known at run time only"
-        value = call.value.dims
-        assert value is not None
-        width = self._known(query[3].size, key[3].size, value[3].size)
-        if any(self._known(dim.size) and dim.size != width for dim in (query[3], key[3], value[3])):
-            return "its values are not as wide as its keys"
-        kv_heads = self._known(key[2].size, value[2].size)
-        shared = call.options.get("enable_gqa", Const(False)) == Const(False) or self._known(query[2].size)
-        heads = self._known(query[2].size, *([kv_heads] if kv_heads is not None and shared else []))
-        if width is None or heads is None or kv_heads is None:
-            return "its sizes are not known"
+        sizes = self._sizes(call)
         scale = call.options.get("scale", Const(None))
+        if isinstance(sizes, str):
+            return sizes
         if scale != Const(None) and not isinstance(scale, Num):
             return "its scale is known at run time only"
+        all_sizes = [(other, found) for other in calls if isinstance(found := self._sizes(other), tuple)]
+        others = [other for other, _ in all_sizes]
         try:
-            names = [self.spell_late(call, size) for size in (heads, kv_heads, width)]
-            factor = f"{names[2]} ** -0.5" if not isinstance(scale, Num) else self.spell_late(call, scale.poly)
+            names = [self.spell_late(others, [found[at] for _, found in all_sizes]) for at in range(3)]
+            factor = f"{names[2]} ** -0.5" if " " not in names[2] else f"({names[2]}) ** -0.5"
+            if isinstance(scale, Num):
+                scales = [other.options.get("scale") for other in others]
+                factor = self.spell_late(others, [s.poly for s in scales if isinstance(s, Num)])
         except UnsupportedError as error:
             return error.construct
         streams = [tuple(self.facts.stream(name) for name in dims[1].streams) for dims in (query, key)]
-        cross = streams[0] != streams[1] or query[1] != key[1]
+        cross = (streams[0] != streams[1] or query[1] != key[1]) and not same_tokens(
+            self.classes[call.site[0]], *call.site[1:]
+        )
         kind = "cross" if cross else "joint" if len(streams[0]) > 1 else "self"
         sharded = "heads are sharded" if query[2].parts else "heads are whole on each rank"
         masked = "with" if call.options.get("attn_mask", Const(None)) != Const(None) else "without"
@@ -246,18 +251,44 @@ class _Planner:
             self.why(f"{kind} attention {masked} a mask; {sharded}", call.line),
         )
 
+    def _sizes(self, call: AttentionFact) -> tuple[Poly, Poly, Poly] | str:
+        """Heads, heads of keys and values, and their width, or why they are not known.
+
+        What is not followed is concluded: attention takes queries and keys of one width, and as many heads of each
+        unless it is told that they are grouped.
+        """
+        query, key, value = (x.dims or () for x in (call.query, call.key, call.value))
+        width = self._known(query[3].size, key[3].size, value[3].size)
+        if any(self._known(dim.size) and dim.size != width for dim in (query[3], key[3], value[3])):
+            return "its values are not as wide as its keys"
+        alike = call.options.get("enable_gqa", Const(False)) == Const(False)
+        heads, kv_heads = self._known(query[2].size), self._known(key[2].size, value[2].size)
+        if alike:
+            heads, kv_heads = heads or kv_heads, kv_heads or heads
+        if width is None or heads is None or kv_heads is None:
+            return "its sizes are not known"
+        return heads, kv_heads, width
+
     def _known(self, *sizes: Poly) -> Poly | None:
         """The first of ``sizes`` that is made of constructor parameters of the root alone."""
-        given = self.facts.instances[self.normal.root][0].bindings.keys()
-        return next((s for s in sizes if {atom.removeprefix("1/") for atom in s.atoms} <= given), None)
+        given = self.facts.instances[self.normal.root][0].bindings.keys() | {"sum", "len", "int", "Pow"}
+        words = {s: {word for atom in s.atoms for word in _NAME.findall(atom)} for s in sizes}
+        return next((s for s in sizes if words[s] <= given), None)
 
-    def spell_late(self, call: AttentionFact, size: Poly) -> str:
-        """``size`` in the words of the constructor of the class, where it ends."""
-        query = next(iter(sorted(name for c, name in call.query.sources if c == call.instance.cls)), "")
+    def spell_late(self, calls: list[AttentionFact], sizes: list[Poly]) -> str:
+        """The size of each call in the words of the constructor of their class, where it ends."""
+        cls = calls[0].instance.cls
+        if len(set(sizes)) > 1:
+            tables = [names(call.instance, "") for call in calls]
+            found = [n for n in tables[0] if all(t.get(n) == s for t, s in zip(tables, sizes, strict=True))]
+            if len(sizes) < len(calls) or not found:
+                raise UnsupportedError(f"{cls}: no name for the sizes {', '.join(sorted(set(map(str, sizes))))}")
+            return found[0]
+        query = next(iter(sorted(name for c, name in calls[0].query.sources if c == cls)), "")
         try:
-            return self.spell((call.instance.cls, query), size)
+            return self.spell((cls, query), sizes[0])
         except UnsupportedError:
-            return self.spell((call.instance.cls, ""), size)
+            return self.spell((cls, ""), sizes[0])
 
     def norms(self) -> tuple[Decision, ...]:
         """Norms across heads that the ranks share."""
@@ -326,7 +357,7 @@ class _Planner:
         for cls in dict.fromkeys(call.instance.cls for call in self.facts.attentions):
             calls = [call for call in self.facts.attentions if call.instance.cls == cls]
             sharded = frozenset(key for call in calls for x in (call.query, call.key, call.value) for key in x.sources)
-            plans = [(call, plan) for call in calls if isinstance(plan := self._attention(call), AttentionPlan)]
+            plans = [(call, plan) for call in calls if isinstance(plan := self._attention(call, calls), AttentionPlan)]
             if sharded and any(not (call.query.dims or ())[2].parts for call in calls):
                 raise Demand(sharded, f"attention of {cls} is sharded in some calls only", calls[0].line)
             counts = {size for (owner, _), size in self.decided.local.items() if owner == cls}

@@ -229,6 +229,44 @@ def test_modules_chosen_by_configuration_are_both_followed() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- forms of attention
+UNKNOWN_KEYS = """
+    q = self.to_q(x).unflatten(-1, (-1, self.head_dim))
+    k = strange(context).unflatten(2, (-1, self.head_dim))
+    return x + self.to_out(dispatch_attention_fn(q, k, k{}).flatten(2))
+"""
+
+
+@pytest.mark.parametrize(("option", "planned"), [("", True), (", enable_gqa=True", False)])
+def test_keys_have_as_many_heads_as_queries_unless_they_are_grouped(option: str, planned: bool) -> None:
+    found = plan(QKV, UNKNOWN_KEYS.format(option))
+    kept = [d.why.reason for d in found.decisions if d.subject == "attention call 1 of Block"]
+    assert [(a.heads, a.kv_heads, a.head_dim) for a in found.attentions] == [
+        ("heads", "heads", "self.head_dim")
+    ] * planned
+    assert kept == ([] if planned else ["its sizes are not known"])
+
+
+def test_layers_of_one_class_with_different_heads_are_named_alike() -> None:
+    """One name of the constructor says the number of heads of either, the root has two."""
+    both = "SelfAttention(dim, kv_heads, kv_heads, head_dim)\n        self.more = SelfAttention(dim, heads, heads, head_dim)"
+    text = CANVAS.replace("SelfAttention(dim, heads, kv_heads, head_dim)", both)
+    text = text.replace("self.attn1(normed)", "self.attn1(normed) + self.more(normed)")
+    found = plan_parallel(normal_form(text, "CanvasTransformer"))
+    (attention,) = (a for a in found.attentions if a.class_name == "SelfAttention")
+    assert attention.heads == attention.kv_heads == "self.heads"
+
+
+def test_a_width_that_is_computed_is_raised_to_a_power_as_a_whole() -> None:
+    init = QKV.replace("self.head_dim = head_dim\n", "self.heads = heads\n")
+    forward = ATTEND.replace("(-1, self.head_dim)", "(self.heads, -1)")
+    form = block_model(init, forward)
+    text = form.code.replace("dim: int, heads: int, head_dim: int", "dim: int, heads: int").replace(
+        "heads * head_dim, heads, head_dim)", "heads * head_dim, heads)"
+    )
+    (attention,) = plan_parallel(normal_form(text, "Root")).attentions
+    assert (attention.head_dim, attention.softmax_scale) == ("dim // self.heads", "(dim // self.heads) ** -0.5")
+
+
 def test_a_mask_that_is_the_same_for_all_heads_leaves_them_sharded() -> None:
     mask = "\n    mask = context.mean(-1)[:, None, None]"
     found = plan(QKV, mask + ATTEND.replace("q, k, v)", "q, k, v, attn_mask=mask)"))
