@@ -47,9 +47,9 @@ class Poly:
         return _poly(terms)
 
     def divide(self, other: Poly) -> Poly | None:
-        """The exact quotient by a single term, None where there is none."""
+        """The exact quotient, None where there is none."""
         if len(other.terms) != 1:
-            return Poly.of(1) if self == other else None
+            return self._long_division(other)
         (divisor, factor) = other.terms[0]
         terms: dict[Monomial, Fraction] = {}
         for monomial, value in self.terms:
@@ -63,6 +63,24 @@ class Poly:
                     return None
             terms[_cancelled(rest)] = value / factor
         return _poly(terms)
+
+    def _long_division(self, other: Poly) -> Poly | None:
+        """The exact quotient by several terms, leading term by leading term."""
+        atoms = sorted(self.atoms | other.atoms)
+        if not other.terms or any(atom.startswith("1/") for atom in atoms):
+            return Poly.of(1) if self == other and other.terms else None
+
+        def leading(poly: Poly) -> Poly:
+            term = max(poly.terms, key=lambda item: [item[0].count(atom) for atom in atoms])
+            return Poly((term,))
+
+        rest, result = self, Poly.of(0)
+        while rest.terms:
+            part = leading(rest).divide(leading(other))
+            if part is None:
+                return None
+            rest, result = rest - part * other, result + part
+        return result
 
     def quotient(self, other: Poly) -> Poly | None:
         """The quotient by a single term, inverses of its atoms included; None if ``other`` has several terms."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omniport.analyse import library
+from omniport.analyse.attention import Sizes, agreed, sizes_of
 from omniport.analyse.dataflow import Walk
 from omniport.analyse.entry import parameters
 from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, LinearFact, Localise, Refine
@@ -25,8 +26,6 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, Decision, LinearPlan, LinearRole, WeightPlan, Why
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
-
-_NAME = re.compile(r"[^\W\d]\w*")  # in an atom: a parameter, or an expression of parameters
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class _Planner:
                 }
                 if site in self.facts.lost:
                     found = {"the rank of its tensors is not known"}
-                plan = _one(found)
+                plan = agreed(found)
                 if isinstance(plan, AttentionPlan):
                     plans.append(plan)
                     continue
@@ -251,29 +250,8 @@ class _Planner:
             self.why(f"{kind} attention {masked} a mask; {sharded}", call.line),
         )
 
-    def _sizes(self, call: AttentionFact) -> tuple[Poly, Poly, Poly] | str:
-        """Heads, heads of keys and values, and their width, or why they are not known.
-
-        What is not followed is concluded: attention takes queries and keys of one width, and as many heads of each
-        unless it is told that they are grouped.
-        """
-        query, key, value = (x.dims or () for x in (call.query, call.key, call.value))
-        width = self._known(query[3].size, key[3].size, value[3].size)
-        if any(self._known(dim.size) and dim.size != width for dim in (query[3], key[3], value[3])):
-            return "its values are not as wide as its keys"
-        alike = call.options.get("enable_gqa", Const(False)) == Const(False)
-        heads, kv_heads = self._known(query[2].size), self._known(key[2].size, value[2].size)
-        if alike:
-            heads, kv_heads = heads or kv_heads, kv_heads or heads
-        if width is None or heads is None or kv_heads is None:
-            return "its sizes are not known"
-        return heads, kv_heads, width
-
-    def _known(self, *sizes: Poly) -> Poly | None:
-        """The first of ``sizes`` that is made of constructor parameters of the root alone."""
-        given = self.facts.instances[self.normal.root][0].bindings.keys() | {"sum", "len", "int", "Pow"}
-        words = {s: {word for atom in s.atoms for word in _NAME.findall(atom)} for s in sizes}
-        return next((s for s in sizes if words[s] <= given), None)
+    def _sizes(self, call: AttentionFact) -> Sizes | str:
+        return sizes_of(call, self.facts.instances[self.normal.root][0].bindings.keys())
 
     def spell_late(self, calls: list[AttentionFact], sizes: list[Poly]) -> str:
         """The size of each call in the words of the constructor of their class, where it ends."""
@@ -414,12 +392,3 @@ class _Planner:
         for name in absent:
             size = re.sub(rf"\b{name}\b", f"({name} or 0)", size)
         return size
-
-
-def _one(found: set[AttentionPlan | str]) -> AttentionPlan | str:
-    """What several walks over one attention call agree on; calls that differ in their kind alone are no cross ones."""
-    plans = sorted((p for p in found if isinstance(p, AttentionPlan)), key=lambda plan: plan.kind == "cross")
-    reasons = [p for p in found if isinstance(p, str)]
-    if reasons or len({replace(plan, kind="self", why=plans[0].why) for plan in plans}) > 1:
-        return min(reasons, default="its calls differ")
-    return plans[0]

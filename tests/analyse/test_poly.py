@@ -31,7 +31,14 @@ def test_division_undoes_multiplication(x: Poly) -> None:
     assert (x * Poly.of(3) * a).divide(Poly.of(3) * a) == x
 
 
-@pytest.mark.parametrize(("size", "divisor"), [(a, b), (a + Poly.of(1), a), (a * a, b)])
+@given(polys, polys)
+def test_division_by_several_terms_undoes_multiplication(x: Poly, y: Poly) -> None:
+    assert not y.terms or (x * y).divide(y) == x
+
+
+@pytest.mark.parametrize(
+    ("size", "divisor"), [(a, b), (a + Poly.of(1), a), (a * a, b), (a * a + b, a + b), (a, a + b), (a, Poly.of(0))]
+)
 def test_what_does_not_divide(size: Poly, divisor: Poly) -> None:
     assert size.divide(divisor) is None
 

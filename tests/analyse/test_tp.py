@@ -248,8 +248,9 @@ def test_keys_have_as_many_heads_as_queries_unless_they_are_grouped(option: str,
 
 def test_layers_of_one_class_with_different_heads_are_named_alike() -> None:
     """One name of the constructor says the number of heads of either, the root has two."""
-    both = "SelfAttention(dim, kv_heads, kv_heads, head_dim)\n        self.more = SelfAttention(dim, heads, heads, head_dim)"
-    text = CANVAS.replace("SelfAttention(dim, heads, kv_heads, head_dim)", both)
+    first, second = (f"SelfAttention(dim, {count}, {count}, head_dim)" for count in ("kv_heads", "heads"))
+    made = f"{first}\n        self.more = {second}"
+    text = CANVAS.replace("SelfAttention(dim, heads, kv_heads, head_dim)", made)
     text = text.replace("self.attn1(normed)", "self.attn1(normed) + self.more(normed)")
     found = plan_parallel(normal_form(text, "CanvasTransformer"))
     (attention,) = (a for a in found.attentions if a.class_name == "SelfAttention")
