@@ -36,7 +36,7 @@ class Twin:
 TWINS = {
     "swapped q and k": Twin(FLUX, r'"\.to_(?P<a>[qk])", "[qk]"', r'".to_\g<a>", "SWAP\g<a>"'),
     "dropped mask": Twin(QWEN, r"attn_mask=(?!None)[\w.]+", "attn_mask=None"),
-    "wrong norm": Twin(WAN, r"self\.norm_k\((\w+)\)", r"self.norm_q(\1)"),
+    "wrong norm": Twin(WAN, r"\(self\.norm_k, (\w+)\)", r"(self.norm_q, \1)"),
     "swapped gate and value": Twin(OVIS, r"(\w+), (\w+) = (\w+\.chunk\(2, dim=-1\))", r"\2, \1 = \3"),
     "wrong rope pairing": Twin(
         FLUX, r"(apply_rotary_emb\(\w+, \w+), sequence_dim=1\)", r"\1, sequence_dim=1, use_real_unbind_dim=-2)"
