@@ -151,17 +151,35 @@ def check(
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="Not rules whose code starts so; repeat or use commas.")
     ] = None,
-    output_format: Annotated[str, typer.Option(metavar="text|json", help="How findings are printed.")] = "text",
+    output_format: Annotated[
+        str, typer.Option(metavar="text|json|github|sarif", help="How findings are printed.")
+    ] = "text",
+    statistics: Annotated[bool, typer.Option("--statistics", help="Print the number of findings per rule.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended safely, and report the rest.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what --fix would change, and change nothing.")] = False,
+    changed_only: Annotated[
+        bool, typer.Option("--changed-only", help="Only findings in files that git says were changed.")
+    ] = False,
+    base_ref: Annotated[
+        str, typer.Option(metavar="REV", help="What --changed-only compares with.", show_default=True)
+    ] = "HEAD",
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Find everything anew.")] = False,
 ) -> None:
     """Lint one port, or every port of a tree, without importing it."""
-    from omniport.check import engine
-    from omniport.report import findings
+    from omniport.check import api
 
-    if output_format not in findings.FORMATS:
-        raise OmniportError(f"--output-format {output_format!r}: choose {' or '.join(findings.FORMATS)}")
-    report = engine.check(paths or [Path()], select=_split(select), ignore=_split(ignore))
-    findings.FORMATS[output_format](report, sys.stdout)
-    if report.findings:
+    options = api.Options(
+        paths=tuple(paths or [Path()]),
+        select=tuple(_split(select)),
+        ignore=tuple(_split(ignore)),
+        output_format=output_format,
+        statistics=statistics,
+        fix=fix,
+        diff=diff,
+        base=base_ref if changed_only else None,
+        cached=not no_cache,
+    )
+    if not api.run(options, sys.stdout, sys.stderr):
         raise typer.Exit(FindingsError.exit_code)
 
 

@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """Text to put in the place of a range of a file: lines from 1, columns from 0 in UTF-8 bytes, as in ``ast``."""
+
+    line: int
+    col: int
+    end_line: int
+    end_col: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """One place of a port that breaks a rule.
 
     ``line`` and ``col`` are 1-based.  ``evidence`` is what in the source shows it, the line itself unless the rule
-    has something better.
+    has something better.  ``edits`` mend it without changing what a correct port does; a rule that has none leaves
+    the remedy to people.
     """
 
     code: str
@@ -28,6 +40,7 @@ class Finding:
     col: int
     message: str
     evidence: str
+    edits: tuple[Edit, ...] = ()
 
 
 class Rule(abc.ABC):
@@ -44,15 +57,26 @@ class Rule(abc.ABC):
     #: ports in which the rule must find something
     INVALID: ClassVar[tuple[str, ...]]
 
+    #: files of a tree around the examples, for a rule that reads one; the examples are then the port ``example``
+    TREE: ClassVar[dict[str, str]] = {}
+
     @abc.abstractmethod
     def check(self, port: Port) -> Iterator[Finding]:
         """Every place of ``port`` that breaks this rule."""
 
-    def at(self, file: SourceFile, node: ast.AST, message: str, evidence: str | None = None) -> Finding:
+    def at(
+        self,
+        file: SourceFile,
+        node: ast.AST,
+        message: str,
+        evidence: str | None = None,
+        *,
+        edits: tuple[Edit, ...] = (),
+    ) -> Finding:
         """A finding at a node of a file."""
         line, col = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
         shown = file.line(line) if evidence is None else evidence
-        return Finding(self.code, file.path.as_posix(), line, col, message, shown)
+        return Finding(self.code, file.path.as_posix(), line, col, message, shown, edits)
 
     @classmethod
     def documentation(cls) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from omniport.check.model import Finding
 from omniport.check.source import SourceFile, class_attributes, last_name
+from omniport.check.tree import Tree, shown, tree_of
 from omniport.errors import OmniportError
 
 #: class attributes that vLLM-Omni reads from the transformer itself; others also stand on language models inside it
@@ -36,6 +37,11 @@ class Port:
 
     name: str
     files: tuple[SourceFile, ...]
+
+    @functools.cached_property
+    def tree(self) -> Tree | None:
+        """The vLLM-Omni tree that the port stands in, if it does."""
+        return tree_of(self.files[0].path) if self.files else None
 
     @functools.cached_property
     def classes(self) -> dict[str, tuple[SourceFile, ast.ClassDef]]:
@@ -83,6 +89,17 @@ class Port:
             for cls in file.nodes(ast.ClassDef)
             if cls.name in slotted or TRANSFORMER_ATTRIBUTES & class_attributes(cls).keys()
         )
+
+    @functools.cached_property
+    def repeated_blocks(self) -> tuple[tuple[SourceFile, ast.ClassDef], ...]:
+        """The classes that ``_repeated_blocks`` of some transformer names."""
+        found = []
+        for file, cls in self.transformers:
+            value = class_attributes(cls).get("_repeated_blocks")
+            for element in value.elts if isinstance(value, ast.List | ast.Tuple) else ():
+                if isinstance(element, ast.Constant) and isinstance(element.value, str):
+                    found.append(self.find_class(element.value, file))
+        return tuple(dict.fromkeys(place for place in found if place is not None))
 
 
 def _dit_modules(file: SourceFile) -> Iterator[str]:
@@ -132,23 +149,33 @@ def find_ports(path: Path) -> Iterator[tuple[str, list[Path]]]:
         yield folder.name, sorted(_walk(folder))
 
 
-def read_port(name: str, paths: list[Path]) -> tuple[Port, list[Finding]]:
+def read_files(paths: list[Path]) -> dict[Path, bytes]:
+    """The content of files.
+
+    Raises:
+        OmniportError: one cannot be read.
+    """
+    try:
+        return {path: path.read_bytes() for path in paths}
+    except OSError as error:
+        raise OmniportError(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+
+def parse_port(name: str, contents: dict[Path, bytes]) -> tuple[Port, list[Finding]]:
     """Parse the files of a port; one that is no valid Python becomes a finding with code OP000."""
     files, findings = [], []
-    for path in paths:
-        shown = _shown(path)
+    for path, content in contents.items():
+        displayed = shown(path)
         try:
-            files.append(SourceFile(shown, path.read_text("utf-8-sig")))
+            text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            files.append(SourceFile(displayed, text))
         except SyntaxError as error:
             line, col = error.lineno or 1, error.offset or 1
             message = f"not valid Python: {error.msg}"
-            findings.append(Finding("OP000", shown.as_posix(), line, col, message, (error.text or "").strip()))
+            findings.append(Finding("OP000", displayed.as_posix(), line, col, message, (error.text or "").strip()))
         except (ValueError, RecursionError, MemoryError) as error:  # not UTF-8, a null byte, nested beyond all measure
-            findings.append(
-                Finding("OP000", shown.as_posix(), 1, 1, f"not readable as Python: {error or type(error).__name__}", "")
-            )
-        except OSError as error:
-            raise OmniportError(f"{path}: cannot be read: {error.strerror}") from None
+            message = f"not readable as Python: {error or type(error).__name__}"
+            findings.append(Finding("OP000", displayed.as_posix(), 1, 1, message, ""))
     return Port(name, tuple(files)), findings
 
 
@@ -189,11 +216,3 @@ def _walk(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder):
         folders[:] = [f for f in folders if f not in _SKIPPED]
         yield from (Path(base, name) for name in names if name.endswith(".py"))
-
-
-def _shown(path: Path) -> Path:
-    """The path as given, relative to the working directory where it lies below it."""
-    try:
-        return path.relative_to(Path.cwd()) if path.is_absolute() else path
-    except ValueError:
-        return path

@@ -4,13 +4,59 @@ from __future__ import annotations
 
 import ast
 import functools
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from omniport.check.model import Edit
+
 Node = TypeVar("Node", bound=ast.AST)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = Function | ast.ClassDef | ast.Lambda
+
+
+#: nodes of which the parser makes one object for all places: they have no one parent
+_SHARED = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
+
+
+class _Index:
+    """Nodes numbered so that those below one are a range: ``order[start[node]:end[node]]``."""
+
+    def __init__(self) -> None:
+        self.order: list[ast.AST] = []
+        self.start: dict[ast.AST, int] = {}
+        self.end: dict[ast.AST, int] = {}
+        self.parents: dict[ast.AST, ast.AST] = {}
+        self.kinds: dict[type[ast.AST], list[ast.AST]] = {}
+        self.places: dict[type[ast.AST], list[int]] = {}
+
+
+def _number(root: ast.AST, index: _Index) -> None:
+    order, start, end, parents, kinds, places = vars(index).values()
+    stack: list[tuple[ast.AST, bool]] = [(root, False)]
+    while stack:
+        node, done = stack.pop()
+        if done:
+            end[node] = len(order)
+            continue
+        kind = type(node)
+        if kind in kinds:
+            kinds[kind].append(node)
+            places[kind].append(len(order))
+        else:
+            kinds[kind], places[kind] = [node], [len(order)]
+        start[node] = len(order)
+        order.append(node)
+        stack.append((node, True))
+        below: list[tuple[ast.AST, bool]] = []
+        for field in node._fields:
+            value = getattr(node, field, None)
+            for child in value if isinstance(value, list) else (value,):
+                if isinstance(child, ast.AST) and not isinstance(child, _SHARED):
+                    parents[child] = node
+                    below.append((child, False))
+        stack.extend(reversed(below))
 
 
 class SourceFile:
@@ -32,42 +78,35 @@ class SourceFile:
         return f"SourceFile({self.path})"
 
     @functools.cached_property
-    def _index(self) -> tuple[dict[type[ast.AST], list[ast.AST]], dict[ast.AST, ast.AST]]:
-        """Nodes by type, and the parent of each; built on first use, for most files break no rule's first test."""
-        nodes: dict[type[ast.AST], list[ast.AST]] = {}
-        parents: dict[ast.AST, ast.AST] = {}
-        queue: list[ast.AST] = [self.tree]
-        for node in queue:  # grows while it is read
-            kind = type(node)
-            if kind in nodes:
-                nodes[kind].append(node)
-            else:
-                nodes[kind] = [node]
-            for field in node._fields:
-                value = getattr(node, field, None)
-                for child in value if isinstance(value, list) else (value,):
-                    # load and store contexts are shared singletons: they have no one parent
-                    if isinstance(child, ast.AST) and not isinstance(child, ast.expr_context):
-                        parents[child] = node
-                        queue.append(child)
-        return nodes, parents
+    def _index(self) -> _Index:
+        """Every node in the order of the source; built on first use, for most files break no rule's first test."""
+        index = _Index()
+        _number(self.tree, index)
+        return index
 
     def nodes(self, kind: type[Node], within: ast.AST | None = None) -> Iterator[Node]:
         """Every node of exactly this type, in the order of the source; ``within`` keeps those below that node."""
-        found: list[Node] = self._index[0].get(kind, [])  # type: ignore[assignment]
-        if within is not None:
-            found = [n for n in ast.walk(within) if type(n) is kind]
-        return iter(sorted(found, key=lambda n: (getattr(n, "lineno", 0), getattr(n, "col_offset", 0))))
+        index = self._index
+        found: list[Node] = index.kinds.get(kind, [])  # type: ignore[assignment]
+        if within is None:
+            return iter(found)
+        places = index.places[kind] if found else []
+        start = index.start[within]
+        return iter(found[bisect_left(places, start) : bisect_left(places, index.end[within])])
+
+    def walk(self, node: ast.AST) -> list[ast.AST]:
+        """A node and all nodes below it, in the order of the source."""
+        return self._index.order[self._index.start[node] : self._index.end[node]]
 
     def parents(self, node: ast.AST) -> Iterator[ast.AST]:
         """The nodes around ``node``, innermost first."""
-        links = self._index[1]
+        links = self._index.parents
         while (parent := links.get(node)) is not None:
             yield parent
             node = parent
 
     def parent(self, node: ast.AST) -> ast.AST | None:
-        return self._index[1].get(node)
+        return self._index.parents.get(node)
 
     def enclosing_class(self, node: ast.AST) -> ast.ClassDef | None:
         """The innermost class around ``node``."""
@@ -80,6 +119,15 @@ class SourceFile:
     def line(self, number: int) -> str:
         """The text of a 1-based line, stripped; empty if there is none."""
         return self._lines[number - 1].strip() if 0 < number <= len(self._lines) else ""
+
+    def segment(self, node: ast.AST) -> str | None:
+        """The text of a node as it stands."""
+        return ast.get_source_segment(self.text, node)
+
+    def edit(self, node: ast.expr | ast.stmt | ast.keyword | ast.alias, text: str) -> Edit:
+        """An edit that puts ``text`` in the place of a node."""
+        end_line, end_col = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
+        return Edit(node.lineno, node.col_offset, end_line, end_col, text)
 
     def mentions(self, name: str) -> bool:
         """Whether ``name`` occurs anywhere in the text; a cheap test before a search of the tree."""

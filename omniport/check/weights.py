@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from omniport.check.port import Port
-from omniport.check.source import Function, SourceFile, bound_names, last_name
+from omniport.check.source import Function, SourceFile, bound_names, last_name, method
 
 #: methods that hand out the tensors a module can load, by name
 _TENSORS = ("named_parameters", "named_buffers", "state_dict")
@@ -23,6 +23,32 @@ def loaders(port: Port) -> Iterator[tuple[SourceFile, Function]]:
             for function in file.nodes(ast.FunctionDef):
                 if function.name == "load_weights":
                     yield file, function
+
+
+def sources(cls: ast.ClassDef) -> Iterator[ast.Call]:
+    """Every ``ComponentSource(...)`` that a class builds."""
+    for node in ast.walk(cls):
+        if isinstance(node, ast.Call) and last_name(node.func) == "ComponentSource":
+            yield node
+
+
+def declares_sources(cls: ast.ClassDef) -> bool:
+    """Whether a class sets ``weights_sources`` to something that is not visibly empty."""
+    for node in ast.walk(cls):
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            empty = isinstance(node.value, ast.List | ast.Tuple) and not node.value.elts
+            if node.value is not None and not empty and "weights_sources" in [last_name(t) for t in targets]:
+                return True
+    return False
+
+
+def records_all(cls: ast.ClassDef) -> bool:
+    """Whether ``load_weights`` adds the names of components, or of all parameters, to what it returns."""
+    loader = method(cls, "load_weights")
+    return loader is not None and any(
+        isinstance(node, ast.Attribute) and node.attr in ("named_parameters", "state_dict") for node in ast.walk(loader)
+    )
 
 
 def tensor_tables(function: Function) -> set[str]:

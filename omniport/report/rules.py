@@ -6,18 +6,8 @@ import sys
 import textwrap
 
 from omniport.check.model import Rule
-from omniport.check.rules import load_rules
+from omniport.check.rules import FAMILIES, family, load_rules
 from omniport.errors import OmniportError
-
-FAMILIES = {
-    "1": "Weights",
-    "2": "Tensor parallelism",
-    "3": "Sequence parallelism",
-    "4": "Guidance and requests",
-    "5": "Compilation and caches",
-    "6": "LoRA and quantisation",
-    "7": "Device and dtype",
-}
 
 
 def find_rule(code: str) -> Rule:
@@ -37,9 +27,9 @@ def find_rule(code: str) -> Rule:
 def listing() -> str:
     """One line per rule, by family."""
     lines: list[str] = []
-    for family, title in FAMILIES.items():
+    for title in FAMILIES.values():
         lines.append(title)
-        lines += [f"  {rule.code}  {rule.name}" for rule in load_rules().values() if rule.code[2] == family]
+        lines += [f"  {rule.code}  {rule.name}" for rule in load_rules().values() if family(rule.code) == title]
     return "\n".join(lines) + "\n"
 
 
@@ -65,10 +55,10 @@ def reference() -> str:
         "Written from the rules themselves by `python -m omniport.report.rules`; do not edit.",
         "",
     ]
-    for family, title in FAMILIES.items():
+    for title in FAMILIES.values():
         lines += [f"## {title}", ""]
         for rule in load_rules().values():
-            if rule.code[2] != family:
+            if family(rule.code) != title:
                 continue
             text = rule.documentation().replace("``", "`")
             text = text.replace("\nWhy: ", "\n**Why.** ").replace("\nFix: ", "\n**Fix.** ")

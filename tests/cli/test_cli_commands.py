@@ -108,7 +108,7 @@ def test_check_with_some_rules(port: Path, options: tuple[str, ...], code: int) 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--select", "OP9"), "'OP9' is no rule"), (("--output-format", "xml"), "choose text or json")],
+    [(("--select", "OP99"), "'OP99' is no rule"), (("--output-format", "xml"), "choose text, json")],
 )
 def test_check_with_a_wrong_option_value_is_one_message(port: Path, options: tuple[str, ...], message: str) -> None:
     done = run("check", port, *options)

@@ -1,0 +1,113 @@
+"""OP802: the attention layer is given tensors with heads before tokens."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from omniport.check.model import Finding, Rule
+from omniport.check.modules import attention_layers
+from omniport.check.port import Port
+from omniport.check.source import Function, SourceFile, constant, dotted, method
+
+
+class HeadsBeforeTokens(Rule):
+    """The attention layer is given tensors with heads before tokens.
+
+    Query, key or value of a call of ``Attention`` was split into heads and then transposed, as
+    ``F.scaled_dot_product_attention`` wants it, and not transposed back.
+
+    Why: the layer takes ``[batch, tokens, heads, head_dim]`` in every release.  With heads first it attends over the
+    heads of one token: no error, since both are four-dimensional, and an image of noise.  Upstream #2572 and #4010
+    corrected layouts after the merge.
+
+    Fix: leave the ``transpose(1, 2)`` out, and the one behind the call too.
+    """
+
+    code = "OP802"
+    name = "heads-before-tokens"
+    VALID = (
+        """
+        from vllm_omni.diffusion.attention.layer import Attention
+        class SelfAttention:
+            def __init__(self):
+                self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
+            def forward(self, x):
+                q = self.to_q(x).unflatten(-1, (4, 16))
+                return self.attn(q, q, q)
+        """,
+        """
+        from vllm_omni.diffusion.attention.layer import Attention
+        class SelfAttention:
+            def __init__(self):
+                self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
+            def forward(self, x):
+                q = self.to_q(x).unflatten(-1, (4, 16)).transpose(1, 2)
+                q = apply_rotary_emb(q)
+                q = q.transpose(1, 2)
+                return self.attn(q, q, q)
+        """,
+    )
+    INVALID = (
+        """
+        from vllm_omni.diffusion.attention.layer import Attention
+        class SelfAttention:
+            def __init__(self):
+                self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
+            def forward(self, x):
+                q = self.to_q(x).view(1, -1, 4, 16).transpose(1, 2)
+                q = self.norm_q(q)
+                return self.attn(q, q, q).transpose(1, 2)
+        """,
+        """
+        from vllm_omni.diffusion.attention.layer import Attention
+        class SelfAttention:
+            def __init__(self):
+                self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
+            def forward(self, x):
+                q, k, v = self.to_qkv(x).unflatten(-1, (12, 16)).chunk(3, dim=2)
+                return self.attn(q, k, v.permute(0, 2, 1, 3))
+        """,
+    )
+
+    def check(self, port: Port) -> Iterator[Finding]:
+        for file in port.files:
+            if not file.mentions("diffusion.attention.layer"):
+                continue
+            for cls in file.nodes(ast.ClassDef):
+                names = {f"self.{name}" for name in attention_layers(file, cls)}
+                forward = method(cls, "forward") if names else None
+                for call in file.nodes(ast.Call, within=forward) if forward is not None else ():
+                    if dotted(call.func) not in names:
+                        continue
+                    given = [*call.args[:3], *(k.value for k in call.keywords if k.arg in ("query", "key", "value"))]
+                    if forward is not None and any(_swapped(file, forward, call, node) for node in given):
+                        yield self.at(file, call, "heads come before tokens here; the layer takes [B, S, H, D]")
+
+
+def _swapped(file: SourceFile, forward: Function, call: ast.Call, node: ast.expr) -> bool:
+    """Whether a tensor holds heads before tokens where it is given to the layer."""
+    if not isinstance(node, ast.Name):
+        return _swap(node) and not any(_swapped(file, forward, call, n) for n in _names(node))
+    swapped = False
+    for statement in file.nodes(ast.Assign, within=forward):
+        if statement.lineno >= call.lineno or node.id not in [dotted(t) for t in statement.targets]:
+            continue
+        again = node.id in [n.id for n in _names(statement.value)]
+        swapped = (swapped if again else False) != _swap(statement.value)
+    return swapped
+
+
+def _swap(node: ast.expr) -> bool:
+    """``x.transpose(1, 2)`` or ``x.permute(0, 2, 1, 3)``, made contiguous or not."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    if node.func.attr in ("contiguous", "to"):
+        return _swap(node.func.value)
+    numbers = [constant(a) for a in node.args]
+    return (node.func.attr, numbers) in (("transpose", [1, 2]), ("permute", [0, 2, 1, 3]))
+
+
+def _names(node: ast.expr) -> list[ast.Name]:
+    """The variables that an expression is made from."""
+    return [n for n in ast.walk(node) if isinstance(n, ast.Name)]
