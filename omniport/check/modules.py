@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterator
 
 from omniport.check.port import Port, is_attention
-from omniport.check.source import Function, SourceFile, class_attributes, constant, dotted, last_name, method
+from omniport.check.source import Function, SourceFile, class_attributes, constant, dotted, last_name, method, walk
 
 #: bases that add no attribute a port could mean
 PLAIN_BASES = frozenset({"ABC", "CachedTransformer", "Generic", "Module", "Protocol", "object"})
@@ -53,7 +53,7 @@ def _own_attributes(cls: ast.ClassDef) -> set[str] | None:
     found |= {n.name for n in cls.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
     if "__getattr__" in found or "__getattribute__" in found:
         return None
-    for node in ast.walk(cls):
+    for node in walk(cls):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and dotted(node.value) == "self":
             found.add(node.attr)
         elif isinstance(node, ast.Call) and _binds(node):
@@ -74,7 +74,7 @@ def _binds(call: ast.Call) -> bool:
 def assigned(cls: ast.ClassDef) -> tuple[tuple[str, ast.expr], ...]:
     """``(name, value)`` of every ``self.<name> = value`` in the class."""
     found = []
-    for node in ast.walk(cls):
+    for node in walk(cls):
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Attribute) and dotted(target.value) == "self":
@@ -122,7 +122,7 @@ def inherits(port: Port, file: SourceFile, cls: ast.ClassDef, base: str) -> bool
 
 def is_loaded_model(value: ast.expr) -> bool:
     """Whether ``from_pretrained`` of a class that has parameters makes the value, moved or not."""
-    for node in ast.walk(value):
+    for node in walk(value):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained":
             owner = last_name(node.func.value)
             return owner.endswith(("Model", "ForConditionalGeneration", "Encoder")) or owner.startswith("Autoencoder")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, class_attributes, constant, keyword, last_name
+from omniport.check.source import SourceFile, class_attributes, constant, keyword, last_name, walk
 
 SPLITS = ("SequenceParallelInput", "SequenceParallelPartialInput")
 GATHER = "SequenceParallelOutput"
@@ -50,7 +50,7 @@ def entries(file: SourceFile, cls: ast.ClassDef, plan: ast.Dict) -> Iterator[Pla
             for name, call in (zip(value.keys, value.values, strict=True) if isinstance(value, ast.Dict) else ())
             if isinstance(name, ast.Constant) and isinstance(call, ast.Call) and last_name(call.func) in SPLITS
         ]
-        gathers = [n for n in ast.walk(value) if isinstance(n, ast.Call) and last_name(n.func) == GATHER]
+        gathers = [n for n in walk(value) if isinstance(n, ast.Call) and last_name(n.func) == GATHER]
         yield PlanEntry(file, cls, key, key.value, tuple(splits), tuple(gathers))
 
 

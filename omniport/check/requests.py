@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from omniport.check.source import Function, SourceFile, dotted, last_name
+from omniport.check.source import Function, SourceFile, dotted, last_name, walk
 
 #: names that can only be the sampling parameters of a request
 _NAMES = frozenset({"sampling_params", "sampling", "common_sampling_params"})
@@ -36,13 +36,13 @@ def mentions_attribute(scope: ast.AST, attribute: str) -> bool:
         (isinstance(n, ast.Attribute) and n.attr == attribute)
         or (isinstance(n, ast.Constant) and n.value == attribute)
         or (isinstance(n, ast.Name) and n.id == attribute)
-        for n in ast.walk(scope)
+        for n in walk(scope)
     )
 
 
 def _from_sampling(function: Function, name: str) -> bool:
     """Whether a variable is bound to sampling parameters: ``sp = req.sampling_params``, or annotated so."""
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.Assign) and name in [dotted(t) for t in node.targets]:
             value = node.value.value if isinstance(node.value, ast.Subscript) else node.value
             return last_name(value).startswith("sampling")

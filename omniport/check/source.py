@@ -16,47 +16,72 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 Scope = Function | ast.ClassDef | ast.Lambda
 
 
-#: nodes of which the parser makes one object for all places: they have no one parent
-_SHARED = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
+#: fields that hold no node: without them, names and constants, half of all nodes, have nothing to look through
+_PLAIN = frozenset({"arg", "attr", "conversion", "ctx", "id", "is_async", "kind", "level", "module", "n", "name"})
+_PLAIN |= {"names", "op", "ops", "s", "simple", "type_comment", "type_ignores"}
 
 
 class _Index:
     """Nodes numbered so that those below one are a range: ``order[start[node]:end[node]]``."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: ast.AST) -> None:
         self.order: list[ast.AST] = []
         self.start: dict[ast.AST, int] = {}
-        self.end: dict[ast.AST, int] = {}
         self.parents: dict[ast.AST, ast.AST] = {}
         self.kinds: dict[type[ast.AST], list[ast.AST]] = {}
         self.places: dict[type[ast.AST], list[int]] = {}
+        self._number(root)
+        self.end = self._ends()
+
+    def _number(self, root: ast.AST) -> None:
+        order, start, parents, kinds, places = self.order, self.start, self.parents, self.kinds, self.places
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            kind = type(node)
+            number = len(order)
+            start[node] = number
+            order.append(node)
+            if kind in kinds:
+                kinds[kind].append(node)
+                places[kind].append(number)
+            else:
+                kinds[kind], places[kind] = [node], [number]
+            below: list[ast.AST] = []
+            for field in _FIELDS[kind]:
+                value = getattr(node, field, None)
+                if value.__class__ is list:
+                    for child in value:
+                        if isinstance(child, ast.AST):
+                            parents[child] = node
+                            below.append(child)
+                elif isinstance(value, ast.AST):
+                    parents[value] = node
+                    below.append(value)
+            below.reverse()
+            stack += below
+
+    def _ends(self) -> dict[ast.AST, int]:
+        """The number after the last node below each: children come behind their parent, so from the back."""
+        start, parents = self.start, self.parents
+        end = {node: number + 1 for node, number in start.items()}
+        for node in reversed(self.order):
+            parent = parents.get(node)
+            if parent is not None and end[node] > end[parent]:
+                end[parent] = end[node]
+        return end
 
 
-def _number(root: ast.AST, index: _Index) -> None:
-    order, start, end, parents, kinds, places = vars(index).values()
-    stack: list[tuple[ast.AST, bool]] = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            end[node] = len(order)
-            continue
-        kind = type(node)
-        if kind in kinds:
-            kinds[kind].append(node)
-            places[kind].append(len(order))
-        else:
-            kinds[kind], places[kind] = [node], [len(order)]
-        start[node] = len(order)
-        order.append(node)
-        stack.append((node, True))
-        below: list[tuple[ast.AST, bool]] = []
-        for field in node._fields:
-            value = getattr(node, field, None)
-            for child in value if isinstance(value, list) else (value,):
-                if isinstance(child, ast.AST) and not isinstance(child, _SHARED):
-                    parents[child] = node
-                    below.append((child, False))
-        stack.extend(reversed(below))
+class _Fields(dict[type[ast.AST], tuple[str, ...]]):
+    """The fields of a type that can hold nodes, operators and contexts left out: they are shared by all places."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        names = kind in (ast.Import, ast.ImportFrom)
+        self[kind] = ("names",) if names else tuple(field for field in kind._fields if field not in _PLAIN)
+        return self[kind]
+
+
+_FIELDS = _Fields()
 
 
 class SourceFile:
@@ -80,9 +105,7 @@ class SourceFile:
     @functools.cached_property
     def _index(self) -> _Index:
         """Every node in the order of the source; built on first use, for most files break no rule's first test."""
-        index = _Index()
-        _number(self.tree, index)
-        return index
+        return _Index(self.tree)
 
     def nodes(self, kind: type[Node], within: ast.AST | None = None) -> Iterator[Node]:
         """Every node of exactly this type, in the order of the source; ``within`` keeps those below that node."""
@@ -161,6 +184,23 @@ class SourceFile:
                 yield call
 
 
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it in the order of the source: ``ast.walk`` at a third of its cost."""
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        yield node
+        below: list[ast.AST] = []
+        for field in _FIELDS[node.__class__]:
+            value = getattr(node, field, None)
+            if value.__class__ is list:
+                below += [child for child in value if isinstance(child, ast.AST)]
+            elif isinstance(value, ast.AST):
+                below.append(value)
+        below.reverse()
+        stack += below
+
+
 def dotted(node: ast.AST | None) -> str:
     """``self.to_qkv.num_heads`` for such a chain of names; empty for every other expression."""
     parts: list[str] = []
@@ -216,4 +256,4 @@ def class_attributes(cls: ast.ClassDef) -> dict[str, ast.expr | None]:
 
 def bound_names(target: ast.AST) -> set[str]:
     """The variables that an assignment or loop target binds."""
-    return {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return {n.id for n in walk(target) if isinstance(n, ast.Name)}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 
 from omniport.check.port import Port
-from omniport.check.source import Function, SourceFile, bound_names, last_name, method
+from omniport.check.source import Function, SourceFile, bound_names, last_name, method, walk
 
 #: methods that hand out the tensors a module can load, by name
 _TENSORS = ("named_parameters", "named_buffers", "state_dict")
@@ -25,16 +26,15 @@ def loaders(port: Port) -> Iterator[tuple[SourceFile, Function]]:
                     yield file, function
 
 
-def sources(cls: ast.ClassDef) -> Iterator[ast.Call]:
+@functools.lru_cache(4096)
+def sources(cls: ast.ClassDef) -> tuple[ast.Call, ...]:
     """Every ``ComponentSource(...)`` that a class builds."""
-    for node in ast.walk(cls):
-        if isinstance(node, ast.Call) and last_name(node.func) == "ComponentSource":
-            yield node
+    return tuple(n for n in walk(cls) if isinstance(n, ast.Call) and last_name(n.func) == "ComponentSource")
 
 
 def declares_sources(cls: ast.ClassDef) -> bool:
     """Whether a class sets ``weights_sources`` to something that is not visibly empty."""
-    for node in ast.walk(cls):
+    for node in walk(cls):
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             empty = isinstance(node.value, ast.List | ast.Tuple) and not node.value.elts
@@ -47,17 +47,17 @@ def records_all(cls: ast.ClassDef) -> bool:
     """Whether ``load_weights`` adds the names of components, or of all parameters, to what it returns."""
     loader = method(cls, "load_weights")
     return loader is not None and any(
-        isinstance(node, ast.Attribute) and node.attr in ("named_parameters", "state_dict") for node in ast.walk(loader)
+        isinstance(node, ast.Attribute) and node.attr in ("named_parameters", "state_dict") for node in walk(loader)
     )
 
 
 def tensor_tables(function: Function) -> set[str]:
     """Variables that map names to the module's own tensors, such as ``params_dict = dict(self.named_parameters())``."""
     tables: set[str] = set()
-    for node in ast.walk(function):
+    for node in walk(function):
         if not isinstance(node, ast.Assign) or not isinstance(node.value, _MAPPINGS):
             continue
-        if any(isinstance(n, ast.Attribute) and n.attr in _TENSORS for n in ast.walk(node.value)):
+        if any(isinstance(n, ast.Attribute) and n.attr in _TENSORS for n in walk(node.value)):
             tables |= {t.id for t in node.targets if isinstance(t, ast.Name)}
     return tables
 
@@ -67,7 +67,7 @@ def weight_loops(function: Function) -> Iterator[ast.For]:
     names = [a.arg for a in function.args.args if a.arg not in ("self", "cls")]
     if not names:
         return
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.For) and names[0] in bound_names(node.iter):
             yield node
 
@@ -94,7 +94,7 @@ def own_statements(loop: ast.For) -> Iterator[ast.stmt]:
 def records(nodes: list[ast.stmt]) -> bool:
     """Whether statements keep something, or raise: a name that is kept can still be reported."""
     for statement in nodes:
-        for node in ast.walk(statement):
+        for node in walk(statement):
             if isinstance(node, ast.Raise):
                 return True
             if isinstance(node, ast.Call) and last_name(node.func) in _RECORDING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import Function
+from omniport.check.source import Function, walk
 from omniport.check.weights import loaders, own_statements, records, tensor_tables, weight_loops
 
 
@@ -141,7 +141,7 @@ def _lookups(loop: ast.For, tables: set[str]) -> set[str]:
     """Variables that hold ``table.get(name)``."""
     return {
         target.id
-        for node in ast.walk(loop)
+        for node in walk(loop)
         if isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Call)
         and isinstance(node.value.func, ast.Attribute)

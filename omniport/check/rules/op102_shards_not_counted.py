@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, last_name
+from omniport.check.source import SourceFile, last_name, walk
 from omniport.check.weights import loaders, weight_loops
 
 _KEEPING = frozenset({"add", "append", "discard", "remove", "setdefault", "update"})
@@ -107,7 +107,7 @@ class ShardsNotCounted(Rule):
 
 def _recorded(file: SourceFile, loop: ast.For, shard: str) -> bool:
     """Whether the shard id is kept: given to a method of a container, part of a key, or handed on with the name."""
-    for node in ast.walk(loop):
+    for node in walk(loop):
         if not isinstance(node, ast.Name) or node.id != shard or not isinstance(node.ctx, ast.Load):
             continue
         for parent in file.parents(node):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, constant, last_name
+from omniport.check.source import SourceFile, constant, last_name, walk
 
 
 class NameMatchedByPrefix(Rule):
@@ -113,7 +113,7 @@ def _tested_bare(file: SourceFile) -> bool:
         if not isinstance(loop.target, ast.Tuple) or len(loop.target.elts) != 3:
             continue
         names = [last_name(e) for e in loop.target.elts]
-        tests = [n for n in ast.walk(loop) if isinstance(n, ast.Compare) and isinstance(n.ops[0], ast.In | ast.NotIn)]
+        tests = [n for n in walk(loop) if isinstance(n, ast.Compare) and isinstance(n.ops[0], ast.In | ast.NotIn)]
         compared = {last_name(test.left) for test in tests}
         if names[1] in compared and names[0] not in compared and not any(_goes_on(n, names[1]) for n in loop.body):
             return True

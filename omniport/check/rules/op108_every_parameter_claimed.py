@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import Function, bound_names, dotted, last_name
+from omniport.check.source import Function, bound_names, dotted, last_name, walk
 from omniport.check.weights import loaders
 
 _ALL = frozenset({"named_parameters", "state_dict"})
@@ -65,10 +65,10 @@ class EveryParameterClaimed(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file, function in loaders(port):
-            if any(isinstance(node, ast.Raise) for node in ast.walk(function)):
+            if any(isinstance(node, ast.Raise) for node in walk(function)):
                 continue
-            returned = {n.id for r in _returns(function) for n in ast.walk(r) if isinstance(n, ast.Name)}
-            for node in ast.walk(function):
+            returned = {n.id for r in _returns(function) for n in walk(r) if isinstance(n, ast.Name)}
+            for node in walk(function):
                 if isinstance(node, ast.Return) and node.value is not None and _all_names(node.value):
                     yield self.at(file, node, "every name is returned as loaded, whether a tensor came for it or not")
                 elif _adds_all(node, returned):
@@ -76,7 +76,7 @@ class EveryParameterClaimed(Rule):
 
 
 def _returns(function: Function) -> Iterator[ast.expr]:
-    return (n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value is not None)
+    return (n.value for n in walk(function) if isinstance(n, ast.Return) and n.value is not None)
 
 
 def _adds_all(node: ast.AST, returned: set[str]) -> bool:

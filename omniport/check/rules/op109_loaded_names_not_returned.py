@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import Function, method
+from omniport.check.source import Function, method, walk
 from omniport.check.weights import declares_sources
 
 
@@ -71,7 +71,7 @@ class LoadedNamesNotReturned(Rule):
 def _gives_names(function: Function) -> bool:
     return any(
         (isinstance(n, ast.Return) and n.value is not None and not _none(n.value)) or isinstance(n, ast.Raise)
-        for n in ast.walk(function)
+        for n in walk(function)
     )
 
 

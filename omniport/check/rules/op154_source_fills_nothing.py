@@ -61,8 +61,9 @@ class SourceFillsNothing(Rule):
             if not file.mentions("ComponentSource"):
                 continue
             for cls in file.nodes(ast.ClassDef):
-                held = held_names(port, file, cls)
-                for call in sources(cls):
+                calls = list(sources(cls))
+                held = held_names(port, file, cls) if calls else None
+                for call in calls:
                     prefix = constant(keyword(call, "prefix") or (call.args[3] if len(call.args) > 3 else None))
                     if held is None or not isinstance(prefix, str) or not prefix:
                         continue

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port, is_attention
-from omniport.check.source import SourceFile, constant, dotted, keyword, method, parameters
+from omniport.check.source import SourceFile, constant, dotted, keyword, method, parameters, walk
 
 _SHARDED = ("QKVParallelLinear", "ColumnParallelLinear", "MergedColumnParallelLinear")
 
@@ -105,7 +105,7 @@ def _total(heads: ast.expr, cls: ast.ClassDef) -> bool:
     if init is None:
         return False
     assigned: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(init):
+    for node in walk(init):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 for name in _targets(target):

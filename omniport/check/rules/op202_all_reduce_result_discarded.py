@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, constant, dotted, last_name
+from omniport.check.source import SourceFile, constant, dotted, last_name, walk
 
 
 class AllReduceResultDiscarded(Rule):
@@ -93,7 +93,7 @@ def _reduces(file: SourceFile, call: ast.Call) -> bool:
 def _is_coordinator(file: SourceFile, call: ast.Call, owner: str) -> bool:
     """Whether ``owner`` was taken from a ``get_..._group()`` or from vLLM's parallel state."""
     function = file.enclosing_function(call)
-    for node in ast.walk(function) if function is not None else ():
+    for node in walk(function) if function is not None else ():
         if isinstance(node, ast.Assign) and owner in [dotted(t) for t in node.targets]:
             value = node.value
             if isinstance(value, ast.Call) and last_name(value.func) == "getattr" and len(value.args) > 1:

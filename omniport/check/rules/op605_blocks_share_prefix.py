@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, bound_names, keyword, last_name
+from omniport.check.source import SourceFile, bound_names, keyword, last_name, walk
 
 
 class BlocksSharePrefix(Rule):
@@ -66,6 +66,6 @@ class BlocksSharePrefix(Rule):
         prefix = keyword(element, "prefix") if isinstance(element, ast.Call) else None
         if prefix is None or isinstance(prefix, ast.Constant) and prefix.value in ("", None):
             return
-        if not variables & {n.id for n in ast.walk(prefix) if isinstance(n, ast.Name)}:
+        if not variables & {n.id for n in walk(prefix) if isinstance(n, ast.Name)}:
             block = last_name(element.func) if isinstance(element, ast.Call) else "block"
             yield self.at(file, prefix, f"every {block} of the list has this prefix: it does not hold the index")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, constant, dotted, last_name
+from omniport.check.source import SourceFile, constant, dotted, last_name, walk
 
 #: calls that upstream bans in favour of its platform layer or a device-typed generator (vllm-omni pre-commit, #6273)
 _BANNED = frozenset(
@@ -111,7 +111,7 @@ class CudaOnly(Rule):
 def _guarded(file: SourceFile, node: ast.AST) -> bool:
     """Whether the function around a node asks which kind of device there is."""
     function = file.enclosing_function(node)
-    for inner in ast.walk(function) if function is not None else ():
+    for inner in walk(function) if function is not None else ():
         if isinstance(inner, ast.Compare) and any(_is_cuda(side) for side in (inner.left, *inner.comparators)):
             return True
         if dotted(inner) in ("torch.cuda.is_available", "current_omni_platform.is_cuda"):

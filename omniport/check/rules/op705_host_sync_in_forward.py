@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, dotted, method
+from omniport.check.source import SourceFile, dotted, method, walk
 
 _SYNCS = frozenset({"cpu", "item", "nonzero", "numpy", "tolist"})
 
@@ -81,7 +81,7 @@ def _on_host(node: ast.expr) -> bool:
     """Whether a value is surely no tensor of the device: a shape or size, or text."""
     if isinstance(node, ast.Call) and dotted(node.func).startswith(("np.", "math.")):
         return True
-    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in ast.walk(node))
+    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in walk(node))
 
 
 def _decides(file: SourceFile, node: ast.AST) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import attention_layers
 from omniport.check.port import Port
-from omniport.check.source import Function, SourceFile, constant, dotted, method
+from omniport.check.source import Function, SourceFile, constant, dotted, method, walk
 
 
 class HeadsBeforeTokens(Rule):
@@ -110,4 +110,4 @@ def _swap(node: ast.expr) -> bool:
 
 def _names(node: ast.expr) -> list[ast.Name]:
     """The variables that an expression is made from."""
-    return [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+    return [n for n in walk(node) if isinstance(n, ast.Name)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import layers
 from omniport.check.port import Port, is_attention
-from omniport.check.source import Function, dotted, last_name, method, parameters
+from omniport.check.source import Function, dotted, last_name, method, parameters, walk
 
 
 class MaskDropped(Rule):
@@ -85,7 +85,7 @@ class MaskDropped(Rule):
                 forward = method(cls, "forward")
                 for name in parameters(forward):
                     if forward is not None and "mask" in name and not _used(forward, name) and _given(port, cls, name):
-                        where = next(a for a in ast.walk(forward.args) if isinstance(a, ast.arg) and a.arg == name)
+                        where = next(a for a in walk(forward.args) if isinstance(a, ast.arg) and a.arg == name)
                         yield self.at(file, where, f"{cls.name} takes {name} and drops it")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import built_class
 from omniport.check.port import Port
-from omniport.check.source import Function, constant, dotted, keyword, last_name, method, parameters
+from omniport.check.source import Function, constant, dotted, keyword, last_name, method, parameters, walk
 
 #: names of what describes the sequence: left out, a layer takes the tokens for something else than they are
 _SHAPES = re.compile(r"mask|_lens?$|seqlen|_spans?$")
@@ -113,7 +113,7 @@ def _left_out(function: Function, call: ast.Call) -> set[str]:
     optional = {a.arg for a in args[len(args) - len(function.args.defaults) :]} if function.args.defaults else set()
     optional |= {a.arg for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True) if d}
     given = {a.arg for a in args[: len(call.args)]}
-    nodes = [n for s in function.body for n in ast.walk(s)]
+    nodes = [n for s in function.body for n in walk(s)]
     read = {n.id for n in nodes if isinstance(n, ast.Name)} & optional
     rest = function.args.kwarg.arg if function.args.kwarg is not None else ""
     for node in nodes:

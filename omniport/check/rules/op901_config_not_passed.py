@@ -72,6 +72,8 @@ class ConfigNotPassed(Rule):
     def check(self, port: Port) -> Iterator[Finding]:
         transformers = {cls.name: (file, cls) for file, cls in port.transformers}
         for file in port.files:
+            if not any(file.mentions(f"{name}(") for name in transformers):
+                continue
             for cls in file.nodes(ast.ClassDef):
                 for _, call in layers(cls):
                     found = transformers.get(call.func.id) if isinstance(call.func, ast.Name) else None

@@ -90,10 +90,5 @@ def _inside(port: Port, tree: Tree) -> list[SourceFile]:
 
 def _names(file: SourceFile) -> set[str]:
     """What a module offers at its top level."""
-    found = set(file.imports)
-    for node in ast.walk(file.tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.Assign):
-            found |= {t.id for t in node.targets if isinstance(t, ast.Name)}
-    return found
+    found = set(file.imports) | set(file.classes) | {function.name for function in file.nodes(ast.FunctionDef)}
+    return found | {t.id for node in file.nodes(ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
