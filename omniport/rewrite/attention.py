@@ -11,6 +11,7 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, TransformerPlan
 from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.layers import linears_of
+from omniport.rewrite.split_heads import split_heads, widths_of
 from omniport.rewrite.syntax import (
     assignment,
     code,
@@ -49,11 +50,13 @@ def rewrite_attention(
         return node
     rewriter = _Attention(node, plan, attentions, layer)
     layers, norms = [name for _, name in rewriter.made.values()], norms_of(node)
-    items = {
-        id(item): tokens_first(drop_dead_locals(item, transform(item, rewriter)), layers, norms, imported)
-        for item in node.body.body
-        if isinstance(item, cst.FunctionDef) and _method(item)
-    }
+    widths = widths_of(node)
+    items: dict[int, cst.FunctionDef] = {}
+    for item in node.body.body:
+        if isinstance(item, cst.FunctionDef) and _method(item):
+            changed = drop_dead_locals(item, transform(item, rewriter))
+            changed = tokens_first(changed, layers, norms, imported)
+            items[id(item)] = split_heads(changed, layers, norms, widths)
     if rewriter.left:
         raise UnsupportedError(
             f"{node.name.value} calls {sorted(rewriter.left)[0]} in a form that is not followed",
