@@ -123,8 +123,8 @@ def inherits(port: Port, file: SourceFile, cls: ast.ClassDef, base: str) -> bool
 def is_loaded_model(value: ast.expr) -> bool:
     """Whether ``from_pretrained`` of a class that has parameters makes the value, moved or not."""
     for node in walk(value):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "from_pretrained":
-            owner = last_name(node.func.value)
+        if isinstance(node, ast.Attribute) and node.attr == "from_pretrained":  # called, or given to a helper that does
+            owner = last_name(node.value)
             return owner.endswith(("Model", "ForConditionalGeneration", "Encoder")) or owner.startswith("Autoencoder")
     return False
 
