@@ -136,11 +136,19 @@ def built_class(port: Port, file: SourceFile, cls: ast.ClassDef, name: str) -> t
 
 
 def block_list(cls: ast.ClassDef) -> str | None:
-    """The attribute that holds a list of blocks; None if there is none."""
+    """The attribute that holds a list of blocks; None if there is none, or one block is also used by its number.
+
+    A block of which parts are used outside the loop cannot be moved or gathered only while it runs.
+    """
+    numbered = {
+        dotted(node.value).removeprefix("self.")
+        for node in walk(cls)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)
+    }
     for name, value in assigned(cls):
         element = module_list(value)
         if element is not None and ("lock" in name or "ayer" in name or "lock" in last_name(element.func)):
-            return name
+            return None if name in numbered else name
     return None
 
 

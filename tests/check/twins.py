@@ -131,7 +131,7 @@ TWINS: dict[str, Twin] = {
     "OP152": Twin(P, with_keyword("ComponentSource", "allow_patterns_overrides=['*.pth']")),
     "OP153": Twin(P, without_keyword("prefix", "ComponentSource")),
     "OP154": Twin(P, replaced(r'prefix="transformer\."', 'prefix="denoiser."')),
-    "OP155": Twin(P, in_init("self.state = torch.load(model)")),
+    "OP155": Twin(P, in_init("self.state = torch.load(model, weights_only=False)")),
     "OP156": Twin(P, with_keyword("from_pretrained", "trust_remote_code=True")),
     "OP158": Twin(
         T,

@@ -15,11 +15,10 @@ _READERS = frozenset({"torch.load", "pickle.load", "pickle.loads", "joblib.load"
 class UnsafePickle(Rule):
     """A checkpoint file can run code while it is loaded.
 
-    ``torch.load`` without ``weights_only=True``, or ``pickle.load``.
+    ``torch.load`` with ``weights_only=False``, or ``pickle.load``.  Left out it is True, since torch 2.6.
 
-    Why: a pickle names functions to call; whoever can change a file on the Hub runs code in the worker.  torch has
-    defaulted to ``weights_only=True`` since 2.6, but a port that says False, or runs with an older torch, does not
-    have it.  Ming's ByT5 encoder says False for three files in vllm-omni 0.30.0, and Cosmos3's tokenizer leaves it out.
+    Why: a pickle names functions to call; whoever can change a file on the Hub runs code in the worker.  Ming's ByT5
+    encoder says False for three files in vllm-omni 0.30.0, of which it uses the tensors only.
 
     Fix: ``torch.load(path, map_location="cpu", weights_only=True)``; better, convert to safetensors once.
     """
@@ -42,8 +41,8 @@ class UnsafePickle(Rule):
             return torch.load(path, map_location="cpu", weights_only=False)
         """,
         """
-        def load(path):
-            return torch.load(path)
+        def load(path, trusted):
+            return torch.load(path, weights_only=False, mmap=trusted)
         """,
         """
         def load(path):
@@ -60,5 +59,5 @@ class UnsafePickle(Rule):
                 name = dotted(call.func)
                 if name not in _READERS or has_star(call):
                     continue
-                if constant(keyword(call, "weights_only")) is not True:
+                if name != "torch.load" or constant(keyword(call, "weights_only")) is False:
                     yield self.at(file, call, f"{name} can run code from the file; pass weights_only=True")

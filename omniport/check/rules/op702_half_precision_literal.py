@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
@@ -10,6 +11,7 @@ from omniport.check.port import Port
 from omniport.check.source import SourceFile, dotted, last_name
 
 _HALF = frozenset({"torch.bfloat16", "torch.float16", "torch.half"})
+_ASKS = re.compile(r"dtype|precision|bf16|bfloat16")
 _TAKERS = frozenset({"dtype", "torch_dtype"})
 
 
@@ -58,7 +60,7 @@ class HalfPrecisionLiteral(Rule):
             if not any(file.mentions(name) for name in _HALF):
                 continue
             for call in file.nodes(ast.Call):
-                if last_name(call.func) == "autocast":
+                if "autocast" in last_name(call.func):
                     continue
                 for value in [k.value for k in call.keywords if k.arg in _TAKERS]:
                     if dotted(value) in _HALF and not _asked(file, call):
@@ -66,12 +68,12 @@ class HalfPrecisionLiteral(Rule):
 
 
 def _asked(file: SourceFile, node: ast.AST) -> bool:
-    """Whether the function around a node compares a type, or asks for the device or the platform."""
+    """Whether the function around a node branches on a type or precision, or asks for the platform."""
     function = file.enclosing_function(node)
     if function is None:
         return True
     for inner in file.walk(function):
-        if isinstance(inner, ast.Compare) and any("dtype" in ast.unparse(s) for s in (inner.left, *inner.comparators)):
+        if isinstance(inner, ast.If | ast.IfExp) and _ASKS.search(ast.unparse(inner.test)):
             return True
         if isinstance(inner, ast.Attribute) and inner.attr in ("is_bf16_supported", "is_available"):
             return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
 from omniport.check.source import SourceFile, dotted, method, walk
 
+_PLATFORM = re.compile(r"npu|xpu|rocm|platform")
 _SYNCS = frozenset({"cpu", "item", "nonzero", "numpy", "tolist"})
 
 
@@ -62,7 +64,7 @@ class HostSyncInForward(Rule):
         for file, cls in (*port.transformers, *port.repeated_blocks):
             forward = method(cls, "forward")
             for node in file.nodes(ast.Call, within=forward) if forward is not None else ():
-                if not isinstance(node.func, ast.Attribute) or node.keywords:
+                if not isinstance(node.func, ast.Attribute) or node.keywords or _for_a_platform(file, node):
                     continue
                 name = node.func.attr
                 if name in _SYNCS and not node.args and not _on_host(node.func.value) and not _again(file, node):
@@ -75,6 +77,12 @@ def _again(file: SourceFile, node: ast.Call) -> bool:
     """Whether another of these methods follows: ``x.cpu().tolist()`` waits once."""
     parent = file.parent(node)
     return isinstance(parent, ast.Attribute) and parent.attr in _SYNCS
+
+
+def _for_a_platform(file: SourceFile, node: ast.AST) -> bool:
+    """Whether an ``if`` around a node asks for a platform: what is slow there may be the only way there."""
+    tests = (ast.unparse(parent.test) for parent in file.parents(node) if isinstance(parent, ast.If))
+    return any(_PLATFORM.search(test) for test in tests)
 
 
 def _on_host(node: ast.expr) -> bool:

@@ -10,6 +10,10 @@ from omniport.check.modules import attention_layers
 from omniport.check.port import Port
 from omniport.check.source import Function, SourceFile, constant, dotted, method, walk
 
+#: methods that split the width into heads, or hand on a tensor whose order is that of their own
+_SPLITS = frozenset({"reshape", "unflatten", "view"})
+_KEEP = frozenset({"chunk", "contiguous", "float", "to", "type_as"})
+
 
 class HeadsBeforeTokens(Rule):
     """The attention layer is given tensors with heads before tokens.
@@ -86,24 +90,45 @@ class HeadsBeforeTokens(Rule):
 
 
 def _swapped(file: SourceFile, forward: Function, call: ast.Call, node: ast.expr) -> bool:
-    """Whether a tensor holds heads before tokens where it is given to the layer."""
-    if not isinstance(node, ast.Name):
-        return _swap(node) and not any(_swapped(file, forward, call, n) for n in _names(node))
-    swapped = False
+    """Whether a tensor surely holds heads before tokens where it is given to the layer."""
+    order: dict[str, bool] = {}  # variable -> whether heads come first; those not known are missing
     for statement in file.nodes(ast.Assign, within=forward):
-        if statement.lineno >= call.lineno or node.id not in [dotted(t) for t in statement.targets]:
-            continue
-        again = node.id in [n.id for n in _names(statement.value)]
-        swapped = (swapped if again else False) != _swap(statement.value)
-    return swapped
+        if statement.lineno >= call.lineno:
+            break
+        first = _heads_first(statement.value, order)
+        for target in statement.targets:
+            for name in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if first is None:
+                    order.pop(dotted(name), None)
+                else:
+                    order[dotted(name)] = first
+    return _heads_first(node, order) is True
+
+
+def _heads_first(node: ast.expr, order: dict[str, bool]) -> bool | None:
+    """Whether an expression holds heads before tokens; None where that cannot be said.
+
+    Splitting the last dimension puts tokens first, swapping dimensions 1 and 2 turns the order round, and whatever
+    else is computed from one known variable keeps it.
+    """
+    if isinstance(node, ast.Name):
+        return order.get(node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        if _swap(node):
+            before = _heads_first(node.func.value, order)
+            return None if before is None else not before
+        if node.func.attr in _SPLITS:
+            return False if len(node.args) >= 2 or node.func.attr == "unflatten" else None
+        if node.func.attr in _KEEP:
+            return _heads_first(node.func.value, order)
+    known = {order.get(n.id) for n in _names(node)} - {None}
+    return known.pop() if isinstance(node, ast.Call) and len(known) == 1 else None
 
 
 def _swap(node: ast.expr) -> bool:
-    """``x.transpose(1, 2)`` or ``x.permute(0, 2, 1, 3)``, made contiguous or not."""
+    """``x.transpose(1, 2)`` or ``x.permute(0, 2, 1, 3)``."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
-    if node.func.attr in ("contiguous", "to"):
-        return _swap(node.func.value)
     numbers = [constant(a) for a in node.args]
     return (node.func.attr, numbers) in (("transpose", [1, 2]), ("permute", [0, 2, 1, 3]))
 
