@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal["ok", "failed", "refused", "not reached", "not declared"]
@@ -15,6 +15,9 @@ FEATURES = {"tp2": "tensor parallelism", "sp2": "sequence parallelism", "hsdp2":
 
 CPU = 1.5
 """Seconds of CPU that planning and writing one port may take."""
+
+SHARE = 0.52
+"""Most that one of two ranks may hold of the blocks' parameters: half, and norms and biases."""
 
 PARITY = 1e-5
 """Largest relative error of any output of any call, fp32 against fp32 (contract, "Evidence")."""
@@ -35,7 +38,9 @@ class StageResult:
     ``refused`` is the tool's own answer that it does not understand a construct, with file, line and construct in
     ``reason``; ``failed`` is everything else that went wrong; ``not reached`` follows either, ``not declared`` is a
     feature that the plan does not claim.  ``figure`` is the largest relative error, of ``scaffold`` the seconds of CPU
-    that planning and writing took; ``detail`` is one line of counts.
+    that planning and writing took; ``detail`` is one line of counts.  ``measures`` of ``tp2``: the ``share`` of the
+    blocks' parameters that one of two ranks holds at published size, and collectives for each block (``reduces``,
+    ``gathers``).
     """
 
     stage: str
@@ -44,6 +49,7 @@ class StageResult:
     detail: str = ""
     figure: float | None = None
     seconds: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,12 @@ def two_ranks(job: dict[str, Any], root: Path, work: Path, feature: str) -> Stag
         return StageResult(feature, "failed", " ".join(error.outcome.error.split())[:400])
     reason = next((r["reason"] for r in ranks if r["reason"]), "")
     return StageResult(
-        feature, "failed" if reason else "ok", reason, ranks[0]["detail"], max(r["figure"] for r in ranks)
+        feature,
+        "failed" if reason else "ok",
+        reason,
+        ranks[0]["detail"],
+        max(r["figure"] for r in ranks),
+        measures=ranks[0].get("measures", {}),
     )
 
 

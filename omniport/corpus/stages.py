@@ -18,6 +18,7 @@ from torch import nn
 
 from omniport.corpus import half
 from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
+from omniport.corpus.shares import block_share, per_block, published_size
 from omniport.errors import OmniportError
 from omniport.verify import engine, probes
 from omniport.verify.forks import Rank, place_of
@@ -248,6 +249,7 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     cases = transformer_cases(job.name, reference)
     worst = 0.0
     problems: list[str] = []
+    measures: dict[str, float] = {}
     with _worker(port, work, rank, cases[0], parallel) as config, torch.no_grad():
         if feature == "hsdp2":
             kept = work / f"{port.name}.hsdp.{rank.rank}"
@@ -265,12 +267,28 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 results = _sequence_parallel(port, config, reference, case, problems)
             for call, (error, meter) in results.items():
                 worst = max(worst, error)
+                measures = measures or per_block(meter.reading)
                 moved = sum(meter.reading.collectives.values())
                 if not error <= PARITY:
                     problems.append(f"{case.variant}, {call}: relative error {error:.1e}")
                 elif not moved:
                     problems.append(f"{case.variant}, {call}: the ranks exchange nothing")
-    return {"figure": worst, "reason": "; ".join(problems), "detail": f"{len(cases)} forms"}
+        if feature == "tp2" and rank.rank == 0:
+            share = _published_share(port, config, reference)
+            measures |= {} if share is None else {"share": round(share, 4)}
+    return {"figure": worst, "reason": "; ".join(problems), "detail": f"{len(cases)} forms", "measures": measures}
+
+
+def _published_share(port: Port, config: Any, reference: Any) -> float | None:
+    """Share of the block parameters that this rank holds at published size."""
+    published = published_size(reference)
+
+    def build() -> nn.Module:
+        config.tf_model_config.params.clear()
+        config.tf_model_config.params.update(published)
+        return engine.build_transformer(port, config)
+
+    return block_share(build, reference, published)
 
 
 def _sequence_parallel(

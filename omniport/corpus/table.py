@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from omniport.corpus.results import CPU, FEATURES, PARITY, UNTRIED, ClassResult, CorpusReport, StageResult
+from omniport.corpus.sharding import sharding_lines
 from omniport.verify.classes import ENTRIES
 
 _STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
@@ -103,6 +104,9 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         parity = result.stage("parity")
         forms = parity.detail.partition(UNTRIED)[0] if parity is not None and parity.state == "ok" else ""
         yield f"| {result.name} | {' | '.join(cells)} | {result.attention} | {_cpu(result)} | {forms} |"
+    if sharding := list(sharding_lines(report)):
+        yield ""
+        yield from sharding
     undeclared = [(c.name, s) for c in report.classes for s in c.stages if s.state == "not declared" and s.reason]
     if undeclared:
         yield ""

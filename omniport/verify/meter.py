@@ -38,6 +38,7 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
+        self.token_gathers = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         namespace, _, name = func.name().partition("::")
@@ -45,6 +46,9 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kind = next((k for k in _COLLECTIVES if k in name), None)
             if kind is not None:
                 self.counts[_NAMES.get(kind, kind)] += 1
+                tensors = [a for a in args if isinstance(a, torch.Tensor)]
+                if "gather" in kind and any(t.ndim >= 3 and t.shape[-2] > 1 for t in tensors):
+                    self.token_gathers += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -54,7 +58,7 @@ class Reading:
 
     ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
     3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
-    lists, ``parameters`` of the whole transformer.
+    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., tokens, channels]``.
     """
 
     forwards: int = 0
@@ -64,6 +68,7 @@ class Reading:
     block_parameters: int = 0
     parameters: int = 0
     collectives: dict[str, int] = field(default_factory=dict)
+    token_gathers: int = 0
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for the way back to the parent."""
@@ -109,6 +114,7 @@ class Meter:
         for undo in self._undo:
             undo()
         self.reading.collectives = dict(self._counter.counts)
+        self.reading.token_gathers = self._counter.token_gathers
 
     def _hook(self, module: nn.Module, hook: Callable[[nn.Module, Any, Any], None]) -> None:
         """Call ``hook`` with what the module's own code is given."""
