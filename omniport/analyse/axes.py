@@ -19,6 +19,21 @@ def in_front(sizes: list[Any]) -> list[Any]:
     ]
 
 
+def _grouped(parts: tuple[Part, ...], sizes: list[Poly]) -> list[tuple[Part, ...]] | None:
+    """Runs of whole parts that make up ``sizes``, None if there are none."""
+    groups, rest = [], list(parts)
+    for size in sizes:
+        group: list[Part] = []
+        total = Poly.of(0)
+        while rest and total != size:
+            group.append(rest.pop(0))
+            total = total + group[-1].size
+        if total != size:
+            return None
+        groups.append(tuple(group))
+    return groups if not rest else None
+
+
 class AxisOps(TensorOps):
     """The rules for operations that are given a dimension or a shape."""
 
@@ -77,6 +92,20 @@ class AxisOps(TensorOps):
         joined = self.cat(Seq([Tensor(x.tail[-1:]) for x in items]), Num(Poly.of(0)))
         return Tensor(None, joined.known)
 
+    def repeated(self, x: Tensor, at: int, count: Poly) -> Tensor:
+        """Each entry of a dimension ``count`` times: heads of keys for the heads of queries."""
+        if count == ONE:
+            return x
+        dim = x.known[at]
+        if RANKS in count.atoms:
+            self.demand((dim,), "is repeated by what a rank holds")
+            self.demand_local("repeats by the heads of a rank")
+        self.barrier(dim.streams, "repeats the tokens")
+        larger = scaled(dim, count) or Dim(dim.size * count)
+        if dim.parts and len(larger.parts) != len(dim.parts):
+            self.demand((dim,), "is repeated")
+        return x.with_dim(at, larger)
+
     def matmul(self, a: Any, b: Any) -> Tensor:
         """``[..., n, k] @ [..., k, m]``: batches meet, what is summed over is whole."""
         ready = isinstance(a, Tensor) and isinstance(b, Tensor) and a.dims is not None and b.dims is not None
@@ -120,8 +149,11 @@ class AxisOps(TensorOps):
         """Cut dimension ``at`` into runs of ``sizes``, written out as numbers if ``explicit``."""
         assert x.dims is not None
         dim = x.dims[at]
-        if explicit:
-            self.demand((dim,), "is split at sizes that are not those of a rank")
+        if explicit and dim.parts:
+            if all(RANKS in monomial for size in sizes for monomial, _ in size.terms):
+                sizes = [size.quotient(PER_RANK) or size for size in sizes]  # what a rank holds of each part
+            else:
+                self.demand((dim,), "is split at sizes that are not those of a rank")
         if dim.streams:
             bounds = [Poly.of(0)]
             for size in sizes:
@@ -133,10 +165,14 @@ class AxisOps(TensorOps):
         if [part.size for part in dim.parts] == sizes and len(set(sizes)) == 1:
             pieces = zip(sizes, dim.parts, strict=True)
             return Seq([x.with_dim(at, Dim(size, (part,))) for size, part in pieces])
+        if (groups := _grouped(dim.parts, sizes)) is not None:
+            return Seq([x.with_dim(at, Dim(size, group)) for size, group in zip(sizes, groups, strict=True)])
         key = next(iter(dim.sources))
         fact = self.facts.linears[key]
-        if len(dim.sources) == 1 and at == len(x.dims) - 1 and fact.width == dim.size and len(dim.parts) == 1:
-            raise Refine(key, tuple(sizes))
+        parts = self.decisions.parts.get(key, (fact.width,))
+        if len(dim.sources) == 1 and at == len(x.dims) - 1 and dim.parts[0].size in parts and len(dim.parts) == 1:
+            place = parts.index(dim.parts[0].size)
+            raise Refine(key, (*parts[:place], *sizes, *parts[place + 1 :]))
         self.demand((dim,), "is cut across its shards")
         raise AssertionError("unreachable: a sharded dimension has sources")
 
@@ -172,6 +208,8 @@ class AxisOps(TensorOps):
         fill: list[Any] = [(None, None)] * (len(x.dims) - taken)
         at = items.index(...) if ... in items else len(items)
         items = [*items[:at], *fill, *items[at + 1 :]]
+        if (halved := self.run_of_parts(x, items)) is not None:
+            return halved
         dims: list[Dim] = []
         source = iter(x.dims)
         for item in items:
@@ -213,6 +251,22 @@ class AxisOps(TensorOps):
                 return self.unknown((x, item), "indexing by a tensor")
         return Tensor(tuple(dims))
 
+    def run_of_parts(self, x: Tensor, items: list[Any]) -> Tensor | None:
+        """``x[..., :half]`` of a sharded width, where ``half`` is that of what the rank holds."""
+        cut = [(at, item) for at, item in enumerate(items) if item != (None, None)]
+        if len(cut) != 1 or not isinstance(cut[0][1], tuple) or len(items) != len(x.dims or ()):
+            return None
+        (at, bounds) = cut[0]
+        dim = x.known[at]
+        ends = [bound.poly.quotient(PER_RANK) if isinstance(bound, Num) else None for bound in bounds]
+        given = [bound for bound in bounds if bound is not None]
+        if not dim.parts or any(not isinstance(b, Num) or RANKS not in b.poly.atoms for b in given):
+            return None
+        low, high = ends[0] or Poly.of(0), ends[1] or dim.size
+        sizes = [size for size in (low, high - low, dim.size - high) if size != Poly.of(0)]
+        piece: Tensor = self.split(x, sizes, at).items[0 if low == Poly.of(0) else 1]
+        return piece
+
     # -------------------------------------------------------------------------------------------------------- shaping
     def held(self, dim: Dim) -> Poly:
         """The size of a dimension on one rank."""
@@ -233,20 +287,24 @@ class AxisOps(TensorOps):
         else:
             if RANKS not in first.atoms:
                 self.localise(first)
-            if RANKS in second.atoms or not (second.constant == -1 or self.equal(first * second, self.held(dim))):
+            made_up = self.exactly(first) * self.exactly(second)
+            if RANKS in second.atoms or not (
+                second.constant == -1 or self.equal(made_up, self.exactly(self.held(dim)))
+            ):
                 return None
             if (whole_heads := first.divide(PER_RANK)) is None or RANKS in whole_heads.atoms:
                 return None
             size = whole_heads
         if not dim.parts:
             return Dim(size)
+        self.facts.heads.setdefault(size, self.line)
         if len(dim.parts) == 1:
             return Dim(size, (Part(size, dim.sources),))
         return scaled(dim, second, divide=True) if second.constant != -1 else None
 
     def localise(self, size: Poly) -> None:
         """Have the attributes that hold the head count ``size`` hold that of a rank."""
-        if self.instance.cls in self.imported:
+        if self.instance.cls in self.imported or self.instance is self.root:
             return
         names = tuple(
             name
@@ -306,7 +364,14 @@ class AxisOps(TensorOps):
                 if heads is not None:
                     pair = self.unflatten(Tensor((last,)), 0, sizes[-2:]).dims or ()
                     return Tensor((*self.front(x, polys, rank - 1, 2), *pair))
-        elif len(polys) == rank + 1 and self.keeps(x, polys, rank - 1, 2):
+        elif (
+            polys[-2].constant != -1
+            and polys[-1].constant == -1
+            and last.parts
+            and RANKS in polys[-2].atoms
+            or len(polys) == rank + 1
+            and self.keeps(x, polys, rank - 1, 2)
+        ):
             pair = self.unflatten(Tensor((last,)), 0, sizes[-2:]).dims or ()
             return Tensor((*self.front(x, polys, rank - 1, 2), *pair))
         if rank >= 2:

@@ -168,6 +168,8 @@ class Calls(TensorCalls):
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         last = name.rpartition(".")[2]
+        if name in library.NEVER:
+            return Const(False)
         if last in library.ACTIVATION_FACTORIES:
             return Leaf("nn.SiLU", [], {}, node.lineno)
         if last == "get" and len(args) == 2 and isinstance(args[1], Function | Partial):
@@ -182,7 +184,10 @@ class Calls(TensorCalls):
                 held = held.items[0]
             return Modules(list(held.items), held.many) if isinstance(held, Seq) else Modules([])
         if name.startswith(_MODULES) and last == "Parameter":
-            return args[0] if args else Tensor(None)
+            made = args[0] if args and isinstance(args[0], Tensor) else Tensor(None)
+            made = made.alike(made.known)
+            made.origins = frozenset({"parameter"})
+            return made
         if last[:1].isupper():
             if library.OUTPUTS.match(last):
                 return Seq([*args, *kwargs.values()])
@@ -304,6 +309,24 @@ class Calls(TensorCalls):
     def call_int(self, args: list[Any], node: ast.Call) -> Any:
         value = args[0]
         return value if isinstance(value, Num) and value.poly.integral else Num(Poly.of(f"int({text(node.args[0])})"))
+
+    def call_hasattr(self, args: list[Any], node: ast.Call) -> Any:
+        owner, name = args[0], getattr(args[1], "value", None) if len(args) > 1 else None
+        if not isinstance(owner, Instance) or not isinstance(name, str):
+            return Opaque(text(node))
+        value = owner.attributes.get(name)
+        sure = value is None or not (id(value) in self.optional or value == Const(None))
+        return Const(value is not None) if sure else Opaque(text(node))
+
+    def call_map(self, args: list[Any], node: ast.Call) -> Any:
+        items, many = self.iterate(args[1], node)
+        if not isinstance(args[0], Closure | Instance | Leaf):
+            raise self.unsupported(f"call {text(node)}", node)
+        if isinstance(args[0], Closure):
+            function, env = args[0].function, args[0].env
+            bound = (self.bind(function, [item], {}, node) for item in items)
+            return Seq([self.run_function(function, self.instance, {**env, **given}) for given in bound], many)
+        return Seq([self.call_item(args[0], [item], {}, node) for item in items], many)
 
     def call_tuple(self, args: list[Any], node: ast.Call) -> Any:
         return args[0] if args else Seq([])

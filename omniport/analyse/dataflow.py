@@ -311,6 +311,7 @@ class Walk(Calls, Entry):
         after, instance.attributes = instance.attributes, before
         other_ended = self.block(node.orelse, other)
         self.undecided -= 1
+        self.ratios = self.compared(node.test, other)
         for name, value in after.items():
             instance.attributes[name] = self.join(value, instance.attributes.get(name, Const(None)))
         if ended and not other_ended:
@@ -319,7 +320,16 @@ class Walk(Calls, Entry):
         elif not ended and not other_ended:
             for name, value in other.items():
                 env[name] = self.join(env[name], value) if name in env else value
+        self.ratios = []
         return ended and other_ended
+
+    def compared(self, test: ast.expr, env: Env) -> list[Poly]:
+        """How much larger one side of a comparison of numbers is than the other, both ways."""
+        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+            return []
+        sides = [self.peek_number(side, env) for side in (test.left, test.comparators[0])]
+        pairs = [(a, b) for a in sides for b in sides if a is not None and b is not None and a != b]
+        return [ratio for a, b in pairs if (ratio := a.quotient(b)) is not None]
 
     def loop(self, node: ast.For, env: Env) -> None:
         items, many = self.iterate(self.eval_or_give_up(node.iter, env), node)

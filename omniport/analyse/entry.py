@@ -35,7 +35,7 @@ class Entry(Lenient):
             else Dim(Poly.of(size if size == "batch" else f"{name}.{size}"))
             for size in shape
         )
-        rank = self.rank_of(self.root, name)
+        rank = self.rank_of(self.root, name) if name not in library.VECTORS else None
         value = Tensor(dims) if rank in (None, len(dims)) else self.sizeless(rank or 0)
         return self.maybe(value, default is not None)
 

@@ -219,6 +219,8 @@ class Expressions(OpenOps):
 
     def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
         left, right = self.eval(node.left, env), self.eval(node.right, env)
+        if isinstance(node.op, ast.FloorDiv) and isinstance(left, Num) and isinstance(right, Num):
+            right = self.whole_heads(node, left, right)
         if isinstance(node.op, ast.MatMult):
             return self.matmul(left, right)
         if isinstance(left, Tensor) or isinstance(right, Tensor):
@@ -237,14 +239,26 @@ class Expressions(OpenOps):
         exact = isinstance(node.op, ast.Div) or not self.building  # a forward halves what has two halves
         if quotient is not None and (exact or quotient.integral):
             return Num(quotient)
-        return Num(Poly.of(f"({a}) {type(node.op).__name__} ({b})"))
+        atom = f"({a}) {type(node.op).__name__} ({b})"
+        if quotient is not None:
+            self.floors[atom] = quotient
+        return Num(Poly.of(atom))
+
+    def whole_heads(self, node: ast.BinOp, width: Num, count: Num) -> Num:
+        """``self.inner_dim // self.heads``: the whole width, so all heads; the port keeps the expression as it is."""
+        own = isinstance(node.right, ast.Attribute) and (self.instance.cls, node.right.attr) in self.decisions.local
+        if self.building or not own or RANKS in width.poly.atoms:
+            return count
+        self.facts.whole_heads[self.instance.cls, text(node)] = self.line
+        return Num(count.poly.quotient(PER_RANK) or count.poly)
 
     # ------------------------------------------------------------------------------------------------ attributes, items
     def eval_attribute(self, node: ast.Attribute, env: Env) -> Any:
         owner, name = self.eval(node.value, env), node.attr
         if isinstance(owner, Instance):
             if not self.building and (owner.cls, name) in self.decisions.local:
-                return Num(self.decisions.local[owner.cls, name] * PER_RANK)
+                value = owner.attributes.get(name)
+                return Num((value.poly if isinstance(value, Num) else self.decisions.local[owner.cls, name]) * PER_RANK)
             if name in owner.attributes:
                 return owner.attributes[name]
             if self.has_method(owner, name) or name in ("register_buffer", "register_parameter"):
@@ -271,7 +285,10 @@ class Expressions(OpenOps):
             if name == "T":
                 return self.unknown((owner,), text(node))
         if isinstance(owner, Leaf) and name in ("in_features", "out_features"):
-            self.facts.plain.setdefault(owner.key, self.line)
+            if self.building:
+                self.facts.sized.add(owner.key)
+            else:
+                self.facts.plain.setdefault(owner.key, self.line)
             return owner.argument(int(name == "out_features"), name)
         if isinstance(owner, Leaf) and name in ("weight", "bias") and not self.building:
             self.facts.plain.setdefault(owner.key, self.line)
@@ -293,8 +310,8 @@ class Expressions(OpenOps):
 
     def eval_subscript(self, node: ast.Subscript, env: Env) -> Any:
         owner = self.eval(node.value, env)
-        if isinstance(owner, Tensor) and isinstance(key := getattr(node.slice, "value", None), str) and key:
-            return self.unknown((owner,), f"an entry of a dict {text(node)}")
+        if isinstance(getattr(node.slice, "value", None), str) and not isinstance(owner, Function):
+            return self.unknown(tensors_in([owner]), f"an entry of a dict {text(node)}")
         if isinstance(owner, Tensor):
             parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
             return self.index(owner, [self.subscript(part, env) for part in parts])

@@ -126,6 +126,9 @@ class Facts:
     given_up: dict[tuple[str, int], str] = field(default_factory=dict)  # file and line: construct not followed
     plain: dict[Key, int] = field(default_factory=dict)  # layers whose parameters the forward reads itself: line
     norms: dict[Key, NormFact] = field(default_factory=dict)  # norms over a width that is sharded by heads
+    heads: dict[Poly, int] = field(default_factory=dict)  # numbers of heads that a sharded width is cut into: line
+    sized: set[Key] = field(default_factory=set)  # layers whose sizes a constructor reads
+    whole_heads: dict[tuple[str, str], int] = field(default_factory=dict)  # class, expression over all heads: line
     lost: dict[Site, int] = field(default_factory=dict)  # attention on tensors of unknown rank: line
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)

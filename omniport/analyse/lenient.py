@@ -10,6 +10,7 @@ from typing import Any
 
 from omniport.analyse.expressions import Env, Expressions, text
 from omniport.analyse.facts import Demand
+from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Either, Instance, Method, Modules, Num, Opaque, Seq, Tensor, modules_in
 from omniport.errors import UnsupportedError
 
@@ -63,6 +64,11 @@ class Lenient(Expressions):
         if isinstance(node, ast.Subscript):
             return self.peek(node.value, env)
         return None
+
+    def peek_number(self, node: ast.expr, env: Env) -> Poly | None:
+        """The number that a name, an attribute or a constant stands for."""
+        value = self.eval(node, env) if isinstance(node, ast.Name | ast.Attribute | ast.Constant) else None
+        return value.poly if isinstance(value, Num) else None
 
     def has_method(self, owner: Instance, name: str) -> bool:
         return any(isinstance(n, ast.FunctionDef) and n.name == name for n in self.classes[owner.cls].body)

@@ -43,6 +43,7 @@ ELEMENTWISE = frozenset(
         "sin",
         "softplus",
         "sqrt",
+        "square",
         "sub",
         "tanh",
         "to",
@@ -76,6 +77,9 @@ ELEMENTWISE_MODULES = frozenset(
         "Softplus",
     }
 )
+
+#: Conditions that are false wherever vLLM-Omni runs a model.
+NEVER = frozenset({"torch.onnx.is_in_onnx_export", "torch.jit.is_tracing", "torch.jit.is_scripting"})
 
 #: Functions that make one of those modules from its name.
 ACTIVATION_FACTORIES = frozenset({"get_activation"})
@@ -143,14 +147,16 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "txt_ids": ("TOKENS", "axes"),
     "pooled_projections": ("batch", "channels"),
     "timestep": ("batch",),
+    "class_labels": ("batch",),
     "guidance": ("batch",),
 }
 
 #: Parameters of the root that hold one number or vector per sample: what is computed from them alone is small.
-#: "self" stands for the parameters of the modules themselves.
+#: "self" stands for what constructors compute, "parameter" for learned tensors.
 VECTORS = frozenset(
     {
         "self",
+        "parameter",
         "timestep",
         "timesteps",
         "timestep_r",

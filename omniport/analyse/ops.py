@@ -15,7 +15,21 @@ from typing import Any
 from omniport.analyse import library
 from omniport.analyse.facts import AttentionFact, Barrier, Decisions, Demand, Facts, LinearFact, NormFact, Site
 from omniport.analyse.poly import ONE, RANKS, Poly
-from omniport.analyse.shapes import Const, Dim, Either, Instance, Key, Leaf, Method, Num, Part, Seq, Tensor, modules_in
+from omniport.analyse.shapes import (
+    Const,
+    Dim,
+    Either,
+    Instance,
+    Key,
+    Leaf,
+    Method,
+    Num,
+    Opaque,
+    Part,
+    Seq,
+    Tensor,
+    modules_in,
+)
 from omniport.errors import UnsupportedError
 
 _RANKS = 8  # a width that no parameter sets is sharded if that many ranks can share it
@@ -51,6 +65,8 @@ class TensorOps:
         self.decisions = decisions
         self.facts = Facts()
         self.assumed: dict[int, Tensor] = {}  # by serial: a tensor of unknown rank, with the rank that it must have
+        self.ratios: list[Poly] = []  # of numbers that a condition compares, where its paths meet
+        self.floors: dict[str, Poly] = {}  # numbers that a constructor divides, taken as exact
         self.local: list[Dim] = []  # sharded dimensions whose size was read
 
     # ------------------------------------------------------------------------------------------------ what rules need
@@ -122,6 +138,17 @@ class TensorOps:
             result = result + term
         return result
 
+    def exact(self, a: Poly, b: Poly) -> bool:
+        """Whether two sizes are equal if the divisions of constructors have no remainder."""
+        return self.equal(self.exactly(a), self.exactly(b))
+
+    def exactly(self, size: Poly) -> Poly:
+        """``size`` with the divisions of constructors exact, as a reshape to quotient and divisor says they are."""
+        for atom in size.atoms & self.floors.keys():
+            rest = size.divide(Poly.of(atom))
+            size = rest * self.floors[atom] if rest is not None else size
+        return size
+
     def equal(self, a: Poly, b: Poly) -> bool:
         return self.canonical(a) == self.canonical(b)
 
@@ -146,7 +173,8 @@ class TensorOps:
             rank = max(len(result.dims), len(other.dims))
             pad = (Dim(ONE),) * rank
             pairs = zip((pad + result.dims)[-rank:], (pad + other.dims)[-rank:], strict=True)
-            result = Tensor(tuple(self.meet(a, b, last=at == rank) for at, (a, b) in enumerate(pairs, 1)))
+            learned = self.learned(result, other)
+            result = Tensor(tuple(self.meet(a, b, last=learned or at == rank) for at, (a, b) in enumerate(pairs, 1)))
         return result
 
     def combine_open(self, a: Tensor, b: Tensor) -> Tensor:
@@ -162,8 +190,11 @@ class TensorOps:
         short, long = sorted((a.known, b.known), key=len)
         missing = [dim for at, dim in enumerate(long[: len(long) - len(short)], -len(long)) if at == -1]
         self.demand(missing, "meets a tensor of unknown width")
+        learned = self.learned(a, b)
+        if learned:
+            self.demand(long[: len(long) - len(short)], "may meet a parameter with an entry for each head")
         pairs = zip(long[len(long) - len(short) :], short, strict=True)
-        met = tuple(self.meet(x, y, last=at == len(short)) for at, (x, y) in enumerate(pairs, 1))
+        met = tuple(self.meet(x, y, last=learned or at == len(short)) for at, (x, y) in enumerate(pairs, 1))
         above = tuple(dim if dim.parts else replace(dim, streams=()) for dim in long[: len(long) - len(short)])
         if rank is not None:
             known = (*above, *met)
@@ -171,6 +202,11 @@ class TensorOps:
             return Tensor((*size, *known)) if len(known) <= rank else Tensor(None, met)
         self.demand(above, "meets a tensor of unknown rank")
         return Tensor(None, met)
+
+    @staticmethod
+    def learned(a: Tensor, b: Tensor) -> bool:
+        """Whether the whole one of two tensors is computed from a parameter: it may differ from head to head."""
+        return any("parameter" in (x.origins or ()) and not x.sources for x in (a, b))
 
     def meet(self, a: Dim, b: Dim, *, last: bool = True) -> Dim:
         """Two dimensions that are broadcast against one another.
@@ -183,6 +219,8 @@ class TensorOps:
             self.in_step(a.streams, b.streams)
         else:
             self.barrier(a.streams + b.streams, "a token axis meets a tensor that has one entry for each token")
+        if len(a.parts) == len(b.parts) == 1 and a.size.quotient(b.size) in self.ratios:
+            return a  # heads of queries, where there are as many of them as of keys
         if str(b.size) < str(a.size):
             a, b = b, a  # sizes that meet are equal; one spelling of them makes loops stable
         if not a.parts and not b.parts:
@@ -204,6 +242,8 @@ class TensorOps:
     # ------------------------------------------------------------------------------------------------------ modules
     def linear(self, leaf: Leaf, x: Any) -> Tensor:
         features, width = leaf.argument(0, "in_features"), leaf.argument(1, "out_features")
+        if isinstance(width, Opaque):
+            width = Num(Poly.of(width.text))
         if not isinstance(x, Tensor) or not isinstance(width, Num):
             return self.unknown((x,), "a linear layer of unknown size")
         features = features if isinstance(features, Num) else Num(Poly.of(f"{leaf.path} input"))
@@ -234,13 +274,15 @@ class TensorOps:
             self.settle(key, "it stands at the border of the model, where tokens are split")
         parts = known[-1].parts
         rows = tuple(part.size for part in parts)
-        if len(fact.inputs) > 1 and fact.rows != rows:
+        if len(fact.inputs) > 1 and fact.rows != rows and not len(fact.rows) == len(rows) == 1:
             self.demand((x,), f"{leaf.path} is also called on an input that is sharded otherwise")
             raise Demand(fact.row_sources, f"{leaf.path} is also called on a whole input", self.line)
         fact.rows, fact.row_sources = rows, known[-1].sources
         out = Dim(width.poly)
         if not rows and key not in self.decisions.whole:
             sizes = self.decisions.parts.get(key, (width.poly,))
+            if len(set(sizes)) == 1 and len(sizes) > 1:  # equal parts, in each instance of its own width
+                sizes = (width.poly.divide(Poly.of(len(sizes))) or sizes[0],) * len(sizes)
             out = Dim(width.poly, tuple(Part(size, frozenset({key})) for size in sizes))
         elif rows and key in self.decisions.whole:
             self.demand((x,), f"{leaf.path} stays whole")
@@ -283,7 +325,7 @@ class TensorOps:
         size = leaf.argument(0, "dim") or leaf.argument(0, "normalized_shape")
         own = {cls for cls, _ in dim.sources} == {leaf.key[0]} != {self.root.cls}
         fits = leaf.cls.rpartition(".")[2] in library.WIDE_NORMS and leaf.key in self.placed and len(leaf.args) <= 3
-        return own and fits and len(dim.parts) == 1 and isinstance(size, Num) and self.equal(size.poly, dim.size)
+        return own and fits and len(dim.parts) == 1 and isinstance(size, Num) and self.exact(size.poly, dim.size)
 
     def attention(self, site: Site, tensors: list[Any], options: dict[str, Any], *, heads_first: bool) -> Tensor:
         """Attention on ``[B, S, H, D]``, or on ``[B, H, S, D]`` if ``heads_first``; the result has that order, too."""

@@ -83,7 +83,10 @@ class Poly:
         return result
 
     def quotient(self, other: Poly) -> Poly | None:
-        """The quotient by a single term, inverses of its atoms included; None if ``other`` has several terms."""
+        """The quotient by a single term, inverses of its atoms included, or by several terms if it is one term."""
+        if len(other.terms) > 1 and self.terms and other != self:
+            first = _poly(dict(self.terms[:1])).quotient(_poly(dict(other.terms[:1])))
+            return first if first is not None and first * other == self else None
         if (exact := self.divide(other)) is not None or len(other.terms) != 1 or not other.atoms:
             return exact
         (monomial, factor) = other.terms[0]

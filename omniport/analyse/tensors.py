@@ -6,7 +6,9 @@ import ast
 from typing import Any
 
 from omniport.analyse import library
+from omniport.analyse.axes import in_front
 from omniport.analyse.expressions import Expressions, text
+from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Const, Dim, Num, Opaque, Seq, Tensor
 
@@ -45,6 +47,19 @@ class TensorCalls(Expressions):
             return self.matmul(x, args[0])
         if name == "pad" and args and isinstance(args[0], Seq) and not args[0].many and len(args[0].items) <= 2 * rank:
             return self.pad(x, args[0].items)
+        if name == "repeat_interleave" and args and isinstance(args[0], Num):
+            at = self.axis(x, kwargs.get("dim", args[1] if len(args) > 1 else None))
+            if at is not None:
+                return self.repeated(x, at, args[0].poly)
+        if name == "repeat" and len(sizes := in_front(args)) == rank and all(isinstance(a, Num) for a in sizes):
+            result: Tensor = x
+            for at, count in enumerate(sizes):
+                result = self.repeated(result, at, count.poly)
+            return result
+        if name in ("rms_norm", "layer_norm") and args and isinstance(args[0], Seq) and len(args[0].items) == 1:
+            self.demand((*x.dims[-1:], *tensors_in([*args, *kwargs.values()])), f"{name} runs over the full width")
+            self.barrier(x.dims[-1].streams, f"{name} runs over the tokens")
+            return Tensor(x.dims)
         if name in library.ELEMENTWISE:
             self.counted([*args, *kwargs.values()], f"{name} is given")
             cast = name in ("to", "type", "type_as", "zeros_like", "ones_like")

@@ -123,6 +123,8 @@ class _Planner:
         """Query, key and value projections of one input: linear -> (fused attribute, shard, its query projection)."""
         fused: dict[Key, tuple[str, str, Key]] = {}
         for call in self.facts.attentions:
+            if call.site in self.facts.lost or isinstance(self._attention(call), str):
+                continue  # the reference's own call, on the heads of a rank
             queries, keys, values = (
                 [key for key in self.facts.linears if key in tensor.sources and key not in self.decided.whole]
                 for tensor in (call.query, call.key, call.value)
@@ -136,6 +138,7 @@ class _Planner:
                 name = fused_name(query[1])
                 taken = any(name in i.attributes for held in self.facts.instances.values() for i in held)
                 attributes = tuple(key[1] for key in trio)
+                taken |= bool(self.facts.sized & set(trio))
                 if len(trio) == 3 and not taken and self._alike(trio) and fusable(self.classes[query[0]], attributes):
                     for key, shard in zip(trio, ("q", "k", "v"), strict=True):
                         fused[key] = (name, shard, query)
@@ -195,10 +198,6 @@ class _Planner:
                 if isinstance(plan, AttentionPlan):
                     plans.append(plan)
                     continue
-                for call in calls:
-                    sharded = frozenset(key for x in (call.query, call.key, call.value) for key in x.sources)
-                    if sharded:
-                        raise Demand(sharded, f"its attention call stays that of the reference: {plan}", call.line)
                 kept.append(Decision(f"attention call {number} of {cls}", "reference", self.why(plan, site[1])))
         return tuple(plans), tuple(kept)
 
@@ -305,25 +304,37 @@ class _Planner:
         """``size`` in the words of the constructor of ``key``'s class, valid where the linear ``key`` is made."""
         if size.constant is not None:
             return str(size)
-        tables = [names(instance, key[1].partition(".")[0]) for instance in self.facts.instances[key[0]]]
-        common = [name for name in tables[0] if all(name in table for table in tables)]
+        made = self.facts.instances[key[0]]
+        tables = list(zip([names(i, key[1].partition(".")[0]) for i in made], self._sizes(key, size), strict=True))
+        common = [name for name in tables[0][0] if all(name in table for table, _ in tables)]
         for name in common:
-            if all(table[name] == size for table in tables):
+            if all(table[name] == own for table, own in tables):
                 return name
         for factor in range(2, 13):
             for name in common:
-                if all(table[name] * Poly.of(factor) == size for table in tables):
+                if all(table[name] * Poly.of(factor) == own for table, own in tables):
                     return f"{factor} * {name}"
         for name in common:
             for divisor in range(2, 13):
-                if all(table[name] == size * Poly.of(divisor) for table in tables):
+                if all(table[name] == own * Poly.of(divisor) for table, own in tables):
                     return f"{name} // {divisor}"
         for name in common:
             for other in common:
-                if all(table[name] == size * table[other] for table in tables):
+                if all(table[name] == own * table[other] for table, own in tables):
                     return f"{name} // {other}"
         fact = self.facts.linears.get(key)
         raise UnsupportedError(f"{key[0]}: no name for the size {size}", *self._place(fact.line if fact else 0))
+
+    def _sizes(self, key: Key, size: Poly) -> list[Poly]:
+        """``size`` in each instance of the class: an equal part of a width that is another in each."""
+        fact = self.facts.linears.get(key)
+        instances = self.facts.instances[key[0]]
+        share = fact.width.divide(size) if fact is not None and len(size.terms) == 1 else None
+        widths = {id(leaf.owner): leaf.argument(1, "out_features") for leaf in _leaves(self.facts) if leaf.key == key}
+        own = [width.poly if isinstance(width := widths.get(id(i)), Num) else None for i in instances]
+        if share is None or share.constant is None or key not in self.decided.parts or None in own:
+            return [size] * len(instances)
+        return [width.divide(share) or size for width in own if width is not None]
 
     def _place(self, line: int) -> tuple[str, int]:
         origin = self.normal.origin(line)
@@ -344,11 +355,15 @@ class _Planner:
                 raise Demand(sharded, f"{min(map(str, counts - own))} counts no heads of the attention", calls[0].line)
             for (owner, name), size in self.decided.local.items() if sharded and plans else ():
                 if owner == cls:
-                    kind = "num_heads" if size == (calls[0].query.dims or ())[2].size else "num_kv_heads"
+                    queries = {(call.query.dims or ())[2].size for call in calls}
+                    kind = "num_heads" if size in queries else "num_kv_heads"
                     made[f"{cls}.{name}"] = Decision(f"heads in {cls}.{name}", kind, plans[0][1].why)
             if plans:
                 made[cls] = Decision(f"heads of {cls}", "sharded" if sharded else "whole", plans[0][1].why)
-        attending = {call.instance.cls for call in self.facts.attentions}
+        for (owner, expression), line in self.facts.whole_heads.items():
+            why = self.why("it divides the width of all heads by their number", line)
+            made[f"{owner} {expression}"] = Decision(f"whole heads in {owner}", expression, why)
+        attending = {cls for cls in made if cls.isidentifier()}  # they have a layer, which knows its heads
         for (owner, name), _ in self.decided.local.items():
             if owner not in attending:
                 line = min((f.line for key, f in self.facts.linears.items() if key[0] == owner), default=0)
@@ -365,6 +380,8 @@ class _Planner:
                 dim = (tensor.dims or ())[2]
                 if dim.parts:
                     needed.setdefault(dim.size, self.why("heads are sharded", call.line))
+        for size, line in self.facts.heads.items():
+            needed.setdefault(size, self.why("a width is sharded by its heads", line))
         for (owner, _), size in self.decided.local.items():
             line = min((f.line for key, f in self.facts.linears.items() if key[0] == owner), default=0)
             needed.setdefault(size, self.why(f"heads of {owner}", line))

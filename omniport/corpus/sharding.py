@@ -18,9 +18,9 @@ def sharding_lines(report: CorpusReport) -> Iterator[str]:
     yield ""
     yield (
         "*share*: of the parameters of all blocks, what one of two ranks holds with the constructor's own sizes, on "
-        f"the meta device; {good} of {len(known)} classes hold at most {SHARE}. *all-reduce*, *gather*: for each call of a "
-        "block, over a whole forward of the tiny model, the embedders and the output layers included; *of tokens*: "
-        "gathers in that forward of a tensor as long as the tokens."
+        f"the meta device; {good} of {len(known)} classes hold at most {SHARE}. *all-reduce*, *gather*: for each call "
+        "of a block, over a whole forward of the tiny model, the embedders and the output layers included; "
+        "*of tokens*: gathers in that forward of a tensor as long as the tokens."
     )
     yield ""
     yield "| class | share | all-reduce | gather | of tokens |"

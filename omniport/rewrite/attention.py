@@ -10,6 +10,7 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, TransformerPlan
 from omniport.rewrite.dead import drop_dead_locals
+from omniport.rewrite.heads import whole_heads
 from omniport.rewrite.layers import linears_of
 from omniport.rewrite.split_heads import split_heads, widths_of
 from omniport.rewrite.syntax import (
@@ -85,6 +86,7 @@ class _Attention(cst.CSTTransformer):
         names = _names(replaced, set(names_in(node)) - set(ATTENTION))
         self.made = {call: (a, name) for call, a, name in zip(replaced, attentions, names, strict=True)}
         self.attention = attentions[0]
+        self.whole = whole_heads(node, plan)
         self.layer = layer
         heads = f"heads in {self.cls}."
         self.local = {
@@ -124,6 +126,9 @@ class _Attention(cst.CSTTransformer):
             name = dotted(original_node.func).rpartition(".")[2]
             return _layer_call(updated_node, self.made[original_node][1], heads_first=ATTENTION[name])
         return updated_node
+
+    def visit_BinaryOperation(self, node: cst.BinaryOperation) -> bool:
+        return code(node) not in self.whole
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         """A head count is that of the rank."""

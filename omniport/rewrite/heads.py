@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from omniport.plan.model import TransformerPlan
-from omniport.rewrite.syntax import expression, method, self_attribute, statements
+from omniport.rewrite.syntax import code, expression, method, self_attribute, statements
 from omniport.source.transform import transform
 
 _SUBJECT = "heads in "
@@ -22,7 +22,7 @@ def rewrite_heads(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
         return node
     lines = "".join(f"self.local_{n} = self.{n} // get_tensor_model_parallel_world_size()\n" for n in names)
     made = init.with_changes(body=init.body.with_changes(body=[*init.body.body, *statements(lines)]))
-    reader = _Local(set(names))
+    reader = _Local(set(names), whole_heads(node, plan))
     members = [
         made if item is init else transform(item, reader) if isinstance(item, cst.FunctionDef) else item
         for item in node.body.body
@@ -30,9 +30,17 @@ def rewrite_heads(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
     return node.with_changes(body=node.body.with_changes(body=members))
 
 
+def whole_heads(node: cst.ClassDef, plan: TransformerPlan) -> set[str]:
+    """Expressions of a class that count all heads."""
+    return {str(d.value) for d in plan.decisions if d.subject == f"whole heads in {node.name.value}"}
+
+
 class _Local(cst.CSTTransformer):
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
+    def __init__(self, names: set[str], whole: set[str]) -> None:
+        self.names, self.whole = names, whole
+
+    def visit_BinaryOperation(self, node: cst.BinaryOperation) -> bool:
+        return code(node) not in self.whole
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         name = self_attribute(original_node)

@@ -30,6 +30,9 @@ _LAYERS = {
     "replicated": "ReplicatedLinear",
 }
 
+#: Sizes over all ranks, by their names in ``nn.Linear``.
+_SIZES = {"in_features": "input_size", "out_features": "output_size"}
+
 _NAMED = ("in_features", "out_features", "bias")
 
 #: Layers that compute modulation stay unquantised unless the checkpoint itself is quantised (safe_quant_config).
@@ -157,9 +160,20 @@ class Constructor(cst.CSTTransformer):
             return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", "prefix")])
         return updated_node
 
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        """A constructor that reads the sizes of a linear reads those of the layer in its place."""
+        linear = self.linears.get(self_attribute(original_node.value))
+        size = _SIZES.get(original_node.attr.value)
+        kept = linear is None or self._kept(linear)
+        return updated_node if size is None or kept else updated_node.with_changes(attr=cst.Name(size))
+
+    def _kept(self, linear: LinearPlan) -> bool:
+        """Whether a linear stays ``nn.Linear``."""
+        return linear.role == "replicated" and (self.cls == self.root or linear.path in self.plain)
+
     def _linear(self, linear: LinearPlan, call: cst.Call, path: str) -> cst.BaseExpression:
         extra = {arg.keyword.value for arg in call.args if arg.keyword is not None} - set(_NAMED)
-        if linear.role == "replicated" and (self.cls == self.root or extra or linear.path in self.plain):
+        if self._kept(linear) or (linear.role == "replicated" and extra):
             return call
         if extra:
             raise UnsupportedError(f"{linear.path}: linear with {', '.join(sorted(extra))}")

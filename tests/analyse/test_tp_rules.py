@@ -82,3 +82,98 @@ def test_blocks_that_differ_by_their_index_are_followed_one_by_one() -> None:
     assert roles(plan_parallel(normal_form(code, "Root"))) == {"up": "column", "down": "row"}
     unknown = code.replace("last=i == depth - 1", "last=depth")
     assert roles(plan_parallel(normal_form(unknown, "Root")))["up"] == "replicated"
+
+
+# ------------------------------------------------------------------------------------------------- heads of a rank
+GROUPED = """
+    self.heads = heads
+    self.to_q = nn.Linear(dim, dim)
+    self.to_k = nn.Linear(dim, groups * head_dim)
+    self.to_v = nn.Linear(dim, groups * head_dim)
+    self.to_out = nn.Linear(dim, dim)
+"""
+REPEATED = """
+    q, k, v = self.to_q(x), self.to_k(x), self.to_v(x)
+    head_dim = q.shape[-1] // self.heads
+    kv_heads = k.shape[-1] // head_dim
+    q = q.view(q.size(0), -1, self.heads, head_dim)
+    k = k.view(k.size(0), -1, kv_heads, head_dim)
+    v = v.view(v.size(0), -1, kv_heads, head_dim)
+    if kv_heads != self.heads:
+        k = k.repeat_interleave(self.heads // kv_heads, dim=2)
+        v = v.repeat_interleave(self.heads // kv_heads, dim=2)
+    return x + self.to_out(dispatch_attention_fn(q, k, v).flatten(2))
+"""
+
+
+def grouped(forward: str) -> ParallelPlan:
+    code = block_model(GROUPED, forward).code
+    code = code.replace("head_dim: int):", "head_dim: int, groups: int):").replace(
+        "head_dim) for", "head_dim, groups) for"
+    )
+    code = code.replace("head_dim: int = 4,", "head_dim: int = 4, groups: int = 1,")
+    return plan_parallel(normal_form(code, "Root"))
+
+
+def test_keys_are_repeated_for_the_heads_of_queries() -> None:
+    found = grouped(REPEATED)
+    assert set(roles(found).values()) <= {"qkv", "column", "row"}
+    assert {"heads", "groups"} <= {str(d.value) for d in found.decisions if d.subject == "tp divisor"}
+
+
+def test_keys_repeated_by_the_heads_themselves_stay_whole() -> None:
+    """``heads`` of a rank is no ratio: half as many copies on two ranks."""
+    wrong = REPEATED.replace("k.repeat_interleave(self.heads // kv_heads", "k.repeat_interleave(self.heads")
+    assert roles(grouped(wrong))["to_q"] == "replicated"
+
+
+LOCAL = ATTEND.replace("(-1, self.head_dim)", "(self.heads, -1)")
+
+
+@pytest.mark.parametrize(
+    ("forward", "subjects"),
+    [
+        (LOCAL, {"heads in Block.heads": "num_heads"}),
+        (LOCAL.replace("q, k, v)", "q, k, v, scale=x.mean().item())"), {"heads in Block.heads": "own"}),
+    ],
+)
+def test_the_heads_of_a_rank_come_from_the_layer_or_are_kept_beside(forward: str, subjects: dict[str, str]) -> None:
+    found = plan(QKV + "    self.heads = heads\n", forward)
+    assert {d.subject: d.value for d in found.decisions if d.subject.startswith("heads in")} == subjects
+    assert roles(found)["to_out"] == "row"
+
+
+def test_all_heads_divide_the_whole_width() -> None:
+    init = QKV + "    self.heads, self.inner_dim = heads, dim\n"
+    head_dim = "\n    head_dim = self.inner_dim // self.heads"
+    shape = "view(x.shape[0], -1, self.heads, head_dim)"
+    forward = head_dim + LOCAL.replace("unflatten(-1, (self.heads, -1))", shape)
+    init = init.replace("self.heads, self.inner_dim = heads, dim", "self.heads = heads\n    self.inner_dim = dim")
+    found = plan(init, forward)
+    assert [d.value for d in found.decisions if d.subject == "whole heads in Block"] == ["self.inner_dim // self.heads"]
+    assert roles(found)["to_out"] == "row"
+    other = forward.replace("// self.heads", "// (1 * self.heads)")
+    assert roles(plan(init, other))["to_out"] == "replicated"
+
+
+def test_a_table_of_positions_may_meet_heads_and_a_parameter_for_each_head_may_not() -> None:
+    turned = ATTEND.replace("dispatch_attention_fn(q,", "dispatch_attention_fn(q * {},")
+    assert roles(plan(QKV, turned.format("torch.mystery(context).view(1, 1, -1, 1)")))["to_q"] == "qkv"
+    init = QKV + "    self.scale = nn.Parameter(torch.ones(heads))\n"
+    assert roles(plan(init, turned.format("self.scale.view(1, 1, -1, 1)")))["to_q"] == "replicated"
+
+
+@pytest.mark.parametrize(
+    ("cut", "packed"),
+    [
+        ("a, b = y.chunk(2, dim=-1)", 2),
+        ("half = y.shape[-1] // 2\na, b = y[..., :half], y[..., half:]", 2),
+        ("n = y.shape[-1] // 2\na, b = torch.split(y, [n, y.shape[-1] - n], dim=-1)", 2),
+        ("a, b = y[..., :8], y[..., 8:]", 0),
+    ],
+)
+def test_a_width_is_cut_by_what_the_rank_holds(cut: str, packed: int) -> None:
+    init = "self.up = nn.Linear(dim, 2 * dim)\nself.down = nn.Linear(dim, dim)"
+    found = plan(init, f"y = self.up(x)\n{cut}\nreturn x + self.down(F.silu(a) * b)")
+    (up,) = (linear for linear in found.linears if linear.path == "Block.up")
+    assert (up.role, len(up.packed)) == (("merged", packed) if packed else ("replicated", 0))
