@@ -323,14 +323,6 @@ class Walk(Calls, Entry):
         self.ratios = []
         return ended and other_ended
 
-    def compared(self, test: ast.expr, env: Env) -> list[Poly]:
-        """How much larger one side of a comparison of numbers is than the other, both ways."""
-        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
-            return []
-        sides = [self.peek_number(side, env) for side in (test.left, test.comparators[0])]
-        pairs = [(a, b) for a in sides for b in sides if a is not None and b is not None and a != b]
-        return [ratio for a, b in pairs if (ratio := a.quotient(b)) is not None]
-
     def loop(self, node: ast.For, env: Env) -> None:
         items, many = self.iterate(self.eval_or_give_up(node.iter, env), node)
         if many and not items:

@@ -70,6 +70,14 @@ class Lenient(Expressions):
         value = self.eval(node, env) if isinstance(node, ast.Name | ast.Attribute | ast.Constant) else None
         return value.poly if isinstance(value, Num) else None
 
+    def compared(self, test: ast.expr, env: Env) -> list[Poly]:
+        """How much larger one side of a comparison of numbers is than the other, both ways."""
+        if not isinstance(test, ast.Compare) or len(test.ops) != 1:
+            return []
+        sides = [self.peek_number(side, env) for side in (test.left, test.comparators[0])]
+        pairs = [(a, b) for a in sides for b in sides if a is not None and b is not None and a != b]
+        return [ratio for a, b in pairs if (ratio := a.quotient(b)) is not None]
+
     def has_method(self, owner: Instance, name: str) -> bool:
         return any(isinstance(n, ast.FunctionDef) and n.name == name for n in self.classes[owner.cls].body)
 

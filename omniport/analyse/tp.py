@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from omniport.analyse import library
 from omniport.analyse.attention import Sizes, agreed, sizes_of
-from omniport.analyse.dataflow import Walk
 from omniport.analyse.entry import parameters
-from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts, LinearFact, Localise, Refine
+from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts
 from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
 from omniport.analyse.provenance import same_tokens
-from omniport.analyse.shapes import Const, Key, Leaf, Num, modules_in
+from omniport.analyse.settle import linear_layers, walk
+from omniport.analyse.shapes import Const, Key, Num
 from omniport.analyse.spelling import fused_name, multiple, names, written
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, Decision, LinearPlan, LinearRole, WeightPlan, Why
@@ -37,53 +37,6 @@ class Sharding:
     attentions: tuple[AttentionPlan, ...]
     weights: tuple[WeightPlan, ...]
     decisions: tuple[Decision, ...]
-
-
-def walk(
-    normal: NormalForm, source: SourceTree | None = None, decisions: Decisions | None = None
-) -> tuple[Facts, Decisions, set[str]]:
-    """Walk until no decision changes: the facts, the decisions, and the classes that are only imported.
-
-    A linear that the forward does not reach, as far as it is followed, stays whole.
-    """
-    decisions = decisions or Decisions()
-    while True:
-        attempt = Walk(normal, decisions, source)
-        try:
-            facts = attempt.run()
-            break
-        except Localise as found:
-            decisions.local |= {(found.cls, name): found.size for name in found.names}
-        except Refine as refine:
-            decisions.parts[refine.key] = refine.parts
-        except Demand as demand:
-            fresh = demand.sources - decisions.whole.keys()
-            if not fresh:
-                raise attempt.unsupported(f"{demand.reason}, and its linears are whole already") from demand
-            for key in fresh:
-                decisions.take_back(key, demand, attempt.facts)
-    for leaf in _leaves(facts):
-        if leaf.key not in facts.linears and leaf.key[0] not in attempt.imported:
-            width, features = (
-                a.poly if isinstance(a, Num) else Poly.of("?") for a in (leaf.args + [None, None])[1::-1]
-            )
-            facts.linears[leaf.key] = LinearFact(leaf.line, width, features, lines=[leaf.line])
-            decisions.whole.setdefault(
-                leaf.key, ("replicated", "it is not reached by the forward as it is followed", 0)
-            )
-    return facts, decisions, attempt.imported
-
-
-def _leaves(facts: Facts) -> list[Leaf]:
-    """All linears that the constructors make."""
-    return [
-        leaf
-        for held in facts.instances.values()
-        for instance in held
-        for value in instance.attributes.values()
-        for leaf in modules_in(value)
-        if isinstance(leaf, Leaf) and leaf.cls.rpartition(".")[2] == "Linear"
-    ]
 
 
 def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
@@ -123,7 +76,8 @@ class _Planner:
         """Query, key and value projections of one input: linear -> (fused attribute, shard, its query projection)."""
         fused: dict[Key, tuple[str, str, Key]] = {}
         for call in self.facts.attentions:
-            if call.site in self.facts.lost or isinstance(self._attention(call), str):
+            calls = [other for other in self.facts.attentions if other.site == call.site]
+            if call.site in self.facts.lost or isinstance(self._attention(call, calls), str):
                 continue  # the reference's own call, on the heads of a rank
             queries, keys, values = (
                 [key for key in self.facts.linears if key in tensor.sources and key not in self.decided.whole]
@@ -146,7 +100,7 @@ class _Planner:
 
     def _alike(self, keys: list[Key]) -> bool:
         """Whether linears are made with the same input size and bias."""
-        made = {leaf.key: leaf for leaf in _leaves(self.facts) if leaf.key in keys}
+        made = {leaf.key: leaf for leaf in linear_layers(self.facts) if leaf.key in keys}
         biases = {str(leaf.argument(2, "bias")) for leaf in made.values()} - {"Const(value=True)"}
         plain = [leaf for leaf in made.values() if leaf.argument(2, "bias") in (None, Const(True))]
         return not biases - {"None"} or (len(biases) == 1 and not plain)
@@ -305,7 +259,7 @@ class _Planner:
         if size.constant is not None:
             return str(size)
         made = self.facts.instances[key[0]]
-        tables = list(zip([names(i, key[1].partition(".")[0]) for i in made], self._sizes(key, size), strict=True))
+        tables = list(zip([names(i, key[1].partition(".")[0]) for i in made], self._own_sizes(key, size), strict=True))
         common = [name for name in tables[0][0] if all(name in table for table, _ in tables)]
         for name in common:
             if all(table[name] == own for table, own in tables):
@@ -325,12 +279,14 @@ class _Planner:
         fact = self.facts.linears.get(key)
         raise UnsupportedError(f"{key[0]}: no name for the size {size}", *self._place(fact.line if fact else 0))
 
-    def _sizes(self, key: Key, size: Poly) -> list[Poly]:
+    def _own_sizes(self, key: Key, size: Poly) -> list[Poly]:
         """``size`` in each instance of the class: an equal part of a width that is another in each."""
         fact = self.facts.linears.get(key)
         instances = self.facts.instances[key[0]]
         share = fact.width.divide(size) if fact is not None and len(size.terms) == 1 else None
-        widths = {id(leaf.owner): leaf.argument(1, "out_features") for leaf in _leaves(self.facts) if leaf.key == key}
+        widths = {
+            id(leaf.owner): leaf.argument(1, "out_features") for leaf in linear_layers(self.facts) if leaf.key == key
+        }
         own = [width.poly if isinstance(width := widths.get(id(i)), Num) else None for i in instances]
         if share is None or share.constant is None or key not in self.decided.parts or None in own:
             return [size] * len(instances)
