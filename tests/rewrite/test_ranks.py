@@ -20,7 +20,7 @@ from omniport.analyse.parallel import plan_parallel
 from omniport.rewrite.transformer import render_transformer
 from omniport.source.tree import SourceTree
 from omniport.verify.api import ENVIRONMENT
-from tests.support.normal import CANVAS, normal_form, transformer_plan
+from tests.support.normal import CANVAS, across_heads, normal_form, transformer_plan
 
 pytestmark = pytest.mark.verify
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,15 @@ MODELS: dict[str, dict[str, Any]] = {
             "encoder_hidden_states": [2, 5, 12],
             "pooled_projections": [2, 12],
             "return_dict": False,
+        },
+    },
+    "across": {
+        "root": "Root",
+        "config": {"heads": 4},
+        "inputs": {
+            "hidden_states": [2, 12, 4],
+            "encoder_hidden_states": [2, 5, 4],
+            "pooled_projections": [2, 16],
         },
     },
     "flux": {
@@ -78,6 +87,12 @@ TWINS: dict[str, tuple[str, str, str]] = {
     ),
     "no_packing": ("flux", "shard_packed_input(self.proj_out, [dim, self.mlp_hidden_dim])", "pass"),
     "no_bias": ("canvas", "RowParallelLinear(inner_dim, dim,", "RowParallelLinear(inner_dim, dim, bias=False,"),
+    "norm_alone": (
+        "across",
+        "tensor_model_parallel_all_reduce(torch.cat(statistics, dim=1))",
+        "torch.cat(statistics, dim=1)",
+    ),
+    "norm_of_another_run": ("across", "sharded_weight_loader(0)", "lambda p, w: p.data.copy_(w[-len(p) :])"),
     "no_gather": ("flux", "gather_output=True, ", ""),
     "no_split_output": ("flux", ", split_output=True", ""),
     "no_text_positions": ("flux", ', "txt_ids": SequenceParallelInput(split_dim=0, expected_dims=2)', ""),
@@ -89,7 +104,7 @@ def texts(diffusers: SourceTree) -> dict[str, tuple[str, str]]:
     canvas = normal_form(CANVAS, "CanvasTransformer")
     flux = normalise(diffusers, diffusers.find_class(FLUX, "models"), FLUX).form
     found = {}
-    for name, normal in (("canvas", canvas), ("flux", flux)):
+    for name, normal in (("canvas", canvas), ("across", across_heads()), ("flux", flux)):
         plan = transformer_plan(normal, plan_parallel(normal, diffusers))
         text = render_transformer(normal, plan, header="", attributes=(), separate_cfg=False)
         found[name] = (normal.code, text)
@@ -144,7 +159,9 @@ def test_parity(results: dict[tuple[str, str], Any], name: str, run: str) -> Non
         assert rank["loaded"]
 
 
-@pytest.mark.parametrize(("name", "reduces", "gathers"), [("canvas", 2 * 5, 0), ("flux", 2 * 4 + 2, 2 * 2 + 2 + 1)])
+@pytest.mark.parametrize(
+    ("name", "reduces", "gathers"), [("canvas", 2 * 5, 0), ("across", 2 * 4, 0), ("flux", 2 * 4 + 2, 2 * 2 + 2 + 1)]
+)
 def test_two_ranks_hold_half_and_reduce_once_per_output(
     results: dict[tuple[str, str], Any], name: str, reduces: int, gathers: int
 ) -> None:
@@ -197,6 +214,8 @@ def wrong(answer: Any, tokens: int | None = None) -> bool:
         ("no_packing", "tp2", None),
         ("no_bias", "one", None),
         ("no_gather", "tp2", None),
+        ("norm_alone", "tp2", None),
+        ("norm_of_another_run", "tp2", None),
         ("no_split_output", "sp2", 12),
         ("no_text_positions", "sp2", 12),
     ],
@@ -206,7 +225,7 @@ def test_broken_twins_are_caught(results: dict[tuple[str, str], Any], twin: str,
     assert not wrong(results[(TWINS[twin][0], run)], tokens)
 
 
-@pytest.mark.parametrize("twin", ["no_packing", "no_gather", "no_split_output"])
+@pytest.mark.parametrize("twin", ["no_packing", "no_gather", "norm_of_another_run", "no_split_output"])
 def test_twins_that_one_rank_cannot_see(results: dict[tuple[str, str], Any], twin: str) -> None:
     """Why parity on one rank is not enough."""
     assert not wrong(results[(twin, "one")])

@@ -208,3 +208,21 @@ def port_text(normal: NormalForm, *, attributes: tuple[str, ...] = (), separate_
     """The port's transformer file of ``normal``."""
     plan = transformer_plan(normal, plan_parallel(normal))
     return render_transformer(normal, plan, header="# Copyright", attributes=attributes, separate_cfg=separate_cfg)
+
+
+def across_heads() -> NormalForm:
+    """Blocks of self and cross attention whose queries and keys are normalised over all heads, one kind each; the scale
+    of the second is known at run time only, so that its call stays the reference's."""
+    names = {"": "RMSNorm(dim)", "c_": "LayerNorm(dim, eps=1e-6)"}
+    init = ["self.heads = heads"]
+    for name, norm in names.items():
+        init += [f"self.{name}norm_{part} = nn.{norm}" for part in "qk"]
+        init += [f"self.{name}to_{part} = nn.Linear(dim, dim)" for part in ("q", "k", "v", "out")]
+    forward = []
+    for name, source in (("", "x"), ("c_", "context")):
+        forward += [f"{part} = self.{name}to_{part}({'x' if part == 'q' else source})" for part in "qkv"]
+        forward += [f"{part} = self.{name}norm_{part}({part})" for part in "qk"]
+        forward += [f"{part} = {part}.unflatten(2, (self.heads, -1))" for part in "qkv"]
+        scale = ", scale=float(q.shape[-1]) ** -0.5" if name else ""
+        forward.append(f"x = x + self.{name}to_out(dispatch_attention_fn(q, k, v{scale}).flatten(2))")
+    return block_model("\n".join(init), "\n".join([*forward, "return x"]))
