@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import block_list, lacks
-from omniport.check.port import TRANSFORMER_ATTRIBUTES, Port
-from omniport.check.source import class_attributes
+from omniport.check.port import Port
 
 _NAMES = ("_layerwise_offload_blocks_attrs", "_layerwise_offload_blocks_attr")
 
@@ -61,7 +60,6 @@ class NoOffloadBlocks(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file, cls in port.transformers:
-            declared = set(class_attributes(cls)) & {*TRANSFORMER_ATTRIBUTES, "_cache_dit_adapter_config"}
             blocks = block_list(cls)
-            if declared and blocks is not None and lacks(port, file, cls, _NAMES):
+            if blocks is not None and lacks(port, file, cls, _NAMES):
                 yield self.at(file, cls, f"{cls.name} names no block lists; {blocks} holds its blocks")

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import block_list, lacks
-from omniport.check.port import TRANSFORMER_ATTRIBUTES, Port
-from omniport.check.source import class_attributes
+from omniport.check.port import Port
 
 
 class NoHsdpConditions(Rule):
@@ -55,6 +54,5 @@ class NoHsdpConditions(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file, cls in port.transformers:
-            declared = set(class_attributes(cls)) & {*TRANSFORMER_ATTRIBUTES, "_cache_dit_adapter_config"}
-            if declared and block_list(cls) is not None and lacks(port, file, cls, ("_hsdp_shard_conditions",)):
+            if block_list(cls) is not None and lacks(port, file, cls, ("_hsdp_shard_conditions",)):
                 yield self.at(file, cls, f"{cls.name} has no _hsdp_shard_conditions: the worker refuses HSDP")
