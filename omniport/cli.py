@@ -194,6 +194,20 @@ def explain(
 
 
 @app.command()
+def matrix(
+    path: Annotated[
+        Path, typer.Argument(metavar="TREE", help="A tree, a plugin or a port's folder (default: here).")
+    ] = Path(),
+    json: Json = False,
+) -> None:
+    """What each port declares, what of it is validated, and where the docs say something else."""
+    from omniport.report import matrix as table
+
+    rows = table.matrix(path)
+    typer.echo(table.to_json(rows) if json else table.render(rows), nl=False)
+
+
+@app.command()
 def verify(
     port: Annotated[
         Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -71,7 +72,8 @@ class FindingCache:
             temporary.write_text(json.dumps(data), "utf-8")
             temporary.replace(self._folder / key)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def _forget(self) -> None:
         """Drop what older rule sets kept, a month after their last use."""

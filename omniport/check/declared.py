@@ -22,6 +22,10 @@ FEATURES = {
 _SHARDED = ("ColumnParallelLinear", "MergedColumnParallelLinear", "QKVParallelLinear", "RowParallelLinear")
 _CFG = ("predict_noise_maybe_with_cfg", "predict_noise_with_multi_branch_cfg", "get_classifier_free_guidance")
 _SP = re.compile(r"_sp_shard_depth|sequence_parallel_size|get_sequence_parallel|sp_shard|get_sp_group")
+_STEPS = re.compile(r"\bSupportsStepExecution\b|\bsupports_step_execution\b.*= True|def denoise_step\(")
+
+#: features that vLLM-Omni can also give a port from outside, by its class name or an enabler
+FROM_OUTSIDE = frozenset({"cache-dit", "quantization"})
 
 
 def declared(port: Port) -> frozenset[str]:
@@ -40,7 +44,7 @@ def declared(port: Port) -> frozenset[str]:
         "hsdp": any(not _empty(v) for v in attributes.get("_hsdp_shard_conditions", ())),
         "layerwise-offload": any(not _empty(v) for v in attributes.get("_layerwise_offload_blocks_attrs", ())),
         "quantization": any(file.mentions("quant_config=") for file in port.files),
-        "step-execution": any(file.mentions("SupportsStepExecution") for file in port.files),
+        "step-execution": any(_STEPS.search(file.text) for file in port.files),
     }
     return frozenset(name for name, there in found.items() if there)
 

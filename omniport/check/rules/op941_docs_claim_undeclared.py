@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from omniport.check.declared import FEATURES, declared
+from omniport.check.declared import FEATURES, FROM_OUTSIDE, declared
 from omniport.check.docs_tables import rows_of
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
@@ -70,7 +70,7 @@ class DocsClaimUndeclared(Rule):
         has = declared(port) if page else frozenset()
         for row in page:
             for feature in row.claims():
-                if feature not in has and port.tree is not None:
+                if feature not in has | FROM_OUTSIDE and port.tree is not None:
                     path = shown(port.tree.root / FEATURES_PAGE).as_posix()
                     message = f"{port.name}: {FEATURES[feature]} is ticked and nowhere declared"
                     yield Finding(self.code, path, row.line, 1, message, row.text)
