@@ -307,12 +307,13 @@ class _Planner:
                 raise Demand(sharded, f"attention of {cls} is sharded in some calls only", calls[0].line)
             counts = {size for (owner, _), size in self.decided.local.items() if owner == cls}
             own = {dim.size for call in calls for x in (call.query, call.key) for dim in (x.dims or ())[2:3]}
-            if sharded and counts - own:
+            if sharded and counts - own - self.facts.heads.keys():
                 raise Demand(sharded, f"{min(map(str, counts - own))} counts no heads of the attention", calls[0].line)
             for (owner, name), size in self.decided.local.items() if sharded and plans else ():
                 if owner == cls:
                     queries = {(call.query.dims or ())[2].size for call in calls}
-                    kind = "num_heads" if size in queries else "num_kv_heads"
+                    keys = {(call.key.dims or ())[2].size for call in calls}
+                    kind = "num_heads" if size in queries else "num_kv_heads" if size in keys else "own"
                     made[f"{cls}.{name}"] = Decision(f"heads in {cls}.{name}", kind, plans[0][1].why)
             if plans:
                 made[cls] = Decision(f"heads of {cls}", "sharded" if sharded else "whole", plans[0][1].why)
