@@ -15,7 +15,7 @@ from pathlib import Path
 
 from omniport import __version__
 from omniport.check.model import Edit, Finding
-from omniport.hub.cache import own_cache
+from omniport.folders import own_cache
 
 _PACKAGE = Path(__file__).parent
 #: rule sets that nobody has used for so long are forgotten, in seconds

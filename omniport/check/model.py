@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import ast
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -80,6 +79,8 @@ class Rule(abc.ABC):
 
     @classmethod
     def documentation(cls) -> str:
+        import inspect  # slow to import, and only explanations need it
+
         return inspect.cleandoc(cls.__doc__ or "")
 
     @classmethod

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from omniport.folders import own_cache, user_cache
 from omniport.hub.names import is_commit
 from omniport.hub.safetensors import TensorInfo
 
@@ -23,17 +24,7 @@ def hub_cache() -> Path:
     if folder := os.environ.get("HF_HUB_CACHE"):
         return Path(folder).expanduser()
     home = os.environ.get("HF_HOME")
-    return (Path(home).expanduser() if home else _xdg() / "huggingface") / "hub"
-
-
-def own_cache() -> Path:
-    """Our cache folder: ``OMNIPORT_CACHE``, else ``omniport`` in the user's cache folder."""
-    folder = os.environ.get("OMNIPORT_CACHE")
-    return Path(folder).expanduser() if folder else _xdg() / "omniport"
-
-
-def _xdg() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return (Path(home).expanduser() if home else user_cache() / "huggingface") / "hub"
 
 
 class RepoCache:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from typing import TextIO
-from urllib.parse import quote
 
 from omniport import __version__
 from omniport.check.engine import Report, rule_names
@@ -48,6 +47,8 @@ def write_github(report: Report, stream: TextIO) -> None:
 
 def write_sarif(report: Report, stream: TextIO) -> None:
     """SARIF 2.1.0, as code scanning services read it."""
+    from urllib.parse import quote
+
     rules = load_rules()
     used = [code for code in report.counts() if code in rules]
     driver = {
