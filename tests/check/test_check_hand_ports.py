@@ -46,6 +46,7 @@ KNOWN = {
     ("OP402", "z_image/pipeline_z_image.py"),
     ("OP403", "wan2_2/pipeline_wan2_2.py"),
     ("OP403", "hunyuan_video/pipeline_hunyuan_video_1_5.py"),
+    ("OP408", "sd3/pipeline_sd3.py"),
     ("OP501", "hidream_image/hidream_image_transformer.py"),
     ("OP501", "sana_video/transformer_sana_video.py"),
     ("OP601", "flux/flux_transformer.py"),

@@ -201,6 +201,7 @@ TWINS: dict[str, Twin] = {
             "    def get_timesteps(self, n, s):\n        self.scheduler.set_begin_index(n)\n\n    def diffuse(",
         ),
     ),
+    "OP408": Twin(P, without_keyword("num_images_per_prompt", "encode_prompt")),
     "OP501": Twin(T, replaced(r"^    _repeated_blocks = ", "    _blocks = ")),
     "OP502": Twin(T, replaced(r'_repeated_blocks = \["Flux', '_repeated_blocks = ["Other')),
     "OP503": Twin(T, replaced("_layerwise_offload_blocks_attrs", "_block_lists")),
@@ -216,6 +217,7 @@ TWINS: dict[str, Twin] = {
     "OP607": Twin(T, without_keyword("prefix", "Attention")),
     "OP701": Twin(P, replaced(r"get_local_device\(\)$", "torch.device('cuda')")),
     "OP702": Twin(P, replaced(r"torch_dtype=od_config\.dtype", "torch_dtype=torch.bfloat16")),
+    "OP703": Twin(P, in_init("torch.manual_seed(0)")),
     "OP705": Twin(T, replaced(r"^(        )ids = torch\.cat", r"\1n = txt_ids.max().item()\n\1ids = torch.cat")),
     "OP801": Twin(T, without_keyword("causal", "Attention")),
     "OP802": Twin(
