@@ -304,6 +304,7 @@ def scaffold(
         header=found.header,
         attributes=port.pipeline.transformer_attributes,
         separate_cfg=port.pipeline.cfg == "sequential",
+        qk_rope=target.features.qk_rope,
     )
     pipeline = render_pipeline(found.source, port, target.features)
     style: list[Any] = []

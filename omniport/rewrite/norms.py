@@ -35,6 +35,11 @@ class ShardedRMSNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return norm_together((self, x))[0]
 
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` where one rank has the whole width."""
+        normed = F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        return normed if self.bias is None else normed + self.bias
+
     def scale(self, x: torch.Tensor, mean: torch.Tensor, mean_square: torch.Tensor) -> torch.Tensor:
         """Normalise ``x`` by the statistics of the whole width."""
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
@@ -48,6 +53,8 @@ class ShardedRMSNorm(nn.Module):
 
 def norm_together(*pairs: tuple[ShardedRMSNorm, torch.Tensor]) -> list[torch.Tensor]:
     """Normalise tensors ``[batch, tokens, width of this rank]`` by their norms, with one all-reduce for all."""
+    if get_tensor_model_parallel_world_size() == 1:
+        return [norm.alone(x) for norm, x in pairs]
     statistics = [torch.stack([x.float().mean(-1), x.float().square().mean(-1)], dim=-1) for _, x in pairs]
     lengths = [x.shape[1] for _, x in pairs]
     whole = tensor_model_parallel_all_reduce(torch.cat(statistics, dim=1)) / get_tensor_model_parallel_world_size()
@@ -63,6 +70,9 @@ class ShardedLayerNorm(ShardedRMSNorm):
 
     def __init__(self, size: int, eps: float = 1e-5, elementwise_affine: bool = True, bias: bool = True):
         super().__init__(size, eps, elementwise_affine, bias)
+
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 '''
 
 

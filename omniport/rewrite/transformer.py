@@ -16,6 +16,9 @@ from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.norms import JoinNorms, norm_helpers, sharded_norms
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
+from omniport.rewrite.qk_rope import FUNCTION, HELPER, join_rotations
+from omniport.rewrite.rms_norm import ALIAS as NORM
+from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.syntax import imported_names
 from omniport.source.normal import NormalForm
@@ -27,9 +30,12 @@ ALIAS = "OmniAttention"
 #: name -> the module a port imports it from.  Only names that the written code uses are imported.
 IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
+    "F": "torch.nn",
     "ForwardPattern": "cache_dit",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
     "tensor_model_parallel_all_reduce": "vllm.distributed",
+    "RMSNorm": "vllm.model_executor.layers.layernorm",
+    NORM: "vllm.model_executor.layers.layernorm",
     "ColumnParallelLinear": "vllm.model_executor.layers.linear",
     "MergedColumnParallelLinear": "vllm.model_executor.layers.linear",
     "QKVParallelLinear": "vllm.model_executor.layers.linear",
@@ -43,6 +49,8 @@ IMPORTS: dict[str, str] = {
     "AttentionMetadata": "vllm_omni.diffusion.attention.backends.abstract",
     "Attention": "vllm_omni.diffusion.attention.layer",
     ALIAS: "vllm_omni.diffusion.attention.layer",
+    "fused_qk_rope": "vllm_omni.diffusion.layers.fused_qk_rope",
+    "fused_qk_rope_supported": "vllm_omni.diffusion.layers.fused_qk_rope",
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
     "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
@@ -52,7 +60,13 @@ IMPORTS: dict[str, str] = {
 
 
 def render_transformer(
-    normal: NormalForm, plan: TransformerPlan, *, header: str, attributes: tuple[str, ...], separate_cfg: bool
+    normal: NormalForm,
+    plan: TransformerPlan,
+    *,
+    header: str,
+    attributes: tuple[str, ...],
+    separate_cfg: bool,
+    qk_rope: bool = True,
 ) -> str:
     """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
 
@@ -62,6 +76,7 @@ def render_transformer(
         header: comment block that the file starts with, the reference's copyright lines.
         attributes: constructor parameters the pipeline reads off the transformer.
         separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
+        qk_rope: whether the target has the kernel ``fused_qk_rope``.
 
     Raises:
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
@@ -83,7 +98,8 @@ def render_transformer(
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
-    return _assemble(module, plan, header)
+    module = rewrite_rms_norms(module, plan, imported)
+    return _assemble(join_rotations(module, imported) if qk_rope else module, plan, header)
 
 
 def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:
@@ -101,13 +117,15 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     """Header, imports, helper, classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
-    helper = norm_helpers(plan) + (PACK_INPUT if packed else "")
     head = cst.Module(list(module.body[:at])).code
-    rest = helper + "\n\n" + cst.Module(list(module.body[at:])).code
+    classes = cst.Module(list(module.body[at:])).code
+    rope = HELPER if f"{FUNCTION}(" in classes else ""
+    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + rope + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
+    own |= set(imported_names(module))
     wanted = [(name, source) for name, source in IMPORTS.items() if name in words - own]
-    spelled = {ALIAS: f"Attention as {ALIAS}"}
+    spelled = {ALIAS: f"Attention as {ALIAS}", NORM: f"RMSNorm as {NORM}", "F": "functional as F"}
     imports = "".join(f"from {source} import {spelled.get(name, name)}\n" for name, source in wanted)
     start = f"{header.rstrip()}\n\n" if header.strip() else ""
     return f"{start}{imports}{head.lstrip()}\n{rest}"
