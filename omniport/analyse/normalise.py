@@ -21,6 +21,7 @@ from omniport.rewrite.normal.docstring import DropDocstringEntries
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
+from omniport.rewrite.normal.never_given import make_local
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.shapes import shorten_shapes
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
@@ -97,6 +98,7 @@ def _names(node: ast.FunctionDef) -> tuple[str, ...]:
 #: What says the same with less, tried in turn until none of them changes a class.
 _REWRITES = (
     shorten, simplify, broadcast_masks, inline_aliases, inline_local_aliases, merge_equal_parameters, shorten_shapes,
+    make_local,
 )  # fmt: skip
 _ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes)
 

@@ -65,16 +65,20 @@ def _free(method: cst.FunctionDef) -> list[cst.FunctionDef]:
     if not nested:
         return []
     stores = [name for item in walk(method.body) for name in _targets(item)]
-    local = {*stores, *variables(method.params), *(function.name.value for function in nested)}
+    local = {*stores, *_parameters(method), *(function.name.value for function in nested)}
     found = []
     for function in nested:
         name = function.name.value
-        own = {*variables(function.params), *(n for item in walk(function.body) for n in _targets(item))}
+        own = {*_parameters(function), *(n for item in walk(function.body) for n in _targets(item))}
         read = set(variables(function.body)) - own
         once = sum(other.name.value == name for other in nested) == 1 and stores.count(name) == 0
         if once and not read & local and not function.decorators:
             found.append(function)
     return found
+
+
+def _parameters(function: cst.FunctionDef) -> set[str]:
+    return {item.name.value for item in walk(function.params) if isinstance(item, cst.Param)}
 
 
 def _targets(item: cst.CSTNode) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.normal.dead_code import pure
 from omniport.rewrite.syntax import assignment, code, dotted, method, module_path, names_in, self_attribute, single
 from omniport.source.transform import transform
 
@@ -135,6 +136,12 @@ class _DropDropout(cst.CSTTransformer):
         if self_attribute(target[0]) in self.gone or code(target[0]) == code(target[1]):
             return cst.RemoveFromParent()
         return updated_node
+
+    def leave_If(self, original_node: cst.If, updated_node: cst.If) -> cst.If | cst.RemovalSentinel:
+        """What is left of ``if len(self.to_out) > 1: x = self.to_out[1](x)``."""
+        if updated_node.body.body or updated_node.orelse is not None or not pure(updated_node.test):
+            return updated_node
+        return cst.RemoveFromParent()
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if module_path(original_node.func) in self.gone and len(updated_node.args) == 1:

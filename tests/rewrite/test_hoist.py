@@ -31,6 +31,11 @@ def test_a_function_of_its_own_goes_to_the_module() -> None:
     assert text.count("def rope") == 1 and "return rope(q, cos)" in text
 
 
+def test_annotations_of_the_method_are_none_of_its_locals() -> None:
+    text = module(ROPE).code.replace("(self, q, cos)", "(self, q: torch.Tensor, cos: torch.Tensor)")
+    assert "\ndef rope(x, cos):" in hoist_functions(cst.parse_module(text)).code
+
+
 def test_the_same_function_of_two_classes_is_written_once() -> None:
     twice = cst.parse_module(module(ROPE).code + module(ROPE, "").code.replace("class A", "class B"))
     text = hoist_functions(twice).code

@@ -62,6 +62,13 @@ def test_a_dropout_attribute_goes() -> None:
     assert "drop" not in text and "self.lin(x * 2)" in text
 
 
+def test_a_condition_for_a_dropout_goes_with_it() -> None:
+    lists = "self.out = nn.ModuleList([nn.Linear(p, 1), nn.Dropout(0.1)])"
+    text = rewrite(lists, "if len(self.out) > 1:\n    x = self.out[1](x)\nreturn x")
+    assert "if" not in text and "pass" not in text
+    assert "if self.step():" in rewrite(lists, "if self.step():\n    x = self.out[1](x)\nreturn x")
+
+
 @pytest.mark.parametrize("forward", ["return self.drop(x, 1)", "return F.gelu(x)", "x = x + x\nreturn x"])
 def test_other_calls_stay(forward: str) -> None:
     assert "\n        ".join(forward.splitlines()) in rewrite("self.lin = nn.Linear(p, p)", forward)

@@ -6,19 +6,21 @@ from collections.abc import Collection
 
 import libcst as cst
 
+from omniport.rewrite.normal.dead_code import pure
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
-from omniport.source.syntax import code, dotted
+from omniport.source.syntax import code, constant
 from omniport.source.transform import transform
 
 Key = tuple[str, str]
 
 
-def _named(function: cst.FunctionDef) -> list[str]:
+def parameter_names(function: cst.FunctionDef) -> list[str]:
+    """The parameters of a method but ``self``, in order."""
     return [p.name.value for p in function.params.params if p.name.value != "self"]
 
 
-def _given(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
+def arguments_of(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
     """Parameter -> argument of a call; None if the call has star arguments."""
     if any(arg.star for arg in call.args):
         return None
@@ -30,7 +32,7 @@ def _given(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
 
 def _overfull(call: cst.Call, function: cst.FunctionDef) -> bool:
     """Whether a call gives more than the named parameters, so that it needs ``*args`` or ``**kwargs``."""
-    names = _named(function)
+    names = parameter_names(function)
     positional = [arg for arg in call.args if arg.keyword is None]
     keywords = {arg.keyword.value for arg in call.args if arg.keyword is not None}
     return len(positional) > len(names) or not keywords <= set(names) or any(arg.star for arg in call.args)
@@ -54,9 +56,9 @@ def drop_unused_parameters(
                 continue
             key = (cls, name)
             used = {*own.loads.get(name, {}), *own.stores.get(name, {})}
-            if stored := [p for p in _named(function) if p in own.stores.get(name, {})]:
+            if stored := [p for p in parameter_names(function) if p in own.stores.get(name, {})]:
                 used -= _reset(function) & set(stored)
-            unused = [p for p in _named(function) if p not in used and (cls != root or p in dropped)]
+            unused = [p for p in parameter_names(function) if p not in used and (cls != root or p in dropped)]
             star = (function.params.star_arg, function.params.star_kwarg)
             sites = facts.sites.get(key, [])
             unread = any(isinstance(s, cst.Param) and s.name.value not in used for s in star)
@@ -66,7 +68,7 @@ def drop_unused_parameters(
             for param in unused if sites or cls == root else ():  # a caller we do not see may give it
                 taken: list[tuple[str, cst.Call, cst.Arg]] = []
                 for owner, call, callees in sites:
-                    given = _given(call, _named(function))
+                    given = arguments_of(call, parameter_names(function))
                     if given is None or (param in given and len(callees) > 1):
                         break
                     if param in given:
@@ -111,8 +113,8 @@ def require_parameters(
             sites = facts.sites.get((cls, name), [])
             if function is None or cls == root or not sites:
                 continue
-            names = _named(function)
-            calls = [_given(call, names) for _, call, _ in sites]
+            names = parameter_names(function)
+            calls = [arguments_of(call, names) for _, call, _ in sites]
             for param in names:
                 if (cls, name, param) not in given or not all(call is not None and param in call for call in calls):
                     break
@@ -185,15 +187,15 @@ def merge_equal_parameters(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     sites = facts.sites.get((cls, "__init__"), [])
     if function is None or not sites:
         return node
-    names = _named(function)
+    names = parameter_names(function)
     stored, loaded = own.stores.get("__init__", {}), own.loads.get("__init__", {})
     first: dict[tuple[str, ...], str] = {}
     renames: dict[str, cst.BaseExpression] = {}
     for name in names:
         found = []
         for _, call, _ in sites:
-            arg = (_given(call, names) or {}).get(name)
-            if arg is not None and dotted(arg.value):
+            arg = (arguments_of(call, names) or {}).get(name)
+            if arg is not None and constant(arg.value) is ... and pure(arg.value):
                 found.append(code(arg.value))
         if len(found) != len(sites) or name in stored or name not in loaded:
             continue

@@ -230,7 +230,8 @@ def _default(arg: cst.Arg, defaults: Mapping[str, Sequence[object]]) -> bool:
 
 
 def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
-    """``self.inner_dim = query_dim`` that only the constructor reads, or ``dim_out = dim``: the parameter says it."""
+    """``self.inner_dim = query_dim`` that only the constructor reads, or ``dim_out = dim``: the parameter says it; and
+    ``self.kv_dim = self.inner_dim``: that attribute does."""
     own = facts.classes[node.name.value]
     function = own.function("__init__")
     if function is None:
@@ -242,10 +243,18 @@ def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     for statement in function.body.body:
         pair = _assign(statement)
         target = dotted(pair[0]) if pair else None
-        if pair is None or target is None or not isinstance(pair[1], cst.Name) or pair[1].value in stored:
+        if pair is None or target is None:
+            continue
+        source = dotted(pair[1]) or ""
+        if source.startswith("self.") and target.startswith("self.") and _stored_once(node, source, target):
+            if target[5:] not in elsewhere and target[5:] in own.own:
+                attributes[target[5:]] = pair[1]
+            continue
+        if not isinstance(pair[1], cst.Name) or source in stored:
             continue
         if target.startswith("self.") and target[5:] not in elsewhere and target[5:] in own.own:
-            attributes[target[5:]] = pair[1]
+            if _stored_once(node, target):
+                attributes[target[5:]] = pair[1]
         elif "." not in target and stored.get(target) == 1 and target in loaded and target != pair[1].value:
             names[target] = pair[1]
     if not attributes and not names:
@@ -253,6 +262,12 @@ def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     inner = transform(function, _Alias(attributes, names))
     members = [inner if m is function else m for m in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _stored_once(node: cst.ClassDef, *attributes: str) -> bool:
+    """Whether a class binds each of these attributes in one place."""
+    stores = [dotted(part.target) for part in walk(node) if isinstance(part, cst.AssignTarget | cst.AugAssign)]
+    return all(stores.count(attribute) == 1 for attribute in attributes)
 
 
 class _Alias(cst.CSTTransformer):

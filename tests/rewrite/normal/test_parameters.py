@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import libcst as cst
+import pytest
 
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.usage import UsageCache
@@ -96,6 +97,16 @@ class A(nn.Module):
 def test_equal_arguments_merge() -> None:
     merged = TWO.replace("nn.Linear(dim, out)", "nn.Linear(dim, dim)")
     check_transformed(MERGE, with_a(TWO, "width, width"), with_a(merged, "width, width"))
+
+
+def test_equal_expressions_merge() -> None:
+    merged = TWO.replace("nn.Linear(dim, out)", "nn.Linear(dim, dim)")
+    check_transformed(MERGE, with_a(TWO, "width // 2, width // 2"), with_a(merged, "width // 2, width // 2"))
+
+
+@pytest.mark.parametrize("arguments", ["4, 4", "next(width), next(width)"])
+def test_equal_numbers_and_calls_do_not_merge(arguments: str) -> None:
+    check_noop(MERGE, with_a(TWO, arguments))
 
 
 def test_different_arguments_do_not_merge() -> None:

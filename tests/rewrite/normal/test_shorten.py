@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
-from tests.rewrite.normal.helpers import check_noop, check_transformed, each
+from tests.rewrite.normal.helpers import check_noop, check_transformed, classes, each
+from tests.rewrite.normal.helpers import text as rendered
 
 SHORTEN, ALIASES = each(shorten), each(inline_aliases)
 
@@ -114,3 +115,15 @@ def test_an_alias_is_read_through(name: str) -> None:
         method(f"{name} = dim\nself.lin = nn.Linear(dim, {name}, inner={name})", "__init__", "dim"),
         method(f"{name} = dim\nself.lin = nn.Linear(dim, dim, inner=dim)", "__init__", "dim"),
     )
+
+
+def test_an_attribute_that_repeats_another_is_read_through() -> None:
+    body = "self.inner = dim * 2\nself.kv = self.inner\nself.lin = nn.Linear(dim, {})"
+    found = ALIASES(classes(method(body.format("self.kv"), "__init__", "dim")))
+    assert "nn.Linear(dim, self.inner)" in rendered(found)
+
+
+@pytest.mark.parametrize("more", ["self.kv = dim", "self.inner = dim", "self.inner += 1"])
+def test_an_attribute_that_is_set_again_stays(more: str) -> None:
+    body = f"self.inner = dim * 2\nself.kv = self.inner\n{more}\nself.lin = nn.Linear(dim, self.kv)"
+    check_noop(ALIASES, method(body, "__init__", "dim"))
