@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo corpus test lint format clean
+.PHONY: setup demo corpus corpus-pipelines test lint format clean
 
 setup: $(READY)
 
@@ -43,6 +43,12 @@ corpus: $(READY)
 	$(BIN)/python -m omniport.corpus --tree .corpus/tree $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--json .corpus/coverage.json --markdown $(if $(DIFFUSERS),.corpus,docs)/coverage.md) \
 		$(if $(DIFFUSERS),,--goldens fixtures/goldens/corpus) $(OPTIONS)
+
+# Plan every pipeline of diffusers that has a transformer and write it into a fresh copy of vLLM-Omni; writes
+# docs/pipelines.md.  Needs no torch.  ONLY=Class: this one, nothing written but the port.
+corpus-pipelines: $(READY)
+	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
+		$(if $(ONLY),--only $(ONLY),--markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,22 +1,35 @@
-"""A diffusers pipeline class to a plan: components, arguments, what goes, guidance, loop and output."""
+"""A diffusers pipeline class to a plan: components, arguments, what goes, guidance, denoising and output."""
 
 from __future__ import annotations
 
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
-from omniport.analyse.pipeline_loop import DenoiseLoop, denoiser_attributes, denoiser_members, find_loop
-from omniport.analyse.pipeline_output import Output, find_output
+from omniport.analyse.pipeline_arguments import apart, media_keys
+from omniport.analyse.pipeline_arguments import arguments as find_arguments
+from omniport.analyse.pipeline_components import (
+    Component,
+    Index,
+    component_role,
+    component_roles,
+    constructor_decisions,
+    settings,
+)
+from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
+from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.errors import UnsupportedError
-from omniport.plan.model import ArgumentPlan, Decision, PipelinePlan, Scalar, Why
+from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
-from omniport.rewrite.pipeline.blocks import bound, reads, suite
+from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
+from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.guidance import Guided, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
 from omniport.source.syntax import code
@@ -25,21 +38,9 @@ from omniport.source.tree import SourceModule, SourceTree
 if TYPE_CHECKING:
     from omniport.target.features import TargetFeatures
 
+__all__ = ["Component", "Index", "analyse_pipeline", "component_role"]
 
-class Component(Protocol):
-    """An entry of ``model_index.json``: the library and the class."""
-
-    @property
-    def library(self) -> str: ...
-    @property
-    def class_name(self) -> str: ...
-
-
-class Index(Protocol):
-    """``model_index.json``; a component that the model does not have is None or missing."""
-
-    @property
-    def components(self) -> Mapping[str, Component | None]: ...
+Way = Literal["none", "embedded", "sequential", "batched", "whole"]
 
 
 def analyse_pipeline(
@@ -76,37 +77,44 @@ class _Analysis:
         return Why(reason, *self.at(node))
 
     def plan(self) -> PipelinePlan:
-        self.components()
-        self.decided()
-        arguments = self.arguments()
+        for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
+            (self.dropped if decision.value is None else self.decisions).append(decision)
+        self.batching()
+        denoisers = self.denoisers()
+        self.decided(denoisers)
+        arguments, gone, outputs = find_arguments(self.call, self.module)
+        self.dropped += gone
         normal = normalise(
             self.module.text, self.module.file, self.class_name, facts.request(self.dropped, self.decisions)
         )
         self.gone(normal)
-        for method in normal.methods.values():
-            if found := access.foreign(access.rename(method)):
-                raise UnsupportedError(f"{found[1]}", self.module.file, self.line_in_class(found[0]))
-        if members := denoiser_members(list(normal.methods.values())):
-            what = f"self.transformer.{members[0]}: the pipeline uses a member of the denoiser"
-            raise UnsupportedError(what, self.module.file, self.line_of(f"self.transformer.{members[0]}"))
+        kept = list(normal.methods.values())
+        self.strangers(normal, denoisers)
+        members = self.members(denoiser_members(kept, denoisers))
         line = self.line_of("self.transformer(")
-        loop = find_loop(normal.entry, self.module.file, line)
-        output = find_output(normal.entry, self.module.file, self.line_of("    return "))
-        cfg = self.guidance(normal, loop, line)
-        self.loop_names(normal, loop, line)
-        self.result(output)
-        used = live_in(suite(normal.entry.body))
+        way, form = self.guidance(normal, denoisers, line)
+        output = find_output(form.entry, self.module.file, self.line_of("    return "))
+        self.loop_names(form.entry, denoisers, line)
+        processed = self.result(normal, form.entry, output)
+        used = live_in(suite(form.entry.body))
         arguments = [a for a in arguments if a.name in used]
-        self.batching(arguments)
+        if outputs and outputs not in used:
+            arguments = [replace(a, source=re.sub(rf"\b{outputs}\b", "1", a.source)) for a in arguments]
+            outputs = "1"
+        if outputs:
+            self.decide("outputs per prompt", outputs, "how many outputs one request asks for", self.call.lineno)
+        if media := media_keys(arguments):
+            self.decide("media", ", ".join(media), "read from multi_modal_data", self.call.lineno)
+        read = (*denoiser_attributes(kept, denoisers), *members)
         return PipelinePlan(
             class_name=self.class_name,
             module=self.module.name,
             output=output.kind,
             arguments=tuple(arguments),
             dropped=tuple(self.dropped),
-            cfg=cfg,
-            transformer_attributes=denoiser_attributes(list(normal.methods.values())),
-            post_process=f"get_{self.name}_post_process_func" if output.processor else None,
+            cfg=way,
+            transformer_attributes=tuple(dict.fromkeys(read)),
+            post_process=f"get_{self.name}_post_process_func" if processed else None,
             pre_process=None,
             decisions=tuple(self.decisions),
         )
@@ -127,45 +135,50 @@ class _Analysis:
         lines = self.module.text.splitlines()[: self.node.end_lineno]
         return next((n for n, line in enumerate(lines, 1) if n > self.node.lineno and text in line), self.node.lineno)
 
-    # --------------------------------------------------------------------------------------------------- components
-    def components(self) -> None:
-        optional = reading.optional_components(self.node)
-        arguments = self.init.args
-        defaults = [None] * (len(arguments.args) - len(arguments.defaults)) + list(arguments.defaults)
-        registered = set(reading.registered(self.init))
-        for argument, default in zip(arguments.args[1:], defaults[1:], strict=True):
-            if argument.arg not in registered:
-                raise UnsupportedError(f"constructor parameter {argument.arg} is no component", *self.at(argument))
-            entry = self.index.components.get(argument.arg)
-            if entry is not None:
-                self.component(argument, entry.library, entry.class_name)
-            elif argument.arg in optional or reading.is_none(default):
-                why = self.why("optional component that model_index.json does not have", argument)
-                self.dropped.append(Decision(f"component {argument.arg}", None, why))
-            else:
-                raise UnsupportedError(
-                    f"component {argument.arg} is required, and model_index.json does not name it", *self.at(argument)
-                )
+    # ---------------------------------------------------------------------------------------------------- denoisers
+    def denoisers(self) -> Denoisers:
+        """The denoisers with the parameters of their forward, and a decision for each."""
+        found = []
+        for name, (dotted, role) in component_roles(tuple(self.decisions)).items():
+            if role != "dit":
+                continue
+            module, _, class_name = dotted.rpartition(".")
+            node = self.source.find_class(class_name, module.split(".")[1]).class_def(class_name)
+            methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+            if "forward" not in methods or "__init__" not in methods:
+                raise UnsupportedError(f"{class_name} does not define both __init__ and forward itself", module)
+            own = tuple(a.arg for a, _ in reading.parameters(methods["forward"], module, stars=True))
+            found.append((f"self.{name}", own))
+            self.decide(f"denoiser self.{name}", ", ".join(own), "parameters of its forward", self.init.lineno)
+            self.denoiser_class = node
+            keys = ", ".join(a.arg for a, _ in reading.parameters(methods["__init__"], module, stars=True))
+            self.decide(f"{facts.CONFIG} self.{name}.config", keys, "parameters of its constructor", self.init.lineno)
+        if not found:
+            raise UnsupportedError(f"{self.class_name} has no denoiser", *self.at(self.init))
+        if len({p for _, p in found}) > 1:
+            raise UnsupportedError("denoisers of different classes", *self.at(self.init))
+        return Denoisers(tuple(found))
 
-    def component(self, argument: ast.arg, library: str, class_name: str) -> None:
-        if library == self.source.package:
-            found = self.source.resolve(self.source.package, class_name)
-            module = found[0] if found else self.source.find_class(class_name)
-            dotted = f"{module.name}.{class_name}"
-        elif library == "transformers":
-            dotted = f"transformers.{class_name}"
-        else:
-            raise UnsupportedError(
-                f"component {argument.arg} is a {class_name} of library {library}", *self.at(argument)
-            )
-        role = component_role(argument.arg, dotted)
-        if role == "dit" and argument.arg != "transformer":
-            raise UnsupportedError(f"a second denoiser, {argument.arg}", *self.at(argument))
-        reason = f"{role}: model_index.json names {library}.{class_name}"
-        self.decisions.append(Decision(f"component {argument.arg}", dotted, self.why(reason, argument)))
+    def members(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Members that are constructor parameters, which the port keeps; the others are decided on their own."""
+        node = self.denoiser_class
+        init = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+        parameters = {a.arg for a, _ in reading.parameters(init, self.module.file, stars=True)}
+        own = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+        own |= {reading.dotted(t) or "" for n in ast.walk(node) if isinstance(n, ast.Assign) for t in n.targets}
+        for name in names:
+            if name in parameters:
+                continue
+            line = self.line_in_class(f".{name}")
+            if name not in own and f"self.{name}" not in own:
+                raise UnsupportedError(
+                    f"self.transformer.{name}: a member that {node.name} does not define itself", self.module.file, line
+                )
+            self.decide(f"denoiser member {name}", True, "the pipeline uses it", line)
+        return tuple(n for n in names if n in parameters)
 
     # ------------------------------------------------------------------------------------------------- what is decided
-    def decided(self) -> None:
+    def decided(self, denoisers: Denoisers) -> None:
         names = {
             reading.dotted(n): n for n in reading.walk_reversed(self.node) if isinstance(n, ast.Name | ast.Attribute)
         }
@@ -186,47 +199,10 @@ class _Analysis:
         for name, node in names.items():
             if not name or not knowledge.ATTENTION_ARGUMENTS.match(name):
                 continue
-            for store in reading.stores(self.node, name):
-                if not reading.stores_argument(store):
-                    raise UnsupportedError(f"{name} is given {ast.unparse(store)}", *self.at(store))
-            why = self.why("holds the dropped argument and IP-adapter entries, nothing else", node)
-            self.dropped.append(Decision(f"{facts.VALUE} {name}", None, why))
-
-    def arguments(self) -> list[ArgumentPlan]:
-        found = []
-        outputs = ""
-        parameters = list(reading.parameters(self.call, self.module.file))
-        for argument, _ in parameters:
-            if knowledge.BINDINGS.get(argument.arg) is knowledge._OUTPUTS:
-                outputs = argument.arg
-        for argument, default in parameters:
-            gone = next((d for d in knowledge.DROPPED_ARGUMENTS if d[0].match(argument.arg)), None)
-            if gone is not None:
-                why = self.why(gone[2], argument)
-                self.dropped.append(Decision(f"{facts.ARGUMENT} {argument.arg}", gone[1], why))
-                continue
-            binding = self.binding(argument)
-            text = "None" if default is None else ast.unparse(default)
-            plan = ArgumentPlan(
-                argument.arg,
-                _source(binding, argument.arg, text, outputs or "1"),
-                text,
-                self.why(f"{binding.scope}: {binding.reason}", argument),
-            )
-            found.append(plan)
-        if outputs:
-            self.decide("outputs per prompt", outputs, "how many outputs one request asks for", self.call.lineno)
-        return _embeds_replace_prompts(found)
-
-    def binding(self, argument: ast.arg) -> knowledge.Binding:
-        name = argument.arg
-        if name in knowledge.BINDINGS:
-            return knowledge.BINDINGS[name]
-        if knowledge.PROMPT_TENSORS.match(name):
-            return knowledge.PROMPT_TENSOR
-        if knowledge.MEDIA.match(name):
-            raise UnsupportedError(f"argument {name}: media input", *self.at(argument))
-        return knowledge.EXTRA
+            kept = f"self._{name.removeprefix('self.').removeprefix('_')}"
+            if all(reading.stores_argument(s) for n in (name, kept) for s in reading.stores(self.node, n)):
+                why = self.why("holds the dropped argument and IP-adapter entries, nothing else", node)
+                self.dropped.append(Decision(f"{facts.VALUE} {name}", None, why))
 
     def gone(self, normal: NormalClass) -> None:
         methods = {n.name: n for n in self.node.body if isinstance(n, ast.FunctionDef)}
@@ -238,104 +214,119 @@ class _Analysis:
                 why = self.why("every call leaves it None, or nothing reads it", methods[method])
                 self.dropped.append(Decision(f"{facts.PARAMETER} {method}.{name}", None, why))
 
-    # -------------------------------------------------------------------------------------------- guidance and the loop
-    def guidance(
-        self, normal: NormalClass, loop: DenoiseLoop, line: int
-    ) -> Literal["none", "embedded", "sequential", "batched"]:
-        if loop.negative is None:
-            embedded = any(a.keyword and a.keyword.value == "guidance" for a in loop.positive.call.args)
-            self.decide("guidance", "embedded" if embedded else "none", "one prediction a step", line)
-            return "embedded" if embedded else "none"
-        assert loop.guard is not None
-        guard = code(loop.guard)
-        line = self.line_of(f"if {guard}:", line)
-        self.decide("guidance guard", guard, "the condition under which the second prediction runs", line)
-        default = loop.combine == "default"
-        reason = "equals negative + scale * (positive - negative)" if default else "other formula: kept"
-        self.decide("guidance combine", loop.combine, reason, line)
-        if loop.scale is not None:
-            self.decide("guidance scale", code(loop.scale), "the factor of that formula", line)
-        plain = loop.step is not None
-        reason = "plain step" if plain else "the step takes more than prediction, time and latents"
-        self.decide("scheduler step", "mixin" if plain else "source", reason, self.line_of("self.scheduler.step("))
-        return "sequential"
+    def strangers(self, normal: NormalClass, denoisers: Denoisers) -> None:
+        """Refuse what the port would not have: members of DiffusionPipeline and of mixins."""
+        known = set(settings(tuple(self.decisions)))
+        own = access.defined(normal, self.node) | set(component_roles(tuple(self.decisions)))
+        own |= {facts.name_of(d) for d in facts.of_kind(self.decisions, facts.MADE)}
+        for method in normal.methods.values():
+            renamed = access.rename(method, denoisers.attributes, known)
+            if found := access.foreign(renamed, denoisers.attributes, own | known):
+                raise UnsupportedError(found[1], self.module.file, self.line_in_class(found[0]))
 
-    def loop_names(self, normal: NormalClass, loop: DenoiseLoop, line: int) -> None:
-        block = suite(normal.entry.body)
-        own = set(_bound_before(normal.entry, block[: loop.start]))
-        after = live_in(block[loop.stop :])
-        inside = block[loop.start : loop.stop]
+    # -------------------------------------------------------------------------------------------- guidance and the loop
+    def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
+        entry = normal.entry
+        way: Way = "sequential"
+        if doubling(entry, denoisers):
+            helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
+            try:
+                entry, way = split(entry, helpers, denoisers, (self.module.file, line)), "batched"
+                form = guided(entry, denoisers)
+                if not form.pairs:
+                    raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
+            except UnsupportedError as refusal:
+                self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
+                return "whole", Guided(normal.entry, (), 0)
+        else:
+            form = guided(entry, denoisers)
+        if not form.pairs:
+            embedded = any(name == "guidance" for name in re.findall(r"(\w+)=", code(entry)))
+            way = "embedded" if embedded else "none"
+            self.decide("guidance", way, f"{form.single} predictions a step, none of them a pair", line)
+            return way, form
+        first = form.pairs[0]
+        if {p.form for p in form.pairs} != {first.form} or len({p.combine for p in form.pairs}) > 1:
+            raise UnsupportedError("pairs of predictions in different forms", self.module.file, line)
+        line = self.line_of(f"if {first.guard}:", line)
+        self.decide("guidance guard", first.guard, "the condition under which the second prediction runs", line)
+        default = first.combine == "default"
+        reason = "equals negative + scale * (positive - negative)" if default else "other formula: kept"
+        self.decide("guidance combine", first.combine, reason, line)
+        if first.scale is not None:
+            self.decide("guidance scale", first.scale, "the factor of that formula", line)
+        self.decide("prediction", first.form, "what is used of the denoiser's result", line)
+        if any(p.model for p in form.pairs):
+            self.decide("denoiser argument", "model", "the call says which denoiser runs", line)
+        how = "mixin" if any(p.stepped for p in form.pairs) else "source"
+        reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
+        self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))
+        return way, form
+
+    def loop_names(self, entry: cst.FunctionDef, denoisers: Denoisers, line: int) -> None:
+        block = suite(entry.body)
+        start, stop = find_span(entry, denoisers, self.module.file, line)
+        own = {p.name.value for p in entry.params.params} - {"self"} | bound(block[:start])
+        after = live_in(block[stop:])
+        inside = block[start:stop]
         needed = live_in(inside)
         order = [n for n in reads(*inside) if n in needed and n in own]
         self.decide("diffuse arguments", ", ".join(order), "names that the loop reads and the call binds before", line)
-        results = [n for n in _ordered(bound(inside), inside) if n in after]
+        changed = {n for s in statements(inside) for n in (*_elements(s), *_grown(s))} & own
+        results = [n for n in _ordered(bound(inside) | changed, inside) if n in after]
         if not results:
-            raise UnsupportedError("the denoise loop leaves nothing behind", self.module.file, line)
+            raise UnsupportedError("the denoising leaves nothing behind", self.module.file, line)
         self.decide("diffuse results", ", ".join(results), "names that the loop binds and the call reads after", line)
 
-    def result(self, output: Output) -> None:
+    def result(self, normal: NormalClass, entry: cst.FunctionDef, output: Output) -> Processed | None:
+        from omniport.rewrite.pipeline.post import buildable
+
         line = self.line_of("    return ")
-        self.decide("result", output.name, f"returned as {output.keyword}", line)
-        if output.processor:
-            line = self.line_of(f"self.{output.processor}.postprocess")
-            self.decide("processor", output.processor, "its postprocess moves to the engine process", line)
+        self.decide("result", output.source, f"returned as {', '.join(k for k, _ in output.values)}", line)
+        if output.dropped:
+            self.decide("result dropped", ", ".join(output.dropped), "no media: an answer has no place for it", line)
+        found = find_processed(entry, output)
+        if isinstance(found, Processed):
+            refusal = buildable(found.processor, normal.methods["__init__"], self.source, self.module)
+            if not refusal:
+                line = self.line_of(f"self.{found.processor}.{found.method}")
+                self.decide("processor", found.processor, "its work moves to the engine process", line)
+                return found
+            found = refusal
+        if found:
+            self.decide("post-processing", "worker", found, line)
+        return None
 
-    def batching(self, arguments: list[ArgumentPlan]) -> None:
-        local = [a.name for a in arguments if a.why.reason.startswith("request:")]
-        reason = "every argument is shared, or one for each prompt"
-        if local:
-            reason = f"{local[0]} may differ between requests"
-        self.decide("request batch", not local, reason, self.call.lineno)
-
-
-def component_role(name: str, dotted: str) -> str:
-    """Role of a component by its class: dit, vae, encoder, tokenizer, processor, scheduler or other."""
-    class_name = dotted.rsplit(".", 1)[1]
-    if ".models.transformers." in dotted or name.startswith("transformer"):
-        return "dit"
-    for part, role in (
-        ("Tokenizer", "tokenizer"),
-        ("Processor", "processor"),
-        ("FeatureExtractor", "processor"),
-        ("Scheduler", "scheduler"),
-    ):
-        if part in class_name:
-            return role
-    if name.startswith("vae") or class_name.startswith("Autoencoder"):
-        return "vae"
-    return "encoder" if dotted.startswith("transformers.") else "other"
+    def batching(self) -> None:
+        reason = apart(self.call, self.module)
+        together = not reason
+        reason = reason or "every argument is shared, or one for each prompt"
+        self.decide("request batch", together, reason, self.call.lineno)
 
 
-def _source(binding: knowledge.Binding, name: str, default: str, outputs: str) -> str:
-    if default == "None" and binding.source.endswith("else {default}"):
-        return binding.source.split(" if ")[0]
-    if default == "None" and binding is knowledge.EXTRA:
-        return f'params.extra_args.get("{name}")'
-    text = binding.source.replace("{name!r}", f'"{name}"').replace("{name}", name)
-    return text.replace("{default}", default).replace("{outputs}", outputs)
+def _elements(node: Statement) -> list[str]:
+    """Names whose elements a statement assigns to."""
+    found = []
+    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
+        for target in small.targets if isinstance(small, cst.Assign) else ():
+            if isinstance(target.target, cst.Subscript) and isinstance(target.target.value, cst.Name):
+                found.append(target.target.value.value)
+    return found
 
 
-def _embeds_replace_prompts(found: list[ArgumentPlan]) -> list[ArgumentPlan]:
-    """Embeddings come first, and a prompt whose embeddings are given is None, as the reference's checks demand."""
-    names = {a.name for a in found}
-    first = [a for a in found if knowledge.PROMPT_TENSORS.match(a.name)]
-    rest = []
-    for argument in found:
-        embeds = f"{argument.name}_embeds"
-        if argument.name in ("prompt", "negative_prompt") and embeds in names:
-            value = argument.source if argument.source.endswith("]") else f"({argument.source})"
-            argument = ArgumentPlan(
-                argument.name, f"None if {embeds} is not None else {value}", argument.default, argument.why
-            )
-        if argument not in first:
-            rest.append(argument)
-    outputs = [a for a in rest if a.source == knowledge._OUTPUTS.source]
-    return first + outputs + [a for a in rest if a not in outputs]
-
-
-def _bound_before(entry: cst.FunctionDef, block: list[Any]) -> set[str]:
-    names = {p.name.value for p in entry.params.params} - {"self"}
-    return names | bound(block)
+def _grown(node: Statement) -> list[str]:
+    """Names of lists that a statement appends to."""
+    found = []
+    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
+        call = small.value if isinstance(small, cst.Expr) else None
+        if (
+            isinstance(call, cst.Call)
+            and isinstance(call.func, cst.Attribute)
+            and call.func.attr.value in ("append", "extend")
+            and isinstance(call.func.value, cst.Name)
+        ):
+            found.append(call.func.value.value)
+    return found
 
 
 def _ordered(names: set[str], block: list[Any]) -> list[str]:

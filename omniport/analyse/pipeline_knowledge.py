@@ -7,6 +7,7 @@ parameters of the 149 diffusers pipelines that have a transformer.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,12 +21,14 @@ class Binding:
     ``source`` is an expression; ``{default}`` stands for the reference's default, ``{name}`` for the parameter.
     ``params`` is the sampling parameters of the first request, ``req`` the batch.  ``scope``: ``prompt`` values
     belong to a prompt, ``shared`` ones are equal for all requests that the scheduler batches, ``request`` ones are
-    not, ``extra`` ones come from the free ``extra_args`` of a request.
+    not, ``extra`` ones come from the free ``extra_args`` of a request.  ``only`` is the one default (as source) under
+    which the field can be used: a field that is never None cannot tell "omitted" from its own default.
     """
 
     source: str
     scope: Scope
     reason: str
+    only: str | None = None
 
 
 def _field(field: str) -> Binding:
@@ -44,9 +47,25 @@ def _provided(field: str) -> Binding:
     )
 
 
+def _always(field: str, default: str) -> Binding:
+    return Binding(f"params.{field}", "shared", f"field {field}, {default} if omitted", only=default)
+
+
+FRAMES = Binding(
+    "resolve_video_num_frames(params.num_frames, default_num_frames={default}, is_dummy_run=req.is_dummy_run())",
+    "shared",
+    "field num_frames; 1 means omitted, but in the warm-up",
+)
+_RATE = "params.resolved_frame_rate"
+
 _PROMPTS = '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts]'
 _NEGATIVE = '[n for p in req.prompts if (n := req.get_prompt_field(p, "{name}")) is not None] or None'
-_OUTPUTS = Binding("params.num_outputs_per_prompt", "shared", "field num_outputs_per_prompt, 1 if omitted")
+#: The same for pipelines that take one request at a time.
+ONE = {
+    _PROMPTS: '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts][0]',
+    _NEGATIVE: 'req.get_prompt_field(req.prompts[0], "{name}")',
+}
+OUTPUTS = Binding("params.num_outputs_per_prompt", "shared", "field num_outputs_per_prompt, 1 if omitted")
 
 #: Parameter -> where it comes from.  A parameter that is in no table is an extra argument of the request.
 BINDINGS: dict[str, Binding] = {
@@ -64,9 +83,23 @@ BINDINGS: dict[str, Binding] = {
     "guidance_scale": _provided("guidance_scale"),
     "guidance_scale_2": _provided("guidance_scale_2"),
     "distilled_guidance_scale": _provided("guidance_scale"),
-    "num_images_per_prompt": _OUTPUTS,
-    "num_videos_per_prompt": _OUTPUTS,
-    "num_waveforms_per_prompt": _OUTPUTS,
+    "num_images_per_prompt": OUTPUTS,
+    "num_videos_per_prompt": OUTPUTS,
+    "num_waveforms_per_prompt": OUTPUTS,
+    "num_frames": FRAMES,
+    "frames": FRAMES,
+    "video_length": FRAMES,
+    "fps": _field("fps"),
+    "frame_rate": Binding(
+        f"{_RATE} if {_RATE} is not None else {{default}}", "shared", "field frame_rate, else fps; None means omitted"
+    ),
+    "guidance_rescale": _always("guidance_rescale", "0.0"),
+    "eta": _always("eta", "0.0"),
+    "layers": _always("layers", "4"),
+    "resolution": _always("resolution", "640"),
+    "audio_latents": Binding("params.audio_latents", "request", "field audio_latents"),
+    "image_latents": Binding("params.image_latent", "request", "field image_latent"),
+    "seed": Binding("params.extra_args.get({name!r}, {default})", "extra", "the field seed is random if omitted"),
     "timesteps": Binding("params.timesteps", "request", "field timesteps"),
     "generator": Binding(
         "params.generator if req.num_reqs == 1 else req.collate_request_generators({outputs}, None)",
@@ -74,10 +107,13 @@ BINDINGS: dict[str, Binding] = {
         "one request draws as the reference does; in a batch each request keeps its own generator",
     ),
     "latents": Binding('req.collate_request_tensors("latents", None)', "prompt", "field latents of each request"),
-    "output_type": Binding(
-        "params.output_type or self.od_config.output_type", "shared", "field output_type, else the engine's own"
-    ),
 }
+
+#: What stands for an output type that the request leaves out, by the reference's default.
+OUTPUT_TYPE = Binding("params.output_type or {default}", "shared", "field output_type")
+ENGINE_OUTPUT_TYPE = Binding(
+    "params.output_type or self.od_config.output_type", "shared", "field output_type, else the engine's own"
+)
 
 #: Prompt fields that are tensors: one tensor without batch dimension for each prompt.
 PROMPT_TENSORS = re.compile(r"(\w+_)?(embeds|embeds_mask|attention_mask)(_\w+)?\Z")
@@ -87,13 +123,35 @@ PROMPT_TENSOR = Binding(
     "field of the prompt, or of its additional_information",
 )
 
-#: Parameters that hold media.  They need a pre-process function and an input protocol.
-MEDIA = re.compile(r"(\w+_)?(image|images|video|audio|mask)(_\w+)?\Z")
+PROMPT_LIST = Binding(
+    '[v for p in req.prompts if (v := req.get_prompt_field(p, "{name}")) is not None] or None',
+    "prompt",
+    "a list with the field of each prompt",
+)
+
+#: Latents are tensors that a request may bring along; none but the ones in BINDINGS has a field.
+LATENTS = re.compile(r"(\w+_)?latents\Z")
+
+#: Parameters that hold media, if their annotation says so.
+MEDIA = re.compile(r"(\w+_)?(image|images|video|audio|mask|waveforms|controls)(_reference)?\Z")
+MEDIA_TYPES = frozenset({"PipelineImageInput", "PipelineMaskInput", "Image", "ndarray", "Tensor", "FloatTensor"})
+NO_MEDIA = re.compile(r"(\w+_)?attention_mask\Z")
+
+#: Media of a request by the name that vLLM-Omni's front ends fill; the first parameter that matches takes it, each
+#: other one comes under its own name.
+MEDIA_KEYS: Mapping[str, re.Pattern[str]] = {
+    "image": re.compile(r"(image|images|input_images|image_reference|reference_images|ref_image|cond_image)\Z"),
+    "mask_image": re.compile(r"mask_image\Z"),
+    "video": re.compile(r"video\Z"),
+    "audio": re.compile(r"(audio|src_audio|initial_audio_waveforms)\Z"),
+}
+MEDIUM = Binding('media.get("{key}", {default})', "request", "multi_modal_data of the prompt")
 
 EXTRA = Binding("params.extra_args.get({name!r}, {default})", "extra", "no field of its own: an extra argument")
 
 #: Parameters without a counterpart: pattern, the value they are bound to, why.
 DROPPED_ARGUMENTS: tuple[tuple[re.Pattern[str], Any, str], ...] = (
+    (re.compile(r"callback_steps\Z"), 1, "no callbacks: a request crosses processes"),
     (re.compile(r"callback\w*\Z"), None, "no callbacks: a request crosses processes"),
     (re.compile(r"return_dict\Z"), True, "the port returns a DiffusionOutput"),
     (re.compile(r"\w*ip_adapter_\w+\Z"), None, "IP-adapter: the target loads no IP-adapter"),
@@ -109,6 +167,7 @@ DECIDED_VALUES: dict[str, tuple[Any, str]] = {
     "XLA_AVAILABLE": (False, "device code belongs to vLLM's platform layer"),
     "USE_PEFT_BACKEND": (False, "LoRA belongs to vLLM-Omni's manager"),
     "self.interrupt": (False, "interrupting is the engine's, which aborts requests"),
+    "self.transformer.is_cache_enabled": (False, "caches belong to the engine"),
     "self._interrupt": (False, "interrupting is the engine's, which aborts requests"),
 }
 

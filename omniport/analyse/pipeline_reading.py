@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from omniport.errors import UnsupportedError
 
 
-def parameters(node: ast.FunctionDef, file: str) -> Iterator[tuple[ast.arg, ast.expr | None]]:
-    """Parameters of a method with their defaults, ``self`` aside; UnsupportedError for ``*`` and ``**`` ones."""
+def parameters(node: ast.FunctionDef, file: str, *, stars: bool = False) -> Iterator[tuple[ast.arg, ast.expr | None]]:
+    """Parameters of a method with their defaults, ``self`` aside.
+
+    Raises:
+        UnsupportedError: it takes ``*`` or ``**`` arguments and ``stars`` does not say to pass over them.
+    """
     arguments = node.args
-    if arguments.vararg or arguments.kwarg:
+    if (arguments.vararg or arguments.kwarg) and not stars:
         raise UnsupportedError(f"{node.name} takes * or ** arguments", file, node.lineno)
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [None] * (len(plain) - len(arguments.defaults)) + list(arguments.defaults)
@@ -20,12 +25,12 @@ def parameters(node: ast.FunctionDef, file: str) -> Iterator[tuple[ast.arg, ast.
     yield from zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
 
 
-def registered(init: ast.FunctionDef) -> list[str]:
-    """Components that the constructor registers."""
-    names: list[str] = []
+def registered(init: ast.FunctionDef) -> dict[str, str]:
+    """Parameters that the constructor registers as components -> the component's name."""
+    names: dict[str, str] = {}
     for node in ast.walk(init):
         if isinstance(node, ast.Call) and dotted(node.func) == "self.register_modules":
-            names += [k.arg for k in node.keywords if k.arg]
+            names |= {n.id: k.arg for k in node.keywords if k.arg for n in ast.walk(k.value) if isinstance(n, ast.Name)}
     return names
 
 
@@ -39,22 +44,35 @@ def optional_components(node: ast.ClassDef) -> set[str]:
 
 def stores(node: ast.ClassDef, name: str) -> Iterator[ast.Assign]:
     """Assignments to ``name`` (``self.x``) or to an element of it."""
+    setters = [n for n in node.body if isinstance(n, ast.FunctionDef) and _sets(n)]
+    skipped = {id(inner) for setter in setters for inner in ast.walk(setter)}
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Assign):
+        if isinstance(inner, ast.Assign) and id(inner) not in skipped:
             for target in inner.targets:
                 base = target.value if isinstance(target, ast.Subscript) else target
                 if dotted(base) == name:
                     yield inner
 
 
+def _sets(node: ast.FunctionDef) -> bool:
+    return any((dotted(d) or "").endswith(".setter") for d in node.decorator_list)
+
+
 def stores_argument(node: ast.Assign) -> bool:
     """``self._x = x``, ``self._x = {}``, or an IP-adapter entry."""
     target = node.targets[0]
     if isinstance(target, ast.Subscript):
-        return isinstance(target.slice, ast.Constant) and str(target.slice.value).startswith("ip_adapter")
+        return _ip_adapter(target.slice)
     if isinstance(node.value, ast.Dict):
-        return not node.value.keys
-    return isinstance(node.value, ast.Name) and (dotted(target) or "").endswith(f"._{node.value.id}")
+        return all(_ip_adapter(key) for key in node.value.keys)
+    value = node.value
+    if isinstance(value, ast.BoolOp) and isinstance(value.op, ast.Or) and ast.unparse(value.values[-1]) == "{}":
+        value = value.values[0]
+    return isinstance(value, ast.Name) and (dotted(target) or "").endswith((f"._{value.id}", f".{value.id}"))
+
+
+def _ip_adapter(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Constant) and str(key.value).startswith("ip_adapter")
 
 
 def dotted(node: ast.AST) -> str | None:
@@ -67,6 +85,16 @@ def dotted(node: ast.AST) -> str | None:
     return None
 
 
+def constant_of(module: ast.Module, name: str) -> ast.expr | None:
+    """The value of a module-level constant; None if the module assigns no such name, or does so twice."""
+    found = [
+        n.value
+        for n in module.body
+        if isinstance(n, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in n.targets)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def walk_reversed(node: ast.AST) -> list[ast.AST]:
     """Every node, last line first: a dictionary filled from it keeps the first occurrence of each name."""
     return sorted(ast.walk(node), key=lambda n: -getattr(n, "lineno", 0))
@@ -75,3 +103,25 @@ def walk_reversed(node: ast.AST) -> list[ast.AST]:
 def is_none(node: Any) -> bool:
     """The literal ``None``."""
     return isinstance(node, ast.Constant) and node.value is None
+
+
+def names_in(annotation: ast.expr | None) -> set[str]:
+    """Names and last parts of dotted names in an annotation, string annotations included."""
+    found: set[str] = set()
+    for node in ast.walk(annotation) if annotation is not None else ():
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.update(re.findall(r"\w+", node.value))
+    return found
+
+
+def rebound(node: ast.FunctionDef) -> set[str]:
+    """Names that a function assigns to."""
+    found = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Assign):
+            found |= {t.id for t in inner.targets if isinstance(t, ast.Name)}
+    return found

@@ -82,7 +82,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
     supported: tuple[str, ...] = ()
     unsupported: dict[str, str] = {}
     left_out: tuple[LeftOut, ...] = ()
-    cpu = _cpu()
+    cpu = cpu_seconds()
     started = time.monotonic()
     try:
         analysis = analyse_transformer(SourceTree.locate(source), name)
@@ -98,7 +98,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
     except Exception as error:
         stage = "scaffold" if stages else "plan"
         facts = facts or {"refused": str(error)}
-        stages.append(_failure(stage, error, _since(started)))
+        stages.append(failure(stage, error, _since(started)))
     return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported, left_out)
 
 
@@ -119,7 +119,7 @@ def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, start
     port = port_name(file)
     path = f"{MODELS}/{port}/{port.removeprefix('corpus_')}_transformer.py"
     texts, lint = format_files({path: code, f"{MODELS}/{port}/__init__.py": ""}, ruff_settings(tree))
-    cpu = _cpu() - cpu
+    cpu = cpu_seconds() - cpu
     for where, text in texts.items():
         target = tree / where
         target.parent.mkdir(exist_ok=True)
@@ -145,7 +145,8 @@ def attention_calls(code: str) -> tuple[int, int]:
     return sum(c in imported for c in calls), sum(c in OWN_CALLS for c in calls)
 
 
-def _failure(stage: str, error: Exception, seconds: float) -> StageResult:
+def failure(stage: str, error: Exception, seconds: float) -> StageResult:
+    """``refused`` for a construct that is not understood, else ``failed``, with the place of the error."""
     if isinstance(error, UnsupportedError):
         return StageResult(stage, "refused", str(error), seconds=seconds)
     if isinstance(error, OmniportError):
@@ -156,7 +157,7 @@ def _failure(stage: str, error: Exception, seconds: float) -> StageResult:
     return StageResult(stage, "failed", f"{type(error).__name__}: {message} ({where})", seconds=seconds)
 
 
-def _cpu() -> float:
+def cpu_seconds() -> float:
     """CPU seconds of this process and of its ended children (ruff)."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

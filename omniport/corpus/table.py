@@ -12,8 +12,8 @@ from omniport.corpus.results import CPU, FEATURES, PARITY, UNTRIED, ClassResult,
 from omniport.corpus.sharding import sharding_lines
 from omniport.verify.classes import ENTRIES
 
-_STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
-_MARKS = {"ok": "yes", "failed": "**failed**", "refused": "refused", "not reached": "", "not declared": "-"}
+STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
+MARKS = {"ok": "yes", "failed": "**failed**", "refused": "refused", "not reached": "", "not declared": "-"}
 
 
 def summary(report: CorpusReport) -> list[str]:
@@ -39,7 +39,7 @@ def corpus_table(report: CorpusReport) -> Table:
     table.add_column("CPU s", justify="right")
     table.add_column("why not", overflow="fold")
     for result in report.classes:
-        cells = [Text(_cell(stage), _STYLES[stage.state]) for stage in result.stages]
+        cells = [Text(_cell(stage), STYLES[stage.state]) for stage in result.stages]
         table.add_row(result.name, *cells, result.attention, _cpu(result), Text(result.reason))
     return table
 
@@ -98,7 +98,7 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
     yield "|---|" + "---|" * (len(report.stages) + 3)
     for result in report.classes:
         cells = [
-            _cell(s) if s.state == "ok" and s.stage not in ("plan", "scaffold", "import", "load") else _MARKS[s.state]
+            _cell(s) if s.state == "ok" and s.stage not in ("plan", "scaffold", "import", "load") else MARKS[s.state]
             for s in result.stages
         ]
         parity = result.stage("parity")

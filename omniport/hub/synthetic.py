@@ -35,7 +35,7 @@ def find_pipeline(name: str, source: SourceTree) -> SourceModule:
     found = source.resolve(source.package, name)
     if found is not None and found[0].name.startswith(f"{source.package}.pipelines."):
         return found[0]
-    names = _pipeline_names(source)
+    names = pipeline_names(source)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
@@ -43,7 +43,8 @@ def find_pipeline(name: str, source: SourceTree) -> SourceModule:
     return source.find_class(name, "pipelines")
 
 
-def _pipeline_names(source: SourceTree) -> list[str]:
+def pipeline_names(source: SourceTree) -> list[str]:
+    """Names of the classes below ``pipelines/`` that are called pipelines."""
     pattern = re.compile(r"^class (\w*Pipeline\w*)\(", re.M)
     found: set[str] = set()
     for path in (source.root / "pipelines").rglob("*.py"):
@@ -174,6 +175,8 @@ def _component(
         home, defined = found
         node = home.definitions.get(defined)
         if not isinstance(node, ast.ClassDef):
+            if _imported(module, name):  # a stand-in for what older versions of transformers do not have
+                return Component("transformers", name), {}, False
             continue
         if any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases):
             chosen = source.resolve(source.package, _first_member(node))
@@ -183,6 +186,14 @@ def _component(
         config = default_config(source, home, defined)
         return Component(library_of(home, source), defined), config, is_denoiser(home, source)
     return None
+
+
+def _imported(module: SourceModule, name: str) -> bool:
+    """Whether the module imports ``name`` from transformers somewhere, under a condition too."""
+    return any(
+        isinstance(n, ast.ImportFrom) and n.module == "transformers" and any(a.name == name for a in n.names)
+        for n in ast.walk(module.ast)
+    )
 
 
 def _first_member(node: ast.ClassDef) -> str:

@@ -201,14 +201,18 @@ class ArgumentPlan:
 
 @dataclass(frozen=True)
 class PipelinePlan:
-    """Everything the port's pipeline file is written from."""
+    """Everything the port's pipeline file is written from.
+
+    ``cfg``: no guidance; a scale that the denoiser takes; two calls a step; one call of a doubled batch, split in two;
+    one such call that stays whole on every rank (the decision "guidance" says why).
+    """
 
     class_name: str
     module: str
     output: Literal["image", "video", "audio"]
     arguments: tuple[ArgumentPlan, ...]
     dropped: tuple[Decision, ...]
-    cfg: Literal["none", "embedded", "sequential", "batched"]
+    cfg: Literal["none", "embedded", "sequential", "batched", "whole"]
     transformer_attributes: tuple[str, ...]  # config values of the transformer that the pipeline reads
     post_process: str | None
     pre_process: str | None

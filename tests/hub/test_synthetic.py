@@ -10,7 +10,7 @@ import pytest
 
 from omniport.errors import OmniportError, UnsupportedError
 from omniport.hub import Component, open_model
-from omniport.hub.synthetic import _pipeline_names
+from omniport.hub.synthetic import pipeline_names
 from omniport.source.tree import SourceTree
 
 
@@ -78,7 +78,7 @@ def test_no_pipeline(source: SourceTree) -> None:
 
 def test_all_pipelines_open_or_are_refused_with_their_line(source: SourceTree) -> None:
     opened = 0
-    for name in _pipeline_names(source)[::6]:  # every sixth: the whole takes nine seconds
+    for name in pipeline_names(source)[::6]:  # every sixth: the whole takes nine seconds
         try:
             index = open_model(f"diffusers:{name}", source=source).index
         except UnsupportedError as error:

@@ -59,7 +59,7 @@ def test_decided_code_is_folded(source: str, expected: str) -> None:
         "if call() and y:\n    a()\n",
         "if isinstance(prompt, list):\n    a()\n",
         "if isinstance(other, str):\n    a()\n",
-        "if isinstance(self, OtherMixin):\n    a()\n",
+        "if isinstance(self, Other):\n    a()\n",
         "if hasattr(self, 'other'):\n    a()\n",
         "if self.text_encoder.training:\n    a()\n",
         "if gone_too:\n    a()\n",

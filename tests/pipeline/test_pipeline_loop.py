@@ -1,4 +1,4 @@
-"""The denoise loop: its progress bar, its two forms, and what is refused."""
+"""The denoising: its progress bar, its pairs of predictions, and what is left as it is."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import textwrap
 
 import pytest
 
-from omniport.analyse.pipeline_loop import find_loop
+from omniport.analyse.pipeline_loop import find_span
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, PipelinePlan, Why
+from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.guidance import Guided, doubling, guided
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from tests.pipeline.helpers import block, function, text
@@ -75,21 +77,32 @@ def entry(combine: str = "pred = neg + scale * (pred - neg)", between: str = "",
     )
 
 
-def plan(loop_entry: str) -> PipelinePlan:
-    loop = find_loop(function(loop_entry), "f.py", 1)
+ONE = Denoisers((("self.transformer", ("x", "t", "cond", "return_dict")),))
+TWO = Denoisers((("self.transformer", ("x",)), ("self.transformer_2", ("x",))))
+
+
+def formed(source: str, denoisers: Denoisers = ONE) -> Guided:
+    return guided(function(source), denoisers)
+
+
+def plan() -> PipelinePlan:
     why = Why("test")
     decisions = [
         Decision("diffuse arguments", "ts, latents, positive, guided, negative, scale", why),
         Decision("diffuse results", "latents", why),
-        Decision("guidance combine", loop.combine, why),
-        Decision("scheduler step", "mixin" if loop.step is not None else "source", why),
     ]
     return PipelinePlan("P", "m", "image", (), (), "sequential", (), None, None, tuple(decisions))
 
 
 def split(source: str) -> tuple[str, str]:
-    new, diffuse = split_loop(function(source), plan(source))
+    new, diffuse = split_loop(formed(source).entry, plan(), ONE)
     return text([new]), text([diffuse])
+
+
+def body(source: str, denoisers: Denoisers = ONE) -> str:
+    """The statements of a call with its pairs formed."""
+    head = "def __call__(self, latents):\n"
+    return text([formed(head + textwrap.indent(source, "    ") + "\n", denoisers).entry])
 
 
 def test_pair_goes_through_the_mixin_when_the_formula_is_its_own() -> None:
@@ -129,14 +142,15 @@ def test_annotations_of_arguments_reach_diffuse() -> None:
 )
 def test_any_other_formula_is_kept_as_it_is(combine: str) -> None:
     source = entry(combine)
-    assert find_loop(function(source), "f.py", 1).combine == "own"
+    assert [p.combine for p in formed(source).pairs] == ["own"]
     _, diffuse = split(source)
     assert combine in diffuse and "pred, neg = pred" in diffuse
     assert diffuse.index("predict_noise_maybe_with_cfg") < diffuse.index("pred, neg = pred") < diffuse.index(combine)
 
 
 def test_factor_on_the_right_is_the_same_formula() -> None:
-    assert find_loop(function(entry("pred = neg + (pred - neg) * scale")), "f.py", 1).combine == "default"
+    (pair,) = formed(entry("pred = neg + (pred - neg) * scale")).pairs
+    assert (pair.combine, pair.scale, pair.guard) == ("default", "scale", "guided")
 
 
 def test_statement_between_moves_up_unless_it_needs_the_prediction() -> None:
@@ -147,7 +161,7 @@ def test_statement_between_moves_up_unless_it_needs_the_prediction() -> None:
 
 
 def test_work_on_the_prediction_before_the_formula_makes_it_another_formula() -> None:
-    assert find_loop(function(entry(between="pred = pred.float()")), "f.py", 1).combine == "own"
+    assert formed(entry(between="pred = pred.float()")).pairs[0].combine == "own"
 
 
 @pytest.mark.parametrize(
@@ -162,34 +176,90 @@ def test_work_on_the_prediction_before_the_formula_makes_it_another_formula() ->
 )
 def test_other_steps_stay(step: str) -> None:
     source = entry().replace("latents = self.scheduler.step(pred, t, latents, return_dict=False)[0]", step)
-    assert find_loop(function(source), "f.py", 1).step is None
+    assert not formed(source).pairs[0].stepped
     _, diffuse = split(source)
     assert step in diffuse and "scheduler_step_maybe_with_cfg" not in diffuse
 
 
 CALL = "self.transformer(x=latents)[0]"
+PAIR = f"pred = {CALL}\nif guided:\n    neg = {CALL}\n    pred = other(pred, neg)"
 
 
 @pytest.mark.parametrize(
-    ("body", "construct"),
+    "source",
     [
-        ("latents = f(latents)", "called in 0 statements"),
-        (f"for t in ts:\n    a = {CALL}\nfor t in ts:\n    b = {CALL}", "called in 2 statements"),
-        (f"while ts:\n    pred = {CALL}", "not called in a for loop"),
-        (f"with torch.no_grad():\n    for t in ts:\n        pred = {CALL}", "around the denoise loop"),
-        ("for t in ts:\n    pred = self.transformer(x=latents)", "no plain"),
-        ("for t in ts:\n    pred = self.transformer(latents)[0]", "no plain"),
-        ("for t in ts:\n    pred = self.transformer(**inputs)[0]", "no plain"),
-        (f"for t in ts:\n    pred = -{CALL}", "no plain"),
-        (f"for t in ts:\n    a = {CALL}\n    b = {CALL}", "2 calls of the denoiser"),
-        (f"for t in ts:\n    a = {CALL}\n    if c:\n        b = {CALL}\n    else:\n        b = a", "2 calls"),
-        (f"for t in ts:\n    a = {CALL}\n    if c:\n        if d:\n            b = {CALL}", "guarded prediction"),
+        f"for t in ts:\n    pred = {CALL}",
+        f"for t in ts:\n    a = {CALL}\n    b = {CALL}",
+        f"for t in ts:\n    a = {CALL}\n    if c:\n        b = {CALL}\n    else:\n        b = {CALL}",
+        f"for t in ts:\n    a = {CALL}\n    if c:\n        if d:\n            b = {CALL}",
+        f"for t in ts:\n    a = {CALL}\n    if c:\n        b = self.transformer(x=a)[0]",
+        f"for t in ts:\n    a = {CALL}\n    y = f(a)\n    if c:\n        b = self.transformer(x=y)[0]",
+        f"for t in ts:\n    a = {CALL}\n    if c:\n        b = self.transformer(x=latents)",
+        "for t in ts:\n    a = self.transformer(**inputs)[0]\n    if c:\n        b = self.transformer(x=latents)[0]",
+        "for t in ts:\n    a = self.transformer(p, q, r, s, v)[0]\n    if c:\n        b = self.transformer(x=q)[0]",
     ],
 )
-def test_unknown_forms_are_refused(body: str, construct: str) -> None:
-    source = "def __call__(self, latents):\n" + textwrap.indent(body, "    ") + "\n"
+def test_what_is_no_pair_stays_as_it_is(source: str) -> None:
+    whole = "def __call__(self, latents):\n" + textwrap.indent(source, "    ") + "\n"
+    found = formed(whole)
+    assert not found.pairs and found.single == source.count("self.transformer(")
+    assert text([found.entry]) == text([function(whole)])
+    assert (
+        text([found.entry]).split()
+        == text([function("def __call__(self, latents):\n" + textwrap.indent(source, "    ") + "\n")]).split()
+    )
+
+
+def test_a_pair_is_found_in_inner_blocks() -> None:
+    for head in ("while go:\n", "with bar:\n    for t in ts:\n", "for c in chunks:\n    if c:\n        for t in ts:\n"):
+        depth = "    " * head.count("\n")
+        assert "predict_noise_maybe_with_cfg" in body(head + textwrap.indent(PAIR, depth))
+
+
+def test_positional_arguments_get_their_names() -> None:
+    found = body("pred = self.transformer(a, b, return_dict=False)[0]\nif g:\n    neg = self.transformer(c, d)[0]")
+    assert '"x": a' in found and '"t": b' in found and '"x": c' in found and '"t": d' in found
+
+
+def test_work_on_the_results_follows_the_call() -> None:
+    first = "pred = self.transformer(x=a)[0].float()\n"
+    calls = first + "if g:\n    neg = self.transformer(x=b)[0].float()\n    pred = f(pred, neg)"
+    found = body(calls)
+    assert "neg = negative_prediction.float()" in found and "pred = prediction.float()" in found
+    assert found.index("pred = prediction.float()") < found.index("pred = f(pred, neg)")
+
+
+def test_several_results_are_unpacked_on_each_side() -> None:
+    first = "a, b = self.transformer(x=p, return_dict=False)\n"
+    found = body(first + "if g:\n    c, d = self.transformer(x=q, return_dict=False)")
+    assert "prediction, negative_prediction = prediction" in found
+    assert "c, d = negative_prediction" in found and "a, b = prediction" in found
+
+
+def test_the_denoiser_of_the_round_is_an_argument() -> None:
+    choice = "if t > b:\n    model = self.transformer\nelse:\n    model = self.transformer_2\n"
+    calls = "pred = model(x=latents)[0]\nif g:\n    neg = model(x=latents)[0]\n    pred = f(pred, neg)"
+    found = body(choice + calls, TWO)
+    assert found.count('"model": model') == 2
+    assert "predict_noise" not in body(choice.replace("self.transformer_2", "other()") + calls, TWO)
+
+
+def test_two_denoisers_in_every_round_are_a_pair() -> None:
+    found = body("a = self.transformer(x=p)[0]\nb = self.transformer_2(x=q)[0]\nc = b + s * (a - b)", TWO)
+    assert "do_true_cfg=True" in found and "a, b = a" in found
+
+
+@pytest.mark.parametrize(
+    ("source", "construct"),
+    [
+        ("latents = f(latents)", "runs no denoiser"),
+        (f"for t in ts:\n    pred = {CALL}\n    return pred", "returns in the midst"),
+    ],
+)
+def test_a_call_without_a_span_is_refused(source: str, construct: str) -> None:
+    node = function("def __call__(self, latents):\n" + textwrap.indent(source, "    ") + "\n")
     with pytest.raises(UnsupportedError, match=construct) as error:
-        find_loop(function(source), "f.py", 7)
+        find_span(node, ONE, "f.py", 7)
     assert (error.value.file, error.value.line) == ("f.py", 7)
 
 
@@ -197,13 +267,18 @@ def single(statement: str) -> str:
     return f"def __call__(self, latents):\n    for t in ts:\n        {statement}\n        pred = {CALL}\n"
 
 
-DOUBLED = ("x = torch.cat([latents] * 2)", "x = torch.cat([a, a])", "a, b = pred.chunk(2)", "x = latents.repeat(2, 1)")
+DOUBLED = (
+    "x = torch.cat([latents] * 2)",
+    "x = torch.cat([a, a])",
+    "a, b = pred.chunk(2)",
+    "if g: x = torch.cat([negative, positive])",
+    "if g: x = positive + negative_positive",
+)
 
 
 @pytest.mark.parametrize("doubled", DOUBLED)
-def test_doubled_batches_are_refused(doubled: str) -> None:
-    with pytest.raises(UnsupportedError, match="doubled batch"):
-        find_loop(function(single(doubled)), "f.py", 1)
+def test_doubled_batches_are_seen(doubled: str) -> None:
+    assert doubling(function(single(doubled)), ONE)
 
 
 OTHER = ("a, b = pred.chunk(2, dim=1)", "x = torch.cat([latents, mask])", "x = latents.repeat(n, 1)", "y = x.chunk(3)")
@@ -211,5 +286,4 @@ OTHER = ("a, b = pred.chunk(2, dim=1)", "x = torch.cat([latents, mask])", "x = l
 
 @pytest.mark.parametrize("other", OTHER)
 def test_other_uses_of_the_same_functions_are_no_doubling(other: str) -> None:
-    loop = find_loop(function(single(other)), "f.py", 1)
-    assert loop.negative is None and loop.positive.target == "pred"
+    assert not doubling(function(single(other)), ONE)

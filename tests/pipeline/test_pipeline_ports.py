@@ -97,20 +97,19 @@ def changed(tree: SourceTree, old: str, new: str) -> SourceTree:
 @pytest.mark.parametrize(
     ("old", "new", "construct"),
     [
-        ("self.default_sample_size = 16", "self.register_to_config(a=1)", "register_to_config"),
-        ("self.transformer.config.in_channels // 4", "self.transformer.head_dim", "member of the denoiser"),
-        ("self._joint_attention_kwargs = {}", "self._joint_attention_kwargs = {'mask': 1}", "_joint_attention_kwargs"),
-        ("return MiniPipelineOutput(images=image)", "return MiniPipelineOutput(frames=image)", "video output"),
+        ("self.default_sample_size = 16", "self.default_sample_size = self.somewhere", "self.somewhere"),
+        ("self.transformer.config.in_channels // 4", "self.transformer.nowhere", "transformer.nowhere"),
+        ("self.transformer.config.in_channels // 4", "len(self.transformer.config)", "config as a whole"),
+        ("return MiniPipelineOutput(images=image)", "return MiniPipelineOutput(meshes=image)", "meshes is no known"),
         ("return MiniPipelineOutput(images=image)", "return image", "no pipeline output"),
         ("    text_ids = token_ids", "    print(locals())\n        text_ids = token_ids", "locals"),
-        ("time_shift: float = 1.0", "mask_image: torch.Tensor = None", "media input"),
         ("time_shift: float = 1.0", "time_shift: float = 1.0, *rest", r"\*"),
-        ("do_resize=False)", "size=self.tokenizer.model_max_length)", "processor"),
         (
             "image_encoder: CLIPVisionModelWithProjection = None",
-            "image_encoder: str = None, scale: int = 3",
-            "no component",
+            "image_encoder: str = None, scale: int = n",
+            "no literal",
         ),
+        ("image_encoder: CLIPVisionModelWithProjection = None", "scale: int", "no component and has no default"),
     ],
 )
 def test_unknown_constructs_are_refused_with_their_place(
@@ -260,6 +259,65 @@ def test_flux_unused_name_would_be_found(flux_text: str) -> None:
     """The cleanliness check can fail: an import that nothing uses is reported."""
     with pytest.raises(AssertionError):
         ruff("check", "--select=F", text=flux_text.replace("import os\n", "import os\nimport sys\n", 1))
+
+
+# ---------------------------------------------------------------------------------------------------- other forms
+def written(tree: SourceTree, index: Index = MINI) -> tuple[PipelinePlan, str]:
+    plan = analyse_pipeline(tree, "MiniPipeline", index, DEFAULT, name="mini")
+    return plan, formatted(render_pipeline(tree, port("mini", plan, "MiniTransformer2DModel"), DEFAULT))
+
+
+def test_media_come_from_the_prompt(reference: SourceTree) -> None:
+    tree = changed(reference, "time_shift: float = 1.0", "time_shift: float = 1.0, image: torch.Tensor = None")
+    tree = changed(
+        tree, "sigmas = time_shift *", "time_shift = time_shift if image is None else 2\n        sigmas = time_shift *"
+    )
+    plan, text = written(tree)
+    assert {a.name: a.source for a in plan.arguments}["image"] == 'media.get("image")'
+    assert values(plan)["media"] == "image" and values(plan)["request batch"] is False
+    assert "support_image_input = True" in text and "SupportImageInput" in text
+    assert 'media = prompt_data.get("multi_modal_data") or {}' in text
+
+
+def test_a_number_that_is_called_like_media_is_an_extra_argument(reference: SourceTree) -> None:
+    tree = changed(reference, "time_shift: float = 1.0", "time_shift: float = 1.0, image_mask: float = 0.5")
+    tree = changed(tree, "sigmas = time_shift *", "sigmas = image_mask * time_shift *")
+    plan, text = written(tree)
+    assert "extra_args" in {a.name: a.source for a in plan.arguments}["image_mask"] and "media" not in text
+
+
+def test_settings_come_from_model_index(reference: SourceTree) -> None:
+    old = "image_encoder: CLIPVisionModelWithProjection = None"
+    tree = changed(reference, old, "ratio: float = 0.5, " + old)
+    tree = changed(
+        tree,
+        "self.default_sample_size = 16",
+        "self.register_to_config(ratio=ratio)\n        self.default_sample_size = 16",
+    )
+    tree = changed(tree, "sigmas = time_shift *", "sigmas = self.config.ratio * time_shift *")
+    plan, text = written(tree)
+    assert values(plan)["setting ratio"] == "0.5"
+    assert 'self.ratio = model_index.get("ratio", 0.5)' in text and "self.ratio * time_shift" in text
+    assert "register_to_config" not in text
+
+
+def test_video_leaves_the_worker_as_a_tensor(reference: SourceTree) -> None:
+    tree = changed(reference, "return MiniPipelineOutput(images=image)", "return MiniPipelineOutput(frames=image)")
+    plan, text = written(tree)
+    assert plan.output == "video" and '"payload": {"video"' in text
+
+
+def test_post_processing_that_the_engine_cannot_do_stays(reference: SourceTree) -> None:
+    tree = changed(reference, "do_resize=False)", "size=self.tokenizer.model_max_length)")
+    plan, text = written(tree)
+    found = values(plan)
+    assert (plan.post_process is None) == ("post-processing" in found)
+
+
+def test_a_kept_attention_argument_is_state(reference: SourceTree) -> None:
+    tree = changed(reference, "self._joint_attention_kwargs = {}", "self._joint_attention_kwargs = {'mask': 1}")
+    plan, _ = written(tree)
+    assert "self._joint_attention_kwargs" not in names(plan, "value")
 
 
 @pytest.mark.parametrize(

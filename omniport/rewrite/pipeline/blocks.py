@@ -23,6 +23,12 @@ PURE_CALLS = frozenset(
 )
 
 
+#: Methods of dictionaries and tensors without an effect.
+PURE_METHODS = frozenset(
+    {"get", "keys", "values", "items", "size", "to", "float", "cpu", "unsqueeze", "repeat", "view", "reshape", "chunk"}
+)
+
+
 def suite(node: cst.BaseSuite) -> Block:
     """The statements of a suite; a one-line suite (``if x: y``) becomes a statement line."""
     if isinstance(node, cst.IndentedBlock):
@@ -140,32 +146,52 @@ def bound(block: Iterable[Statement]) -> set[str]:
 
 def without_lines(block: Sequence[Statement], gone: Callable[[cst.SimpleStatementLine], bool]) -> Block:
     """The block, and the blocks inside it, without the simple lines that are ``gone``; an emptied block passes."""
-    kept: Block = []
+    return rewrite_lines(block, lambda line: [] if gone(line) else [line], keep=True)
+
+
+def rewrite_lines(
+    block: Sequence[Statement], change: Callable[[cst.SimpleStatementLine], Block], *, keep: bool = False
+) -> Block:
+    """The block, and the blocks inside it, with ``change`` of every simple line.
+
+    An emptied block passes; a condition without effect that guards nothing any more goes, unless ``keep`` says not to.
+    """
+    out: Block = []
     for node in block:
         if isinstance(node, cst.SimpleStatementLine):
-            if not gone(node):
-                kept.append(node)
-        else:
-            kept.append(_inside(node, gone))
-    return kept
+            out.extend(change(node))
+        elif (new := _inside(node, change, keep)) is not None:
+            out.append(new)
+    return out
 
 
-def _inside(node: Any, gone: Callable[[cst.SimpleStatementLine], bool]) -> Any:
+def _inside(node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep: bool) -> Any:
     if not isinstance(node, cst.If | cst.Else | cst.For | cst.While | cst.With | cst.Try | cst.Finally):
         return node
-    body = without_lines(suite(node.body), gone) or [cst.SimpleStatementLine([cst.Pass()])]
-    changes: dict[str, Any] = {"body": indented(body, node.body)}
+    body = rewrite_lines(suite(node.body), change, keep=keep)
+    changes: dict[str, Any] = {}
     for part in ("orelse", "finalbody"):
         if getattr(node, part, None) is not None:
-            changes[part] = _inside(getattr(node, part), gone)
+            changes[part] = _inside(getattr(node, part), change, keep)
+    if (
+        not body
+        and not keep
+        and changes.get("orelse") is None
+        and (isinstance(node, cst.Else | cst.Finally) or (isinstance(node, cst.If) and pure(node.test)))
+    ):
+        return None
+    changes["body"] = indented(body or [cst.SimpleStatementLine([cst.Pass()])], node.body)
     if isinstance(node, cst.Try):
         changes["handlers"] = [
-            h.with_changes(
-                body=indented(without_lines(suite(h.body), gone) or [cst.SimpleStatementLine([cst.Pass()])], h.body)
+            changed(
+                h,
+                body=indented(
+                    rewrite_lines(suite(h.body), change, keep=keep) or [cst.SimpleStatementLine([cst.Pass()])], h.body
+                ),
             )
             for h in node.handlers
         ]
-    return node.with_changes(**changes)
+    return changed(node, **changes)
 
 
 def pure(node: cst.CSTNode) -> bool:
@@ -173,6 +199,10 @@ def pure(node: cst.CSTNode) -> bool:
     for inner in walk(node):
         if isinstance(inner, cst.Await | cst.Yield | cst.NamedExpr):
             return False
-        if isinstance(inner, cst.Call) and dotted(inner.func) not in PURE_CALLS:
+        if (
+            isinstance(inner, cst.Call)
+            and dotted(inner.func) not in PURE_CALLS
+            and (not isinstance(inner.func, cst.Attribute) or inner.func.attr.value not in PURE_METHODS)
+        ):
             return False
     return True

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from omniport.plan.model import Decision
-from omniport.rewrite.pipeline.fold import PRESENT
+from omniport.rewrite.pipeline.evaluate import PRESENT
 from omniport.rewrite.pipeline.normal import Request
 
 #: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
 ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
-METHOD, PARAMETER = "method", "parameter"
+METHOD, PARAMETER, SETTING, MADE, CONFIG = "method", "parameter", "setting", "made", "config"
 
 
 def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:
@@ -29,14 +29,23 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
     dropped, decisions = tuple(dropped), tuple(decisions)
     values: list[tuple[str, Any]] = [(name_of(d), d.value) for d in of_kind(dropped, VALUE)]
     values += [(f"self.{name_of(d)}", None) for d in of_kind(dropped, COMPONENT)]
-    values += [(f"self.{name_of(d)}", PRESENT) for d in of_kind(decisions, COMPONENT)]
+    values += [(f"self.{name_of(d)}", PRESENT) for kind in (COMPONENT, MADE) for d in of_kind(decisions, kind)]
+    init: list[tuple[str, Any]] = [(name_of(d), None) for d in of_kind(dropped, COMPONENT)]
+    init += [(name_of(d), None) for d in of_kind(decisions, MADE)]
+    init += [(name_of(d), PRESENT) for d in of_kind(decisions, COMPONENT)]
+    together = decision(decisions, "request batch")
     return Request(
         arguments=tuple((name_of(d), d.value) for d in of_kind(dropped, ARGUMENT)),
         values=tuple(values),
         calls=tuple((name_of(d), d.value) for d in of_kind(dropped, CALL)),
         removed_calls=frozenset(name_of(d) for d in of_kind(dropped, STATEMENT)),
         unwrapped=frozenset(name_of(d) for d in of_kind(dropped, CONTEXT)),
-        lists=frozenset({"prompt", "negative_prompt"}),
+        lists=frozenset({"prompt", "negative_prompt"} if together is not None and together.value else ()),
+        init=tuple(init),
+        configs=(
+            *((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CONFIG)),
+            ("self.config", tuple(name_of(d) for d in of_kind(decisions, SETTING))),
+        ),
     )
 
 

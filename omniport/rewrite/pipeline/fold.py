@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import libcst as cst
@@ -21,121 +21,10 @@ from omniport.rewrite.pipeline.blocks import (
     suite,
     without_lines,
 )
+from omniport.rewrite.pipeline.evaluate import EMPTY, PRESENT, UNKNOWN, Facts, evaluate, is_literal, literal
 from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
-
-
-class _Sentinel:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-UNKNOWN = _Sentinel("unknown")
-PRESENT = _Sentinel("present")  # some object: true, and not None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is decided before any statement is looked at.
-
-    Args:
-        values: dotted name -> None, True, False or PRESENT.
-        calls: dotted function name -> the value of every call of it.
-        removed_calls: functions whose call, standing as a statement, goes.
-        unwrapped: last part of the function name of context managers that go, their body staying.
-        absent_bases: base classes that the port does not have: ``isinstance(self, Base)`` is False.
-        lists: names that hold a list or None: never a ``str``.
-    """
-
-    values: Mapping[str, Any] = field(default_factory=dict)
-    calls: Mapping[str, Any] = field(default_factory=dict)
-    removed_calls: frozenset[str] = frozenset()
-    unwrapped: frozenset[str] = frozenset()
-    absent_bases: frozenset[str] = frozenset()
-    lists: frozenset[str] = frozenset()
-
-    def having(self, values: Mapping[str, Any]) -> Facts:
-        """These facts and ``values``."""
-        return Facts(
-            {**self.values, **values},
-            self.calls,
-            self.removed_calls,
-            self.unwrapped,
-            self.absent_bases,
-            self.lists,
-        )
-
-
-def _literal(value: Any) -> cst.Name:
-    return cst.Name(repr(value))
-
-
-def _is_literal(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def evaluate(node: cst.BaseExpression, facts: Facts) -> Any:
-    """The value of ``node`` as None, True, False or PRESENT; UNKNOWN if the facts do not decide it."""
-    if isinstance(node, cst.Name | cst.Attribute):
-        name = dotted(node)
-        if name in ("None", "True", "False"):
-            return {"None": None, "True": True, "False": False}[name]
-        return facts.values.get(name, UNKNOWN) if name else UNKNOWN
-    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
-        value = evaluate(node.expression, facts)
-        return UNKNOWN if value is UNKNOWN else not value
-    if isinstance(node, cst.BooleanOperation):
-        return _boolean(node, facts)
-    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
-        return _comparison(node, facts)
-    if isinstance(node, cst.Call):
-        return _call(node, facts)
-    return UNKNOWN
-
-
-def _boolean(node: cst.BooleanOperation, facts: Facts) -> Any:
-    left, right = evaluate(node.left, facts), evaluate(node.right, facts)
-    stops = isinstance(node.operator, cst.Or)
-    if left is not UNKNOWN:
-        return left if bool(left) is stops else right
-    return UNKNOWN
-
-
-def _comparison(node: cst.Comparison, facts: Facts) -> Any:
-    operator, other = node.comparisons[0].operator, node.comparisons[0].comparator
-    if not isinstance(operator, cst.Is | cst.IsNot) or dotted(other) != "None":
-        return UNKNOWN
-    value = evaluate(node.left, facts)
-    if value is UNKNOWN:
-        return UNKNOWN
-    return (value is None) is isinstance(operator, cst.Is)
-
-
-def _call(node: cst.Call, facts: Facts) -> Any:
-    name = dotted(node.func)
-    if name is not None and name in facts.calls:
-        return facts.calls[name]
-    arguments = [a.value for a in node.args]
-    if name == "isinstance" and len(arguments) == 2:
-        what, kind = dotted(arguments[0]), dotted(arguments[1])
-        if what == "self" and kind in facts.absent_bases:
-            return False
-        if what in facts.lists and kind == "str":
-            return False
-        if evaluate(arguments[0], facts) is None:
-            return False
-    if name in ("hasattr", "getattr") and len(arguments) >= 2 and isinstance(arguments[1], cst.SimpleString):
-        owner, attribute = dotted(arguments[0]), arguments[1].evaluated_value
-        known = facts.values.get(f"{owner}.{attribute!s}", UNKNOWN)
-        if known is PRESENT:
-            return True if name == "hasattr" else PRESENT
-        if known is None:
-            return True if name == "hasattr" else None
-    return UNKNOWN
 
 
 class _Fold(cst.CSTTransformer):
@@ -153,19 +42,36 @@ class _Fold(cst.CSTTransformer):
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         name = dotted(original_node)
         value = self.facts.values.get(name, UNKNOWN) if name else UNKNOWN
-        if _is_literal(value):
-            return _literal(value)
+        if is_literal(value):
+            return literal(value)
         return changed(updated_node, value=self._visit(original_node.value))
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
         value = self.facts.values.get(original_node.value, UNKNOWN)
-        return _literal(value) if _is_literal(value) and original_node.value not in ("None",) else updated_node
+        return literal(value) if is_literal(value) and original_node.value not in ("None",) else updated_node
 
     def visit_Arg(self, node: cst.Arg) -> bool:
         return False
 
     def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
         return changed(updated_node, value=self._visit(original_node.value))
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        arguments = [a.value for a in original_node.args]
+        if dotted(original_node.func) == "getattr" and len(arguments) == 3:
+            owner = dotted(arguments[0])
+            if owner is not None and owner in self.facts.configs and isinstance(arguments[1], cst.SimpleString):
+                key = str(arguments[1].evaluated_value)
+                return cst.parse_expression(f"{owner}.{key}") if key in self.facts.configs[owner] else arguments[2]
+        name = original_node.func.attr.value if isinstance(original_node.func, cst.Attribute) else ""
+        if (
+            name in ("get", "pop")
+            and len(arguments) == 2
+            and isinstance(original_node.func, cst.Attribute)
+            and evaluate(original_node.func.value, self.facts) is EMPTY
+        ):
+            return arguments[1]
+        return updated_node
 
     def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
         return False
@@ -230,7 +136,16 @@ def fold_block(block: Sequence[Statement], facts: Facts) -> Block:
             new[0] = new[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])
         gap = not new and (gap or bool(node.leading_lines))
         folded.extend(new)
+        if new and _leaves(new[-1]):
+            break
     return folded
+
+
+def _leaves(node: Statement) -> bool:
+    """Whether nothing runs after a statement."""
+    if not isinstance(node, cst.SimpleStatementLine):
+        return False
+    return isinstance(node.body[-1], cst.Raise | cst.Return | cst.Break | cst.Continue)
 
 
 def _statement(node: Statement, facts: Facts) -> Block:
@@ -338,14 +253,7 @@ def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, A
     """
     arguments = dict(arguments or {})
     own = {p.name.value for p in all_parameters(node.params)} | bound(suite(node.body))
-    outer = Facts(
-        {n: v for n, v in facts.values.items() if n not in own},
-        facts.calls,
-        facts.removed_calls,
-        facts.unwrapped,
-        facts.absent_bases,
-        facts.lists,
-    )
+    outer = replace(facts, values={n: v for n, v in facts.values.items() if n not in own})
     while True:
         block = fold_block(suite(node.body), outer.having(arguments))
         if not (wrong := bound(block) & set(arguments)):

@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.analyse.pipeline_output import Output, Processed, returned
 from omniport.plan.model import ArgumentPlan, PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, suite, without_lines
+from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, rewrite_lines, suite
 from omniport.rewrite.pipeline.facts import decision
+from omniport.rewrite.pipeline.liveness import drop_dead_stores
 from omniport.source.syntax import dotted
 
 _EXTRA = "extra:"
 
 
-def forward(entry: cst.FunctionDef, plan: PipelinePlan, postprocess: Statement | None) -> list[cst.FunctionDef]:
-    """``forward`` from the folded entry, whose loop is already a call of ``diffuse``; and what it needs beside it."""
-    block = suite(entry.body)[:-1]
-    if postprocess is not None:
-        block = without_lines(block, lambda line: line is postprocess)
-    prologue, block = _prologue(plan, block)
+def forward(
+    entry: cst.FunctionDef, plan: PipelinePlan, output: Output, processed: Processed | None
+) -> list[cst.FunctionDef]:
+    """``forward`` from the folded entry, whose denoising is a call of ``diffuse``; and what it needs beside it.
+
+    ``processed`` is the post-processing that leaves the worker.
+    """
     batched = _batched(plan)
-    text = f"def forward(self, req: DiffusionRequestBatch) -> list[DiffusionOutput]:\n{_head(batched)}"
+    block = _replaced(entry, plan, output, processed, batched)
+    prologue, block = _prologue(plan, block)
+    text = f"def forward(self, req: DiffusionRequestBatch) -> list[DiffusionOutput]:\n{_head(plan, batched)}"
     method = parse(text)[0]
     assert isinstance(method, cst.FunctionDef)
     head = suite(method.body)
     first = block[0].with_changes(leading_lines=[cst.EmptyLine(indent=False), *_comments(block[0])])
-    body = [*head, *prologue, first, *block[1:], *_tail(plan, batched)]
-    methods = [method.with_changes(body=indented(body))]
+    methods = [method.with_changes(body=indented([*head, *prologue, first, *block[1:]]))]
     return [_runs_together(plan), *methods] if batched else methods
+
+
+def _replaced(
+    entry: cst.FunctionDef, plan: PipelinePlan, output: Output, processed: Processed | None, batched: bool
+) -> Block:
+    """The body with every return as the port's, and post-processing left to the engine process."""
+
+    def change(line: cst.SimpleStatementLine) -> Block:
+        if processed is not None and line is processed.statement:
+            same = processed.target == processed.value
+            return [] if same else parse(f"{processed.target} = {processed.value}\n")
+        last = line.body[-1]
+        if isinstance(last, cst.Return):
+            return _tail(plan, returned(last, output, plan.module, 0).source, batched)
+        return [line]
+
+    return drop_dead_stores(rewrite_lines(suite(entry.body), change))
 
 
 def _comments(node: Statement) -> list[cst.EmptyLine]:
@@ -38,15 +59,20 @@ def _batched(plan: PipelinePlan) -> bool:
     return found is not None and bool(found.value)
 
 
-def _head(batched: bool) -> str:
-    text = '    """Generate the outputs of every request of the batch."""\n'
+def _head(plan: PipelinePlan, batched: bool) -> str:
+    what = "every request of the batch" if batched else "the request"
+    text = f'    """Generate the outputs of {what}."""\n'
     if batched:
         text += (
             "    if not self._runs_together(req):\n"
             "        alone = (DiffusionRequestBatch([request]) for request in req.requests)\n"
             "        return [output for one in alone for output in self.forward(one)]\n"
         )
-    return text + "    params = req.sampling_params_list[0]\n"
+    text += "    params = req.sampling_params_list[0]\n"
+    if decision(plan.decisions, "media") is not None:
+        text += "    prompt_data = req.prompts[0] if isinstance(req.prompts[0], dict) else {}\n"
+        text += '    media = prompt_data.get("multi_modal_data") or {}\n'
+    return text
 
 
 def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
@@ -81,14 +107,12 @@ def _merged(argument: ArgumentPlan, block: Block) -> Block | None:
     return None
 
 
-def _tail(plan: PipelinePlan, batched: bool) -> Block:
-    result = decision(plan.decisions, "result")
+def _tail(plan: PipelinePlan, result: str, batched: bool) -> Block:
     outputs = decision(plan.decisions, "outputs per prompt")
-    assert result is not None
     count = outputs.value if outputs is not None else 1
     text = (
         "output = DiffusionOutput(\n"
-        f"    output={result.value},\n"
+        f"    output={result},\n"
         "    stage_durations=self.stage_durations if self.enable_diffusion_pipeline_profiler else {},\n"
         ")\n"
     )

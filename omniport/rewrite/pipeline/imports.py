@@ -32,6 +32,12 @@ KNOWN: dict[str, str | None] = {
     "ProgressBarMixin": "vllm_omni.diffusion.models.progress_bar",
     "DiffusionPipelineProfilerMixin": "vllm_omni.diffusion.profiler.diffusion_pipeline_profiler",
     "get_transformer_config_kwargs": "vllm_omni.diffusion.utils.tf_utils",
+    "TransformerConfig": "vllm_omni.diffusion.data",
+    "resolve_video_num_frames": "vllm_omni.diffusion.request",
+    "SupportImageInput": "vllm_omni.diffusion.models.interface",
+    "SupportAudioInput": "vllm_omni.diffusion.models.interface",
+    "SupportAudioOutput": "vllm_omni.diffusion.models.interface",
+    "VaeImageProcessor": "diffusers.image_processor",
     "DiffusionRequestBatch": "vllm_omni.diffusion.worker.request_batch",
     "split_diffusion_output_by_request": "vllm_omni.diffusion.worker.request_batch",
 }
@@ -46,10 +52,20 @@ def import_lines(body: str, module: SourceModule, source: SourceTree, classes: d
     Raises:
         UnsupportedError: a name is found nowhere.
     """
+    conditional = _conditional(module)
+    guarded: dict[str, set[str]] = {}
     plain: set[str] = set()
     origins: dict[str, set[str]] = {}
     logger = ""
-    for name in free_names(body):
+    names = free_names(body)
+    for name in list(names):
+        if name in conditional and name not in KNOWN and name not in classes:
+            test, line = conditional[name]
+            guarded.setdefault(test, set()).add(line)
+            names += [n for n in free_names(test) if n not in names]
+    for name in names:
+        if name in conditional and name not in KNOWN and name not in classes:
+            continue
         if name == "logger" and name in module.definitions:
             logger = "\n\nlogger = init_logger(__name__)\n"
             origins.setdefault("vllm.logger", set()).add("init_logger")
@@ -62,7 +78,30 @@ def import_lines(body: str, module: SourceModule, source: SourceTree, classes: d
     lines = [f"import {name}" for name in sorted(plain)]
     for where in sorted(origins, key=lambda w: (w.startswith("."), w)):
         lines.append(f"from {where} import {', '.join(sorted(origins[where]))}")
-    return "\n".join(lines) + logger
+    later = "".join(
+        f"\n\nif {test}:\n" + "\n".join(f"    {line}" for line in sorted(found)) for test, found in guarded.items()
+    )
+    return "\n".join(lines) + later + logger
+
+
+def _conditional(module: SourceModule) -> dict[str, tuple[str, str]]:
+    """Names that the module imports only under a condition -> the condition and the import, packages themselves aside.
+
+    The condition is one on what is installed (``is_ftfy_available()``); one on versions or on type checking is decided.
+    """
+    found = {}
+    for node in module.ast.body:
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Call)
+            and ast.unparse(node.test).endswith("available()")
+        ):
+            for inner in node.body:
+                if isinstance(inner, ast.Import | ast.ImportFrom):
+                    for alias in inner.names:
+                        bare = type(inner)(**{**vars(inner), "names": [alias]})
+                        found[alias.asname or alias.name] = (ast.unparse(node.test), ast.unparse(bare))
+    return found
 
 
 def _origin(name: str, module: SourceModule, source: SourceTree, classes: dict[str, str]) -> tuple[str, str | None]:
@@ -105,6 +144,18 @@ class _Scope(ast.NodeVisitor):
         if isinstance(node.ctx, ast.Load) and node.id not in self.bound:
             self.found.add(node.id)
 
+    def annotation(self, node: ast.expr) -> None:
+        """Names of an annotation, and of the strings in it."""
+        self.visit(node)
+        for inner in ast.walk(node):
+            if (
+                isinstance(inner, ast.Constant)
+                and isinstance(inner.value, str)
+                and inner.value.isidentifier()
+                and inner.value not in self.bound
+            ):
+                self.found.add(inner.value)
+
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         for part in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns):
             if part is not None:
@@ -115,7 +166,7 @@ class _Scope(ast.NodeVisitor):
             if argument is not None:
                 own.add(argument.arg)
                 if argument.annotation is not None:
-                    self.visit(argument.annotation)
+                    self.annotation(argument.annotation)
         for inner in ast.walk(node):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 own.add(inner.id)

@@ -6,20 +6,17 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.plan.model import Decision, PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, indented, parse, suite
+from omniport.rewrite.pipeline.blocks import Block, indented, parse, reads, statements, suite
 from omniport.rewrite.pipeline.docs import docstring
-from omniport.rewrite.pipeline.facts import COMPONENT, decision, name_of, of_kind
+from omniport.rewrite.pipeline.facts import MADE, decision, name_of, of_kind
+from omniport.rewrite.pipeline.rename import replace_names
 from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
 
 if TYPE_CHECKING:
     from omniport.target.features import TargetFeatures
-
-
-def component_roles(plan: PipelinePlan) -> dict[str, tuple[str, str]]:
-    """Component -> (dotted class, role), in the order of the reference's constructor."""
-    return {name_of(d): (str(d.value), d.why.reason.split(":")[0]) for d in of_kind(plan.decisions, COMPONENT)}
 
 
 def constructor(
@@ -30,14 +27,14 @@ def constructor(
     methods: list[cst.FunctionDef],
 ) -> cst.FunctionDef:
     """``__init__(self, *, od_config, prefix="")`` from the folded constructor ``init``."""
-    roles = component_roles(plan)
+    roles = component_roles(plan.decisions)
     text = _opening(roles, features) + "".join(
         _load(name, dotted_class, role, transformer, features) for name, (dotted_class, role) in roles.items()
     )
     lines = "".join(f"    {line}\n" if line else "\n" for line in text.splitlines())
     method = parse(f'def __init__(self, *, od_config: OmniDiffusionConfig, prefix: str = "") -> None:\n{lines}')[0]
     assert isinstance(method, cst.FunctionDef)
-    kept = _kept(init, plan, methods)
+    kept = [*parse(_settings(init, plan, methods)), *_kept(init, plan, methods)]
     if kept:
         kept[0] = kept[0].with_changes(leading_lines=[cst.EmptyLine(indent=False), *_comments(kept[0])])
     end = parse(
@@ -45,6 +42,8 @@ def constructor(
         "    enable_diffusion_pipeline_profiler=od_config.enable_diffusion_pipeline_profiler\n)\n"
     )
     end = [end[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)])]
+    own = {*component_roles(plan.decisions), *(name_of(d) for d in of_kind(plan.decisions, MADE))}
+    kept = [replace_names(node, {name: f"self.{name}" for name in own}) for node in kept]
     return method.with_changes(body=indented([*suite(method.body), *kept, *(end if features.profiler else [])]))
 
 
@@ -66,11 +65,41 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
             small = node.body[0]
             if "super().__init__()" in text or "self.register_modules(" in text:
                 continue
+            if text.startswith("self.register_to_config("):
+                continue
             target = dotted(small.targets[0].target) if isinstance(small, cst.Assign) else None
             if processor is not None and processor.value not in read and target == f"self.{processor.value}":
                 continue
         kept.append(node)
     return kept
+
+
+def _settings(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionDef]) -> str:
+    """Settings of ``model_index.json``: those that the constructor reads as names, and those that methods read."""
+    known = settings(plan.decisions)
+    kept = _kept(init, plan, methods)
+    named = [n for n in known if n in reads(*kept)]
+    stored = [n for n in known if any(n in attributes(m) for m in methods) and n not in _stored(kept)]
+    if not named and not stored:
+        return ""
+    text = 'model_index = get_hf_file_to_dict("model_index.json", model, od_config.revision) or {}\n'
+    for name in known:
+        value = f'model_index.get("{name}", {known[name]})'
+        if name in named:
+            text += f"{name} = {value}\n"
+            value = name
+        if name in stored:
+            text += f"self.{name} = {value}\n"
+    return text
+
+
+def _stored(block: Block) -> set[str]:
+    found = set()
+    for node in statements(block):
+        if isinstance(node, cst.SimpleStatementLine) and isinstance(node.body[0], cst.Assign):
+            name = dotted(node.body[0].targets[0].target) or ""
+            found.add(name.removeprefix("self."))
+    return found
 
 
 def _opening(roles: dict[str, tuple[str, str]], features: TargetFeatures) -> str:
@@ -102,28 +131,36 @@ def _opening(roles: dict[str, tuple[str, str]], features: TargetFeatures) -> str
 def _load(name: str, dotted_class: str, role: str, transformer: str, features: TargetFeatures) -> str:
     class_name = dotted_class.rsplit(".", 1)[1]
     if role == "dit":
-        return (
-            f"self.{name} = {transformer}(\n"
-            "    od_config=od_config,\n"
-            "    quant_config=od_config.quantization_config,\n"
-            f"    **get_transformer_config_kwargs(od_config.tf_model_config, {transformer}),\n"
-            ")\n"
-        )
-    if role in ("encoder", "vae", "other"):
-        if features.prefetch and features.prefetch_wrapper:
-            return (
-                f"self.{name} = from_pretrained_with_prefetch(\n"
-                f"    {class_name}.from_pretrained,\n"
-                "    model,\n"
-                f'    subfolder="{name}",\n'
-                "    prefetch_list=subfolders,\n"
-                "    torch_dtype=od_config.dtype,\n"
-                "    **pretrained,\n"
-                ").to(self.device)\n"
+        config = "od_config.tf_model_config"
+        text = ""
+        if name != "transformer":
+            config = "config"
+            text = (
+                f'config = get_hf_file_to_dict("{name}/config.json", model, od_config.revision) or {{}}\n'
+                "config = TransformerConfig.from_dict(config)\n"
             )
         return (
-            f"self.{name} = {class_name}.from_pretrained(\n"
-            f'    model, subfolder="{name}", torch_dtype=od_config.dtype, **pretrained\n'
+            f"{text}self.{name} = {transformer}(\n"
+            "    od_config=od_config,\n"
+            "    quant_config=od_config.quantization_config,\n"
+            f"    **get_transformer_config_kwargs({config}, {transformer}),\n"
+            ")\n"
+        )
+    if role not in ("encoder", "vae", "other"):
+        return f'self.{name} = {class_name}.from_pretrained(model, subfolder="{name}", **pretrained)\n'
+    if features.prefetch and features.prefetch_wrapper:
+        return (
+            f"self.{name} = from_pretrained_with_prefetch(\n"
+            f"    {class_name}.from_pretrained,\n"
+            "    model,\n"
+            f'    subfolder="{name}",\n'
+            "    prefetch_list=subfolders,\n"
+            "    torch_dtype=od_config.dtype,\n"
+            "    **pretrained,\n"
             ").to(self.device)\n"
         )
-    return f'self.{name} = {class_name}.from_pretrained(model, subfolder="{name}", **pretrained)\n'
+    return (
+        f"self.{name} = {class_name}.from_pretrained(\n"
+        f'    model, subfolder="{name}", torch_dtype=od_config.dtype, **pretrained\n'
+        ").to(self.device)\n"
+    )

@@ -15,8 +15,13 @@ from omniport.rewrite.pipeline.blocks import (
     small_bound,
     suite,
 )
+from omniport.rewrite.pipeline.walk import target_names
 
 Names = frozenset[str]
+
+
+def _names_only(node: cst.Tuple) -> bool:
+    return all(isinstance(e.value, cst.Name) for e in node.elements)
 
 
 class _Flow:
@@ -60,10 +65,12 @@ class _Flow:
         return changed(node, body=indented(body, node.body))  # type: ignore[arg-type]
 
     def line(self, node: cst.SimpleStatementLine, out: Names, jump: Names) -> tuple[Statement | None, Names]:
-        if self.drop and len(node.body) == 1 and isinstance(node.body[0], cst.Assign):
+        if self.drop and len(node.body) == 1 and isinstance(node.body[0], cst.Assign | cst.AnnAssign):
             assign = node.body[0]
-            names = [t.target.value for t in assign.targets if isinstance(t.target, cst.Name)]
-            if len(names) == len(assign.targets) and not out.intersection(names) and pure(assign.value):
+            targets = [t.target for t in assign.targets] if isinstance(assign, cst.Assign) else [assign.target]
+            names = {n for t in targets for n in target_names(t)}
+            own = all(isinstance(t, cst.Name) or (isinstance(t, cst.Tuple) and _names_only(t)) for t in targets)
+            if own and not out.intersection(names) and (assign.value is None or pure(assign.value)):
                 return None, out
         for small in reversed(node.body):
             if isinstance(small, cst.Return | cst.Raise):

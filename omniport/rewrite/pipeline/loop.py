@@ -1,4 +1,4 @@
-"""The denoise loop as a method ``diffuse``, its two predictions as one call of the guidance mixin."""
+"""The denoising as a method ``diffuse``."""
 
 from __future__ import annotations
 
@@ -6,31 +6,65 @@ import re
 
 import libcst as cst
 
-from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
-from omniport.analyse.pipeline_loop import DenoiseLoop, Prediction, find_loop
+from omniport.analyse.pipeline_loop import find_span
 from omniport.plan.model import PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, bound, indented, parse, reads, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, bound, indented, parse, suite
+from omniport.rewrite.pipeline.denoiser import Denoisers, keyword_arguments
 from omniport.rewrite.pipeline.facts import decision
 from omniport.rewrite.pipeline.liveness import surely_bound
+from omniport.rewrite.pipeline.pair import dropped
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 
 _NUMBERED = re.compile(r"#\s*\d+\.\s")
 
 
-def split_loop(entry: cst.FunctionDef, plan: PipelinePlan) -> tuple[cst.FunctionDef, cst.FunctionDef]:
-    """The entry with a call of ``diffuse`` where its loop was, and ``diffuse``."""
-    loop = find_loop(entry, plan.module, 0)
+def split_loop(
+    entry: cst.FunctionDef, plan: PipelinePlan, denoisers: Denoisers
+) -> tuple[cst.FunctionDef, cst.FunctionDef]:
+    """The entry with a call of ``diffuse`` where its denoising was, and ``diffuse``."""
+    start, stop = find_span(entry, denoisers, plan.module, 0)
+    named = _ByName(denoisers, denoisers.names(entry))
     block = suite(entry.body)
     names, results = _names(plan, "diffuse arguments"), _names(plan, "diffuse results")
-    inside = [*block[loop.start : loop.stop - 1], _rebuilt(block[loop.stop - 1], loop, _body(loop, plan))]
+    inside = [transform(s, named) for s in block[start:stop]]
     heading, inside[0] = _heading(inside[0])
-    method = _method(entry, names, results, block[: loop.start], inside)
+    method = _method(entry, names, results, block[:start], inside)
     arguments = "".join(f"    {name}={name},\n" for name in names)
     call = parse(f"{', '.join(results)} = self.diffuse(\n{arguments})\n")
-    before = _bound_on_all_paths(block[: loop.start], names, entry)
+    before = _bound_on_all_paths(block[:start], names, entry)
     call = [call[0].with_changes(leading_lines=[cst.EmptyLine(indent=False), *heading])]
-    return entry.with_changes(body=indented([*before, *call, *block[loop.stop :]], entry.body)), method
+    return entry.with_changes(body=indented([*before, *call, *block[stop:]], entry.body)), method
+
+
+class _ByName(cst.CSTTransformer):
+    """Denoiser calls with every argument by name, and without those that are None by a dropped argument."""
+
+    def __init__(self, denoisers: Denoisers, names: frozenset[str]) -> None:
+        self.denoisers, self.names = denoisers, names
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
+        if dotted(original_node.func) not in self.names or any(a.star for a in original_node.args):
+            return updated_node
+        found = keyword_arguments(original_node, self.denoisers, self.names)
+        if found is None:
+            return updated_node
+        pairs = list(zip(updated_node.args, found, strict=True))
+        return updated_node.with_changes(
+            args=[
+                a
+                if a.keyword is not None
+                else cst.Arg(
+                    keyword=cst.Name(key),
+                    value=a.value,
+                    equal=cst.AssignEqual(cst.SimpleWhitespace(""), cst.SimpleWhitespace("")),
+                    comma=a.comma,
+                    whitespace_after_arg=a.whitespace_after_arg,
+                )
+                for a, (key, value) in pairs
+                if not dropped(key, value)
+            ]
+        )
 
 
 def _heading(node: Statement) -> tuple[list[cst.EmptyLine], Statement]:
@@ -47,110 +81,6 @@ def _names(plan: PipelinePlan, subject: str) -> list[str]:
 
 def _spaced(block: Block) -> Block:
     return [block[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *block[1:]]
-
-
-def _rebuilt(holder: Statement, loop: DenoiseLoop, body: Block) -> Statement:
-    node = loop.node.with_changes(body=indented(body, loop.node.body))
-    if isinstance(holder, cst.With):
-        return holder.with_changes(body=indented([node], holder.body))
-    return node
-
-
-# ------------------------------------------------------------------------------------------------------------- the body
-def _body(loop: DenoiseLoop, plan: PipelinePlan) -> Block:
-    """The rounds of the loop with guidance through the mixin; with one prediction, only its arguments are trimmed."""
-    if loop.negative is None:
-        body = list(loop.body)
-        body[loop.positive.index] = transform(body[loop.positive.index], _DropArguments())
-        return body
-    guarded = loop.body[loop.branch]
-    assert isinstance(guarded, cst.If) and loop.guard is not None
-    inner = suite(guarded.body)
-    guard = code(loop.guard)
-    moved, staying = _movable(loop.body[loop.positive.index + 1 : loop.branch], loop.positive.target)
-    own = decision(plan.decisions, "guidance combine")
-    combined = inner[loop.negative.index + 1 :]
-    scale = code(loop.scale) if loop.scale is not None else "1.0"
-    positive = _kwargs("positive_kwargs", loop.positive)
-    first = loop.body[loop.positive.index].leading_lines
-    positive = [positive[0].with_changes(leading_lines=first)]
-    choice = parse(f"if {guard}:\n    pass\nelse:\n    negative_kwargs = None\n")[0]
-    assert isinstance(choice, cst.If)
-    negative = [*inner[: loop.negative.index], *_kwargs("negative_kwargs", loop.negative)]
-    choice = choice.with_changes(body=indented(negative), leading_lines=guarded.leading_lines)
-    predict = parse(
-        f"{loop.positive.target} = self.predict_noise_maybe_with_cfg(\n"
-        f"    do_true_cfg={guard},\n"
-        f"    true_cfg_scale={scale},\n"
-        "    positive_kwargs=positive_kwargs,\n"
-        "    negative_kwargs=negative_kwargs,\n"
-        "    cfg_normalize=False,\n"
-        ")\n"
-    )
-    after: Block = [*staying]
-    if own is not None and own.value == "own":
-        unpack = parse(f"{loop.positive.target}, {loop.negative.target} = {loop.positive.target}\n")
-        after = [
-            guarded.with_changes(body=indented([*unpack, *staying, *combined], guarded.body), leading_lines=[]),
-        ]
-        if staying:
-            after[0] = after[0].with_changes(orelse=cst.Else(body=indented(staying)))
-    rest = _stepped(loop, plan, guard)
-    return [*loop.body[: loop.positive.index], *positive, *moved, choice, *_spaced(predict), *after, *rest]
-
-
-def _stepped(loop: DenoiseLoop, plan: PipelinePlan, guard: str) -> Block:
-    rest = loop.body[loop.branch + 1 :]
-    how = decision(plan.decisions, "scheduler step")
-    if loop.step is None or how is None or how.value != "mixin":
-        return rest
-    place = loop.step - loop.branch - 1
-    old = rest[place]
-    assert isinstance(old, cst.SimpleStatementLine) and isinstance(old.body[0], cst.Assign)
-    value = old.body[0].value
-    assert isinstance(value, cst.Subscript) and isinstance(value.value, cst.Call)
-    target = code(old.body[0].targets[0].target)
-    given = ", ".join(code(a.value) for a in value.value.args[:3])
-    new = parse(f"{target} = self.scheduler_step_maybe_with_cfg({given}, {guard})\n")
-    return [*rest[:place], new[0].with_changes(leading_lines=old.leading_lines), *rest[place + 1 :]]
-
-
-def _movable(between: Block, prediction: str) -> tuple[Block, Block]:
-    """Statements between the two predictions: those that do not depend on the first one, and the others."""
-    moved: Block = []
-    staying: Block = []
-    tainted = {prediction}
-    for node in between:
-        if tainted & set(reads(node)):
-            staying.append(node)
-            tainted |= bound([node])
-        else:
-            moved.append(node)
-    return moved, staying
-
-
-def _dropped(argument: cst.Arg) -> bool:
-    """An argument without counterpart, None since its facts were folded in."""
-    name = argument.keyword.value if argument.keyword else ""
-    return dotted(argument.value) == "None" and any(d[0].match(name) for d in DROPPED_ARGUMENTS)
-
-
-class _DropArguments(cst.CSTTransformer):
-    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        if dotted(original_node.func) != "self.transformer":
-            return updated_node
-        return updated_node.with_changes(args=[a for a in updated_node.args if not _dropped(a)])
-
-
-def _kwargs(name: str, prediction: Prediction) -> Block:
-    entries = {}
-    for argument in prediction.call.args:
-        assert argument.keyword is not None
-        if not _dropped(argument):
-            entries[argument.keyword.value] = code(argument.value)
-    entries.setdefault("return_dict", "False")
-    lines = "".join(f'    "{key}": {value},\n' for key, value in entries.items())
-    return parse(f"{name} = {{\n{lines}}}\n")
 
 
 # ----------------------------------------------------------------------------------------------------------- the method

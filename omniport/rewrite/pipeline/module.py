@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from omniport.analyse.pipeline_components import component_roles, settings
+from omniport.analyse.pipeline_output import Processed, find_output, find_processed
 from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
-from omniport.rewrite.pipeline.blocks import Statement, indented, parse, suite
+from omniport.rewrite.pipeline.blocks import Statement, indented, parse
+from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.forward import forward
+from omniport.rewrite.pipeline.guidance import guided, split
 from omniport.rewrite.pipeline.imports import import_lines
-from omniport.rewrite.pipeline.init import component_roles, constructor
+from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
-from omniport.rewrite.pipeline.post import find_postprocess, post_process
+from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -33,7 +37,13 @@ def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
 _PAIR = '''
 def combine_cfg_noise(self, positive_noise_pred, negative_noise_pred, true_cfg_scale, cfg_normalize=False, **kwargs):
     """Hand both predictions back: the loop combines them in the model's own way."""
-    return positive_noise_pred[0], negative_noise_pred[0]
+    return {positive}, {negative}
+'''
+
+_PREDICT = '''
+def predict_noise(self, {model}**kwargs):
+    """{doc}"""
+    return {denoiser}(**kwargs){first}
 '''
 
 
@@ -54,11 +64,11 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     normal = normalise(
         module.text, module.file, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions)
     )
-    methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, module)
+    methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
     class_text = cst.Module([]).code_for_node(_class(normal, pipeline, features, methods))
     body = f"{post}\n\n{class_text}" if post else class_text
     local = f".{plan.name}_transformer"
-    classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline).values()}
+    classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
     classes[plan.transformer.class_name] = local
     imports = import_lines(body, module, source, classes)
     head = _header(module) if header is None else header
@@ -75,22 +85,73 @@ def _header(module: SourceModule) -> str:
 
 
 def _methods(
-    normal: NormalClass, plan: PipelinePlan, transformer: str, features: TargetFeatures, module: SourceModule
+    normal: NormalClass,
+    plan: PipelinePlan,
+    transformer: str,
+    features: TargetFeatures,
+    source: SourceTree,
+    module: SourceModule,
 ) -> tuple[list[cst.FunctionDef], str]:
-    entry, diffuse = split_loop(normal.entry, plan)
-    found = find_postprocess(suite(entry.body))
+    denoisers = _denoisers(plan)
+    others = {n: m for n, m in normal.methods.items() if n not in (ENTRY, "__init__")}
+    entry = normal.entry
+    if plan.cfg == "batched":
+        entry = split(entry, tuple(others.values()), denoisers, (module.file, _line(plan, "guidance guard")))
+    if plan.cfg != "whole":
+        entry = guided(entry, denoisers).entry
+    entry, diffuse = split_loop(entry, plan, denoisers)
+    output = find_output(entry, module.file, 0)
+    found = find_processed(entry, output)
     post = ""
-    if plan.post_process is not None and found is not None:
-        post = post_process(plan, normal.methods["__init__"], found[1], module.file)
-    last = [*forward(entry, plan, found[0] if found else None)]
-    combine = facts.decision(plan.decisions, "guidance combine")
-    extra = parse(_PAIR) if combine is not None and combine.value == "own" else []
-    helpers = [
-        trim(node, parameter_names(node)) for name, node in normal.methods.items() if name not in (ENTRY, "__init__")
-    ]
-    methods = [access.rename(m) for m in [*helpers, *_functions(extra), diffuse, *last]]
-    init = access.rename(constructor(normal.methods["__init__"], plan, transformer, features, methods))
+    processed = found if plan.post_process is not None and isinstance(found, Processed) else None
+    if processed is not None:
+        post = post_process(plan, normal.methods["__init__"], processed, output, source, module)
+    last = forward(entry, plan, output, processed)
+    helpers = [trim(node, parameter_names(node)) for node in others.values()]
+    known = set(settings(plan.decisions))
+    methods = [*helpers, *_functions(parse(_guidance_methods(plan))), diffuse, *last]
+    methods = [access.rename(m, denoisers.attributes, known) for m in methods]
+    init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
+    init = access.rename(init, denoisers.attributes, known)
     return [init, *methods, *_functions(parse(_LOAD_WEIGHTS))], post
+
+
+def _line(plan: PipelinePlan, subject: str) -> int:
+    found = facts.decision(plan.decisions, subject)
+    return found.why.line if found is not None else 0
+
+
+def _denoisers(plan: PipelinePlan) -> Denoisers:
+    found = facts.of_kind(plan.decisions, "denoiser")
+    models = [(facts.name_of(d), tuple(str(d.value).split(", "))) for d in found if d.subject.split()[1][:5] == "self."]
+    return Denoisers(tuple(models))
+
+
+def _guidance_methods(plan: PipelinePlan) -> str:
+    """What the guidance mixin needs to be told: how a denoiser is called, and to hand both predictions back."""
+    combine = facts.decision(plan.decisions, "guidance combine")
+    if combine is None:
+        return ""
+    form = facts.decision(plan.decisions, "prediction")
+    whole = form is not None and form.value == "whole"
+    listed = form is not None and form.value == "list"
+    model = facts.decision(plan.decisions, "denoiser argument") is not None
+    text = ""
+    if whole or model or listed:
+        doc = "Run the denoiser that the round chose." if model else "Run the denoiser and return all that it predicts."
+        text = _PREDICT.format(
+            model="model, " if model else "",
+            doc=doc,
+            denoiser="model" if model else "self.transformer",
+            first="" if whole else "[0]",
+        )
+    if listed:
+        text = text.replace("return self.transformer(**kwargs)[0]", "return tuple(self.transformer(**kwargs)[0])")
+        text = text.replace("return all that it predicts", "return one tensor for each sample")
+    if combine.value == "own":
+        several = "" if whole or listed else "[0]"
+        text += _PAIR.format(positive=f"positive_noise_pred{several}", negative=f"negative_noise_pred{several}")
+    return text
 
 
 def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
@@ -100,26 +161,42 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
 def _class(
     normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]
 ) -> cst.ClassDef:
-    guided = plan.cfg == "sequential"
-    bases = ["nn.Module", *(["CFGParallelMixin"] if guided else [])]
+    paired = plan.cfg in ("sequential", "batched")
+    bases = ["nn.Module", *(["CFGParallelMixin"] if paired else [])]
     bases += ["ProgressBarMixin"] if features.progress_bar else []
     bases += ["DiffusionPipelineProfilerMixin"] if features.profiler else []
     bases += [features.component_protocol] if features.component_protocol else []
+    media = _media(plan)
+    bases += ["SupportImageInput"] if "image" in media else []
+    bases += ["SupportAudioInput"] if "audio" in media else []
+    bases += ["SupportAudioOutput"] if plan.output == "audio" else []
     node = parse(f"class {plan.class_name}({', '.join(bases)}):\n    pass\n")[0]
     assert isinstance(node, cst.ClassDef)
     doc = summary(normal.doc)
     body: list[Statement] = [statement(doc, 4)] if doc else []
-    body += parse(_attributes(plan, features))
+    body += [*normal.variables, *parse(_attributes(plan, features))]
     for method in methods:
         body.append(method.with_changes(leading_lines=[cst.EmptyLine(indent=False)]))
     return node.with_changes(body=indented(body))
 
 
+def _media(plan: PipelinePlan) -> list[str]:
+    """Keys of the media that a request brings along."""
+    found = facts.decision(plan.decisions, "media")
+    return str(found.value).split(", ") if found is not None else []
+
+
 def _attributes(plan: PipelinePlan, features: TargetFeatures) -> str:
-    roles = component_roles(plan)
+    roles = component_roles(plan.decisions)
     batch = facts.decision(plan.decisions, "request batch")
     text = "\nsupports_request_batch = True\n" if batch is not None and batch.value else ""
     by_role = {role: [n for n, (_, r) in roles.items() if r == role] for role in ("dit", "encoder", "vae")}
+    if {"image", "audio"} & set(_media(plan)):
+        text += "".join(f"support_{kind}_input = True\n" for kind in ("image", "audio") if kind in _media(plan))
+    if plan.output == "audio":
+        text += "support_audio_output = True\n"
+    if set(_media(plan)) - {"image", "audio", "last_image"}:
+        text += "dummy_run_num_frames = 0  # the warm-up has no such input as the call needs\n"
     text += "\n"
     for role, names in by_role.items():
         text += f"_{role}_modules: ClassVar[list[str]] = {names!r}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,11 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.docs import docstring
-from omniport.rewrite.pipeline.fold import Facts, evaluate, fold_function
+from omniport.rewrite.pipeline.evaluate import EMPTY, Facts, evaluate
+from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
 from omniport.rewrite.pipeline.progress import iterate_with_bar
+from omniport.rewrite.pipeline.rename import config_locals
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
@@ -26,7 +29,8 @@ class Request:
     """What :func:`normalise` works from; hashable, so that analysis and rewriting share one result.
 
     ``arguments`` are the parameters of ``__call__`` that are bound to a constant, ``values`` everything else decided.
-    ``kept`` are methods that stay though nothing in the class uses them.
+    ``kept`` are methods that stay though nothing in the class uses them.  ``init`` are parameters of the constructor
+    that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -36,13 +40,16 @@ class Request:
     unwrapped: frozenset[str]
     lists: frozenset[str]
     kept: frozenset[str] = frozenset()
+    init: tuple[tuple[str, Any], ...] = ()
+    configs: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
 class NormalClass:
     """The class after normalisation.
 
-    ``methods`` in source order; ``dropped_methods`` and ``dropped_parameters`` (method, parameter) say what went.
+    ``methods`` in source order; ``variables`` are the class variables that they read; ``dropped_methods`` and
+    ``dropped_parameters`` (method, parameter) say what went.
     """
 
     name: str
@@ -50,6 +57,7 @@ class NormalClass:
     methods: dict[str, cst.FunctionDef]
     dropped_methods: tuple[str, ...]
     dropped_parameters: tuple[tuple[str, str], ...]
+    variables: tuple[cst.SimpleStatementLine, ...] = ()
 
     @property
     def entry(self) -> cst.FunctionDef:
@@ -67,8 +75,25 @@ def normalise(text: str, file: str, class_name: str, request: Request) -> Normal
     work = _Work(node, file, request)
     work.run()
     return NormalClass(
-        class_name, node.get_docstring() or "", work.methods, tuple(work.dropped), tuple(work.parameters)
+        class_name,
+        node.get_docstring() or "",
+        work.methods,
+        tuple(work.dropped),
+        tuple(work.parameters),
+        _variables(node, work.methods),
     )
+
+
+def _variables(node: cst.ClassDef, methods: dict[str, cst.FunctionDef]) -> tuple[cst.SimpleStatementLine, ...]:
+    read = {n for m in methods.values() for n in attributes(m)}
+    found = []
+    for statement in node.body.body:
+        if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Assign | cst.AnnAssign):
+            small = statement.body[0]
+            target = small.targets[0].target if isinstance(small, cst.Assign) else small.target
+            if dotted(target) in read:
+                found.append(statement)
+    return tuple(found)
 
 
 def _class(module: cst.Module, name: str, file: str) -> cst.ClassDef:
@@ -95,11 +120,14 @@ class _Work:
             request.removed_calls,
             request.unwrapped,
             frozenset(b for b in bases if b),
+            configs=dict(request.configs),
         )
         self.methods: dict[str, cst.FunctionDef] = {}
         for statement in node.body.body:
             if isinstance(statement, cst.FunctionDef):
-                if statement.name.value in self.methods:  # a property's setter, say
+                if any((dotted(d.decorator) or "").endswith(".setter") for d in statement.decorators):
+                    continue  # the attribute behind the property is what methods of the class write
+                if statement.name.value in self.methods:
                     raise UnsupportedError(f"{self.name} defines {statement.name.value} twice", file)
                 self.methods[statement.name.value] = statement
         if ENTRY not in self.methods:
@@ -113,9 +141,12 @@ class _Work:
 
     def run(self) -> None:
         self.constants[ENTRY] = dict(self.request.arguments)
+        self.constants["__init__"] = dict(self.request.init)
         self._undocument(ENTRY)
         for name in self.constants[ENTRY]:
             self._drop_parameter(ENTRY, name)
+        if (star := self.methods[ENTRY].params.star_kwarg) is not None:
+            self.constants[ENTRY][star.name.value] = EMPTY
         self._drop_unreachable()
         while self.dirty:
             dirty, self.dirty = self.dirty, set()
@@ -142,11 +173,10 @@ class _Work:
         old = self.methods[name]
         facts = self.facts
         if name == ENTRY:
-            facts = Facts(
-                facts.values, facts.calls, facts.removed_calls, facts.unwrapped, facts.absent_bases, self.request.lists
-            )
+            facts = dataclasses.replace(facts, lists=self.request.lists)
         new = fold_function(old, facts, self.constants[name])
-        new = changed(new, body=indented(drop_dead_stores(suite(new.body)), new.body))
+        block = config_locals(drop_dead_stores(suite(new.body)), parameter_names(new), facts.configs)
+        new = changed(new, body=indented(block, new.body))
         self.methods[name] = new
 
     # -------------------------------------------------------------------------------------------------- unused parts
@@ -215,9 +245,14 @@ class _Work:
                 omitted = len(given) < len(sites)
                 default = defaults.get(name)
                 unset = not omitted or (default is not None and dotted(default) == "None")
-                if given and unset and all(v is None for v in values):
+                if given and unset and all(v is None for v in values) and self._can_bind(method, name):
                     self.constants[method][name] = None
                     self._drop_parameter(method, name)
+
+    def _can_bind(self, method: str, name: str) -> bool:
+        """Whether nothing reads parameter ``name`` of a method any more once it is known to be None."""
+        node = fold_function(self.methods[method], self.facts, {**self.constants[method], name: None})
+        return name not in live_in(suite(node.body))
 
     def _drop_unread_parameters(self) -> None:
         for method in self._candidates():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+
 import libcst as cst
 
-from omniport.analyse.pipeline_output import is_postprocess
+from omniport.analyse.pipeline_output import Output, Processed
 from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, statements, suite
-from omniport.rewrite.pipeline.facts import decision
+from omniport.rewrite.pipeline.blocks import Statement, bound, reads, suite
 from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
+from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.walk import walk
 
 
@@ -26,36 +28,79 @@ class _Local(cst.CSTTransformer):
         return updated_node
 
 
-def post_process(plan: PipelinePlan, init: cst.FunctionDef, postprocess: cst.Call, file: str) -> str:
+def buildable(processor: str, init: cst.FunctionDef, source: SourceTree, module: SourceModule) -> str:
+    """Why the engine process cannot build a processor; empty if it can."""
+    try:
+        _construction(processor, init, source, module)
+    except UnsupportedError as refusal:
+        return refusal.construct
+    return ""
+
+
+def post_process(
+    plan: PipelinePlan,
+    init: cst.FunctionDef,
+    found: Processed,
+    output: Output,
+    source: SourceTree,
+    module: SourceModule,
+) -> str:
     """Source of ``get_<name>_post_process_func``; ``init`` is the reference's constructor, folded.
 
     Raises:
         UnsupportedError: the processor is built from more than the VAE's config and constants.
     """
-    chosen = decision(plan.decisions, "processor")
-    assert chosen is not None
-    lines = _construction(str(chosen.value), init, file)
-    given = "".join(f", {code(a.with_changes(comma=cst.MaybeSentinel.DEFAULT))}" for a in postprocess.args[1:])
-    method = code(postprocess.func).removeprefix("self.")
+    lines = _construction(found.processor, init, source, module)
+    given = "".join(f", {a}" for a in found.arguments)
     config = ""
     if any("vae_config[" in line for line in lines):
         config = '    vae_config = get_hf_file_to_dict("vae/config.json", od_config.model, od_config.revision) or {}\n'
     body = "".join(f"    {line}\n" for line in lines)
-    return (
+    video = output.kind == "video"
+    several = len(output.values) > 1
+    name = "output" if several else "video" if video else "images"
+    work = f"{found.processor}.{found.method}({'video' if several else name}{given})"
+    text = (
         f"def {plan.post_process}(od_config: OmniDiffusionConfig):\n"
         '    """Build the function that turns decoded tensors into what the request asks for."""\n'
         f"{config}{body}\n"
         "    def post_process_func(\n"
-        "        images: torch.Tensor, sampling_params: OmniDiffusionSamplingParams | None = None\n"
+        f"        {name}: {'tuple[torch.Tensor, ...]' if several else 'torch.Tensor'},\n"
+        "        sampling_params: OmniDiffusionSamplingParams | None = None,\n"
         "    ):\n"
-        '        output_type = getattr(sampling_params, "output_type", None) or od_config.output_type\n'
-        f"        return {method}(images{given})\n\n"
-        "    return post_process_func\n"
     )
+    default = next((a.default for a in plan.arguments if a.name == "output_type"), None)
+    engine = default in (None, "'pil'")
+    other = "od_config.output_type" if engine else (default or "").replace("'", '"')
+    text += f'        output_type = getattr(sampling_params, "output_type", None) or {other}\n'
+    if several:
+        kinds = [kind for kind, _ in output.values]
+        text += f"        {', '.join(kinds)} = output\n"
+        text += f'        if output_type != "latent":\n            video = {work}\n'
+        text += f"        return {{{', '.join(f'{chr(34)}{k}{chr(34)}: {k}' for k in kinds)}}}\n\n"
+    elif video:
+        text += '        if output_type == "latent":\n            return video\n'
+        text += f'        return {{"payload": {{"video": {work}}}, "metadata": {{}}}}\n\n'
+    else:
+        text += f"        return {work}\n\n"
+    return text + "    return post_process_func\n"
 
 
-def _construction(attribute: str, init: cst.FunctionDef, file: str) -> list[str]:
+def _construction(attribute: str, init: cst.FunctionDef, source: SourceTree, module: SourceModule) -> list[str]:
     stores = {name: value for statement in suite(init.body) for name, value in _stored(statement).items()}
+    local = bound(suite(init.body)) | {p.name.value for p in init.params.params} - {"self"}
+    if attribute not in stores:
+        raise UnsupportedError(f"the constructor does not build self.{attribute} in one statement", module.file)
+    try:
+        return _lines(attribute, stores, local, module.file)
+    except UnsupportedError:
+        trimmed = _trimmed(stores[attribute], source, module)
+        if trimmed is None:
+            raise
+        return _lines(attribute, {**stores, attribute: trimmed}, local, module.file)
+
+
+def _lines(attribute: str, stores: dict[str, cst.BaseExpression], local: set[str], file: str) -> list[str]:
     lines: list[str] = []
 
     def build(name: str) -> None:
@@ -65,6 +110,8 @@ def _construction(attribute: str, init: cst.FunctionDef, file: str) -> list[str]
         for needed in attributes(value):
             if needed != "vae":
                 build(needed)
+        if local & set(reads(value)):
+            raise UnsupportedError(f"the processor is built from {code(value)}", file)
         new = transform(value, _Local())
         for inner in walk(new):
             if isinstance(inner, cst.Name) and inner.value in ("self", "vae"):
@@ -77,6 +124,51 @@ def _construction(attribute: str, init: cst.FunctionDef, file: str) -> list[str]
     return lines
 
 
+def _trimmed(value: cst.BaseExpression, source: SourceTree, module: SourceModule) -> cst.BaseExpression | None:
+    """The construction without the arguments that no post-processing method reads; None if it is no such call."""
+    if not isinstance(value, cst.Call) or any(a.keyword is None or a.star for a in value.args):
+        return None
+    found = source.resolve(module.name, dotted(value.func) or "")
+    if found is None:
+        return None
+    read = _read_settings(source, *found)
+    kept = [a for a in value.args if a.keyword is not None and a.keyword.value in read]
+    return value.with_changes(args=kept)
+
+
+def _read_settings(source: SourceTree, module: SourceModule, class_name: str) -> set[str]:
+    """``self.config.X`` that the methods reachable from ``postprocess*`` read, bases included."""
+    methods: dict[str, ast.FunctionDef] = {}
+    pending = [(module, class_name)]
+    while pending:
+        where, name = pending.pop()
+        node = where.class_def(name)
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef):
+                methods.setdefault(item.name, item)
+        for base in node.bases:
+            if (
+                isinstance(base, ast.Name)
+                and (found := source.resolve(where.name, base.id)) is not None
+                and isinstance(found[0].definitions.get(found[1]), ast.ClassDef)
+            ):
+                pending.append(found)
+    todo, seen, read = [m for m in methods if m.startswith("postprocess")], set(), set()
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in methods:
+            continue
+        seen.add(name)
+        for inner in ast.walk(methods[name]):
+            if isinstance(inner, ast.Attribute):
+                owner = ast.unparse(inner.value)
+                if owner == "self.config":
+                    read.add(inner.attr)
+                elif owner == "self":
+                    todo.append(inner.attr)
+    return read
+
+
 def _stored(node: Statement) -> dict[str, cst.BaseExpression]:
     found: dict[str, cst.BaseExpression] = {}
     if isinstance(node, cst.SimpleStatementLine):
@@ -86,13 +178,3 @@ def _stored(node: Statement) -> dict[str, cst.BaseExpression]:
                 if name.startswith("self.") and name.count(".") == 1:
                     found[name[5:]] = small.value
     return found
-
-
-def find_postprocess(block: Block) -> tuple[Statement, cst.Call] | None:
-    """The statement of the reference that post-processes, and its call."""
-    for node in statements(block):
-        if isinstance(node, cst.SimpleStatementLine) and isinstance(node.body[0], cst.Assign):
-            value = node.body[0].value
-            if isinstance(value, cst.Call) and is_postprocess(value):
-                return node, value
-    return None

@@ -1,0 +1,141 @@
+"""What calls a denoiser, and in which form its result is used."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Literal
+
+import libcst as cst
+
+from omniport.rewrite.pipeline.blocks import bare, statements, suite
+from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
+from omniport.source.walk import walk
+
+Form = Literal["first", "whole", "list"]
+
+
+@dataclass(frozen=True)
+class Denoisers:
+    """The denoising models of a pipeline: attribute (``self.transformer``) -> names of its forward's parameters."""
+
+    parameters: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @functools.cached_property
+    def attributes(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.parameters)
+
+    def names(self, function: cst.FunctionDef) -> frozenset[str]:
+        """The attributes, and the locals of ``function`` that hold nothing but one of them."""
+        return frozenset(self.attributes) | _aliases(function, self.attributes)
+
+
+@functools.lru_cache(maxsize=64)
+def _aliases(function: cst.FunctionDef, attributes: tuple[str, ...]) -> frozenset[str]:
+    yes: set[str] = set()
+    no: set[str] = set()
+    sure: set[str] = set()
+    for node in statements(suite(function.body)):
+        if not isinstance(node, cst.SimpleStatementLine):
+            continue
+        for small in node.body:
+            if isinstance(small, cst.Assign) and len(small.targets) == 1:
+                name = dotted(small.targets[0].target)
+                if name is not None and "." not in name:
+                    (yes if _selects(small.value, attributes) else no).add(name)
+                    if dotted(small.value) in attributes:
+                        sure.add(name)
+    return frozenset((yes & sure) - no)
+
+
+def _selects(node: cst.BaseExpression, attributes: tuple[str, ...]) -> bool:
+    """Whether an expression is a denoiser, or None in the place of one that the model does not have."""
+    if isinstance(node, cst.IfExp):
+        return _selects(node.body, attributes) and _selects(node.orelse, attributes)
+    return dotted(node) in (*attributes, "None")
+
+
+@functools.lru_cache(maxsize=8192)
+def denoiser_calls(node: cst.CSTNode, names: frozenset[str]) -> tuple[cst.Call, ...]:
+    """Calls of a denoiser below ``node``."""
+    return tuple(n for n in walk(node) if type(n) is cst.Call and dotted(n.func) in names)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``target = call[0]``, ``.sample`` of it, or the whole result; ``wrap`` is what else is applied, ``_`` the result.
+
+    ``form`` is ``first`` where only the first value of the result is used, ``list`` where that is a list of samples.
+    """
+
+    index: int
+    target: cst.BaseAssignTargetExpression
+    call: cst.Call
+    form: Form
+    wrap: str
+
+    @property
+    def name(self) -> str:
+        return code(self.target).strip().strip("()").strip()
+
+
+def prediction(index: int, node: cst.CSTNode, names: frozenset[str]) -> Prediction | None:
+    """The prediction that an assignment with exactly one denoiser call makes; None for every other statement."""
+    if not isinstance(node, cst.SimpleStatementLine) or len(node.body) != 1 or not isinstance(node.body[0], cst.Assign):
+        return None
+    assign = node.body[0]
+    found = denoiser_calls(node, names)
+    if len(found) != 1 or len(assign.targets) != 1:
+        return None
+    call = found[0]
+    if any(a.star for a in call.args):
+        return None
+    value, form, result = assign.value, "whole", call
+    for inner in walk(value):
+        plain = isinstance(inner, cst.Subscript) and inner.value is call and _first(inner)
+        if plain or (isinstance(inner, cst.Attribute) and inner.value is call and inner.attr.value == "sample"):
+            form, result = "first", inner  # type: ignore[assignment]
+    wrap = "_" if bare(value) is result or value is result else code(transform(value, _Replace(result)))
+    return Prediction(index, assign.targets[0].target, call, form, wrap)  # type: ignore[arg-type]
+
+
+def _first(node: cst.Subscript) -> bool:
+    return len(node.slice) == 1 and code(node.slice[0]).strip() == "0"
+
+
+class _Replace(cst.CSTTransformer):
+    """One node replaced by the name ``_``."""
+
+    def __init__(self, node: cst.CSTNode) -> None:
+        self.node = node
+
+    def _leave(self, original: cst.CSTNode, updated: cst.CSTNode) -> cst.CSTNode:
+        return cst.Name("_") if original is self.node else updated
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        return self._leave(original_node, updated_node)  # type: ignore[return-value]
+
+    def leave_Subscript(self, original_node: cst.Subscript, updated_node: cst.Subscript) -> cst.BaseExpression:
+        return self._leave(original_node, updated_node)  # type: ignore[return-value]
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        return self._leave(original_node, updated_node)  # type: ignore[return-value]
+
+
+def keyword_arguments(
+    call: cst.Call, denoisers: Denoisers, names: frozenset[str]
+) -> list[tuple[str, cst.BaseExpression]] | None:
+    """Arguments of a denoiser call by parameter name; None if a positional one has no name known."""
+    known = dict(denoisers.parameters)
+    attribute = dotted(call.func) or ""
+    parameters = known.get(attribute) or next((p for _, p in denoisers.parameters), ())
+    found: list[tuple[str, cst.BaseExpression]] = []
+    for position, argument in enumerate(call.args):
+        if argument.keyword is not None:
+            found.append((argument.keyword.value, argument.value))
+        elif position < len(parameters):
+            found.append((parameters[position], argument.value))
+        else:
+            return None
+    return found

@@ -1,0 +1,110 @@
+"""The call of a pipeline with its guidance in the target's form; analysis and rewriting share one result."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import libcst as cst
+
+from omniport.rewrite.pipeline.blocks import indented, suite
+from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
+from omniport.rewrite.pipeline.liveness import drop_dead_stores
+from omniport.rewrite.pipeline.normal import parameter_names
+from omniport.rewrite.pipeline.pair import Pair, PairForm
+from omniport.rewrite.pipeline.split import Split
+from omniport.rewrite.pipeline.split_parts import chunked, doubled, joined, only_doubles, sides
+from omniport.source.walk import walk
+
+#: Names of a helper's parameter that say whether guidance is on.
+FLAGS = ("do_classifier_free_guidance", "do_cfg")
+FLAG_ATTRIBUTE = "self.do_classifier_free_guidance"
+
+
+@dataclass(frozen=True)
+class Guided:
+    """``entry`` with its pairs formed; ``single`` counts the denoiser calls that stay as they are."""
+
+    entry: cst.FunctionDef
+    pairs: tuple[Pair, ...]
+    single: int
+
+
+@functools.lru_cache(maxsize=16)
+def guided(entry: cst.FunctionDef, denoisers: Denoisers) -> Guided:
+    """``entry`` with every pair of predictions as one call."""
+    form = PairForm(entry, denoisers)
+    block = form.block(suite(entry.body))
+    return Guided(entry.with_changes(body=indented(block, entry.body)), tuple(form.pairs), form.single)
+
+
+@functools.lru_cache(maxsize=16)
+def split(
+    entry: cst.FunctionDef, helpers: tuple[cst.FunctionDef, ...], denoisers: Denoisers, place: tuple[str, int]
+) -> cst.FunctionDef:
+    """``entry`` with the doubled batch in two.
+
+    Raises:
+        UnsupportedError: no rule proves the split; the message says what stands in the way.
+    """
+    names = denoisers.names(entry)
+    flags = _flags(helpers, place, names)
+    new = Split(entry, flags, names, place).run()
+    return new.with_changes(body=indented(drop_dead_stores(suite(new.body)), new.body))
+
+
+def _flags(
+    helpers: tuple[cst.FunctionDef, ...], place: tuple[str, int], names: frozenset[str]
+) -> Mapping[str, tuple[int, str]]:
+    """Helpers whose guidance flag only doubles -> position and name of the flag.
+
+    Raises:
+        UnsupportedError: a helper doubles or joins in another way, so that its result holds both sides unseen.
+    """
+    from omniport.errors import UnsupportedError
+
+    found: dict[str, tuple[int, str]] = {}
+    for method in helpers:
+        parameters = parameter_names(method)
+        for flag in (*FLAGS, FLAG_ATTRIBUTE):
+            verdict = only_doubles(method, flag)
+            if verdict is None:
+                continue
+            if not verdict or flag not in parameters:
+                what = f"{method.name.value} doubles or joins batches inside"
+                raise UnsupportedError(f"the doubled batch cannot be split: {what}", *place)
+            found[method.name.value] = (parameters.index(flag), flag)
+    return found
+
+
+def _joined_below(node: cst.If) -> bool:
+    """Whether a branch joins two sides, lists included."""
+    for statement in suite(node.body):
+        small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+        if isinstance(small, cst.Assign) and sides(small.value) is not None:
+            return True
+    return False
+
+
+def doubling(entry: cst.FunctionDef, denoisers: Denoisers) -> bool:
+    """Whether the call doubles a batch for guidance or halves a prediction."""
+    names = denoisers.names(entry)
+    if not denoiser_calls(entry, names):
+        return False
+    if any(isinstance(n, cst.If) and _joined_below(n) for n in walk(entry)):
+        return True
+    for node in walk(entry):
+        if (
+            isinstance(node, cst.Assign)
+            and isinstance(node.targets[0].target, cst.Tuple)
+            and chunked(node.value) is not None
+        ):
+            return True
+        if (
+            isinstance(node, cst.Call)
+            and joined(node) is not None
+            and (doubled(node, False) is not None or sides(node) is not None)
+        ):
+            return True
+    return False

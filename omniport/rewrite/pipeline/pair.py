@@ -1,0 +1,362 @@
+"""Two predictions of a round as one call of the guidance mixin: positive arguments, negative arguments, one call.
+
+The source's own way to combine the predictions stays as it is, unless it is the mixin's default formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import libcst as cst
+
+from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
+from omniport.rewrite.pipeline.blocks import Block, Statement, bare, bound, changed, indented, parse, reads, same, suite
+from omniport.rewrite.pipeline.denoiser import (
+    Denoisers,
+    Form,
+    Prediction,
+    denoiser_calls,
+    keyword_arguments,
+    prediction,
+)
+from omniport.rewrite.pipeline.walk import calls, target_names
+from omniport.source.syntax import code, dotted
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair that was formed.
+
+    ``guard`` is the condition under which the second prediction runs; ``combine`` whether the source combines as the
+    mixin does; ``scale`` the factor of that formula; ``form`` what of the denoiser's result is used; ``model`` whether
+    the call says which denoiser runs; ``stepped`` whether the mixin makes the scheduler's step.
+    """
+
+    guard: str
+    combine: Literal["default", "own"]
+    scale: str | None
+    form: Form
+    model: bool
+    stepped: bool
+
+
+@dataclass(frozen=True)
+class _Match:
+    start: int
+    stop: int
+    positive: Prediction
+    negative: Prediction
+    before: Block  # statements of the guarded block before the negative prediction
+    after: Block  # and after it
+    guard: cst.BaseExpression | None
+    node: cst.If | None
+
+
+class PairForm:
+    """Forms the pairs of one function; ``pairs`` and ``single`` (calls left as they are) say what was found."""
+
+    def __init__(self, function: cst.FunctionDef, denoisers: Denoisers) -> None:
+        self.function, self.denoisers = function, denoisers
+        self.names = denoisers.names(function)
+        self.pairs: list[Pair] = []
+        self.single = 0
+
+    def block(self, block: Block) -> Block:
+        """The block with its pairs formed, and those of the blocks inside it."""
+        places = [i for i, s in enumerate(block) if denoiser_calls(s, self.names)]
+        match = self._match(block, places)
+        if match is None:
+            return [self._inside(s) if i in places else s for i, s in enumerate(block)]
+        new = self._formed(block, match)
+        return [*block[: match.start], *new]
+
+    def _inside(self, node: Statement) -> Statement:
+        if isinstance(node, cst.SimpleStatementLine):
+            self.single += len(denoiser_calls(node, self.names))
+            return node
+        if isinstance(node, cst.If):
+            body = self.block(suite(node.body))
+            orelse = node.orelse
+            if isinstance(orelse, cst.If):
+                orelse = self._inside(orelse)  # type: ignore[assignment]
+            elif orelse is not None:
+                orelse = changed(orelse, body=indented(self.block(suite(orelse.body)), orelse.body))
+            return changed(node, body=indented(body, node.body), orelse=orelse)
+        if isinstance(node, cst.For | cst.While | cst.With | cst.Try):
+            return changed(node, body=indented(self.block(suite(node.body)), node.body))
+        self.single += len(denoiser_calls(node, self.names))
+        return node
+
+    # ------------------------------------------------------------------------------------------------------ matching
+    def _match(self, block: Block, places: Sequence[int]) -> _Match | None:
+        for first, second in zip(places, places[1:], strict=False):
+            positive = prediction(first, block[first], self.names)
+            if positive is None:
+                continue
+            match = self._guarded(block, positive, second) or self._together(block, positive, second)
+            if match is not None and self._independent(block, match):
+                return match
+        return None
+
+    def _guarded(self, block: Block, positive: Prediction, place: int) -> _Match | None:
+        node = block[place]
+        if not isinstance(node, cst.If):
+            return None
+        if node.orelse is not None and denoiser_calls(node.orelse, self.names):
+            return None
+        inner = suite(node.body)
+        index = next((i for i, s in enumerate(inner) if denoiser_calls(s, self.names)), None)
+        if index is None:
+            return None
+        negative = prediction(index, inner[index], self.names)
+        if negative is None or negative.form != positive.form:
+            return None
+        return _Match(positive.index, place, positive, negative, inner[:index], inner[index + 1 :], node.test, node)
+
+    def _together(self, block: Block, positive: Prediction, place: int) -> _Match | None:
+        """Two predictions by two denoisers, both made in every round."""
+        negative = prediction(place, block[place], self.names)
+        if negative is None or negative.form != positive.form:
+            return None
+        if dotted(negative.call.func) == dotted(positive.call.func):
+            return None
+        return _Match(positive.index, place, positive, negative, [], [], None, None)
+
+    def _independent(self, block: Block, match: _Match) -> bool:
+        """Whether nothing that the negative prediction reads comes from the positive one, and arguments have names."""
+        tainted = target_names(match.positive.target)
+        moved, staying = _movable(block[match.start + 1 : match.stop], tainted)
+        tainted = tainted | bound(staying)
+        own = bound(match.before)
+        needed = set(reads(*match.before, *(a.value for a in match.negative.call.args)))
+        if needed & tainted - own or bound(moved) & set(reads(*staying)):
+            return False
+        return all(
+            keyword_arguments(p.call, self.denoisers, self.names) is not None for p in (match.positive, match.negative)
+        )
+
+    # ------------------------------------------------------------------------------------------------------- writing
+    def _formed(self, block: Block, match: _Match) -> Block:
+        positive, negative = match.positive, match.negative
+        between = block[match.start + 1 : match.stop]
+        moved, staying = _movable(between, target_names(positive.target))
+        rest = block[match.stop + 1 :]
+        model = any(dotted(p.call.func) != "self.transformer" for p in (positive, negative))
+        guard = code(match.guard) if match.guard is not None else "True"
+        after = match.after
+        scale = None
+        plain = positive.wrap == negative.wrap == "_" and all(
+            isinstance(p.target, cst.Name) for p in (positive, negative)
+        )
+        if plain and not staying and match.guard is not None and (match.node is None or match.node.orelse is None):
+            scale = self._default(after, rest, positive.name, negative.name)
+        first = block[match.start].leading_lines
+        listed = plain and positive.form == "first" and positive.name.endswith(("_list", "_lists"))
+        lines = self._kwargs("positive_kwargs", positive, model)
+        lines[0] = lines[0].with_changes(leading_lines=first)
+        new = [*lines, *moved, *self._negative(match, guard, model)]
+        target = positive.name if plain else "prediction"
+        predict = parse(
+            f"{target} = self.predict_noise_maybe_with_cfg(\n"
+            f"    do_true_cfg={guard},\n"
+            f"    true_cfg_scale={code(scale) if scale is not None else '1.0'},\n"
+            "    positive_kwargs=positive_kwargs,\n"
+            "    negative_kwargs=negative_kwargs,\n"
+            "    cfg_normalize=False,\n"
+            ")\n"
+        )
+        new.append(predict[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)]))
+        step = _step(rest) if match.guard is not None else None
+        rest = self.block(rest) if any(denoiser_calls(s, self.names) for s in rest) else rest
+        if step is not None:
+            rest = _stepped(rest, step, guard)
+        self.pairs.append(
+            Pair(
+                guard,
+                "own" if scale is None else "default",
+                code(scale) if scale is not None else None,
+                "list" if listed else positive.form,
+                model,
+                step is not None,
+            )
+        )
+        if scale is not None:
+            return [*new, *rest]
+        after = self.block(after) if any(denoiser_calls(s, self.names) for s in after) else after
+        return [*new, *self._unpacked(match, plain, staying, after), *rest]
+
+    def _unpacked(self, match: _Match, plain: bool, staying: Block, after: Block) -> Block:
+        positive, negative = match.positive, match.negative
+        if plain:
+            names, after = _renamed(positive.name, negative.name, after)
+            unpack = parse(f"{names} = {positive.name}\n")
+            late: Block = []
+        else:
+            text = f"prediction, negative_prediction = prediction\n{negative.name} = "
+            unpack = parse(text + _applied(negative.wrap, "negative_prediction") + "\n")
+            late = parse(f"{positive.name} = {_applied(positive.wrap, 'prediction')}\n")
+        if match.guard is None:
+            return [*unpack, *late, *staying, *after]
+        node = match.node
+        assert node is not None
+        if not staying and not late:
+            return [node.with_changes(body=indented([*unpack, *after], node.body), leading_lines=[])]
+        choice = cst.If(test=match.guard, body=indented(unpack))
+        if not after and node.orelse is None:
+            return [choice, *late, *staying]
+        body = after or [cst.SimpleStatementLine([cst.Pass()])]
+        return [choice, *late, *staying, node.with_changes(body=indented(body, node.body), leading_lines=[])]
+
+    def _negative(self, match: _Match, guard: str, model: bool) -> Block:
+        kwargs = [*match.before, *self._kwargs("negative_kwargs", match.negative, model)]
+        if match.node is None:
+            return kwargs
+        choice = parse(f"if {guard}:\n    pass\nelse:\n    negative_kwargs = None\n")[0]
+        assert isinstance(choice, cst.If)
+        return [choice.with_changes(body=indented(kwargs), leading_lines=match.node.leading_lines)]
+
+    def _kwargs(self, name: str, made: Prediction, model: bool) -> Block:
+        entries = {"model": code(made.call.func)} if model else {}
+        found = keyword_arguments(made.call, self.denoisers, self.names)
+        assert found is not None
+        entries |= {key: code(value) for key, value in found if not dropped(key, value)}
+        known = [p for _, p in self.denoisers.parameters]
+        if made.form == "first" and (not known or any("return_dict" in p for p in known)):
+            entries["return_dict"] = "False"
+        lines = "".join(f'    "{key}": {value},\n' for key, value in entries.items())
+        return parse(f"{name} = {{\n{lines}}}\n")
+
+    # ------------------------------------------------------------------------------------------------------ formulas
+    def _default(self, after: Block, rest: Block, positive: str, negative: str) -> cst.BaseExpression | None:
+        """The factor, if ``after`` (or what follows it under the same guard) is the mixin's own formula and no more."""
+        names = {positive: positive, negative: negative}
+        if (
+            len(after) == 2
+            and (alias := _alias(after[0])) is not None
+            and set(alias.values()) <= {positive, negative}
+            and not self._read_elsewhere(alias, after)
+        ):
+            return _scale(after[1:], positive, alias | {positive: positive})
+        return _scale(after, positive, names) if len(after) == 1 else None
+
+    def _read_elsewhere(self, names: dict[str, str], block: Block) -> bool:
+        def count(nodes: Sequence[cst.CSTNode]) -> int:
+            return sum(code(n).count(name) for n in nodes for name in names)
+
+        return any(f"{n} " in code(self.function.params) for n in names) or count([self.function.body]) > count(block)
+
+
+def _alias(node: Statement) -> dict[str, str] | None:
+    """``a, b = x, y`` as {a: x, b: y}."""
+    if not isinstance(node, cst.SimpleStatementLine) or not isinstance(node.body[0], cst.Assign) or len(node.body) > 1:
+        return None
+    target, value = node.body[0].targets[0].target, node.body[0].value
+    if not isinstance(target, cst.Tuple) or not isinstance(value, cst.Tuple):
+        return None
+    pairs = [(dotted(a.value), dotted(b.value)) for a, b in zip(target.elements, value.elements, strict=False)]
+    return {a: b for a, b in pairs if a and b} if len(target.elements) == len(value.elements) else None
+
+
+def _renamed(positive: str, negative: str, after: Block) -> tuple[str, Block]:
+    """Names that the pair is unpacked to: those that ``after`` would copy it to first, if it does."""
+    alias = _alias(after[0]) if after else None
+    if alias is not None and sorted(alias.values()) == sorted((positive, negative)):
+        reverse = {value: name for name, value in alias.items()}
+        first = after[0]
+        return f"{reverse[positive]}, {reverse[negative]}", [
+            *([after[1].with_changes(leading_lines=first.leading_lines)] if len(after) > 1 else []),
+            *after[2:],
+        ]
+    return f"{positive}, {negative}", after
+
+
+def _applied(wrap: str, name: str) -> str:
+    class Name(cst.CSTTransformer):
+        def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
+            return cst.Name(name) if original_node.value == "_" else updated_node
+
+    return code(cst.parse_expression(wrap).visit(Name()))  # type: ignore[arg-type]
+
+
+def _movable(between: Block, prediction_names: set[str]) -> tuple[Block, Block]:
+    """Statements between the two predictions: those that do not depend on the first one, and the others."""
+    moved: Block = []
+    staying: Block = []
+    tainted = set(prediction_names)
+    for node in between:
+        if tainted & set(reads(node)) or bound([node]) & tainted:
+            staying.append(node)
+            tainted |= bound([node])
+        else:
+            moved.append(node)
+    return moved, staying
+
+
+def dropped(name: str, value: cst.BaseExpression) -> bool:
+    """An argument without counterpart, None since its facts were folded in."""
+    return dotted(value) == "None" and any(d[0].match(name) for d in DROPPED_ARGUMENTS)
+
+
+def _scale(block: Block, positive: str, names: dict[str, str]) -> cst.BaseExpression | None:
+    """``s`` of ``positive = negative + s * (positive - negative)``; None for every other statement.
+
+    ``names`` are the names of the two predictions -> which one they are.
+    """
+    node = block[0]
+    if not isinstance(node, cst.SimpleStatementLine) or not isinstance(node.body[0], cst.Assign):
+        return None
+    assign = node.body[0]
+    total = assign.value
+    if target_names(assign.targets[0].target) != {positive} or len(assign.targets) != 1 or len(node.body) != 1:
+        return None
+    if not isinstance(total, cst.BinaryOperation) or not isinstance(total.operator, cst.Add):
+        return None
+    negative = names.get(dotted(total.left) or "")
+    if negative in (None, positive) or not isinstance(total.right, cst.BinaryOperation):
+        return None
+    product = total.right
+    if not isinstance(product.operator, cst.Multiply):
+        return None
+    for scale, difference in ((product.left, product.right), (product.right, product.left)):
+        if isinstance(difference, cst.BinaryOperation) and isinstance(difference.operator, cst.Subtract):
+            ends = [names.get(dotted(e) or "") for e in (difference.left, difference.right)]
+            if ends == [positive, negative] and not set(names) & set(reads(scale)):
+                return scale
+    return None
+
+
+def _step(body: Block) -> int | None:
+    """Index of the only ``x = self.scheduler.step(prediction, t, x, return_dict=False)[0]``."""
+    found = None
+    for index, node in enumerate(body):
+        for call in calls(node, "self.scheduler.step"):
+            if found is not None or not isinstance(node, cst.SimpleStatementLine):
+                return None
+            assign = node.body[0]
+            if not isinstance(assign, cst.Assign) or len(call.args) != 4 or len(assign.targets) != 1:
+                return None
+            value = bare(assign.value)
+            plain = [a.keyword is None and not a.star for a in call.args] == [True, True, True, False]
+            last = call.args[3]
+            keyword = last.keyword.value if last.keyword else ""
+            if not (isinstance(value, cst.Subscript) and value.value is call and code(value.slice[0]).strip() == "0"):
+                return None
+            if not plain or (keyword, code(last.value)) != ("return_dict", "False"):
+                return None
+            if not same(assign.targets[0].target, call.args[2].value):
+                return None
+            found = index
+    return found
+
+
+def _stepped(rest: Block, place: int, guard: str) -> Block:
+    old = rest[place]
+    assert isinstance(old, cst.SimpleStatementLine) and isinstance(old.body[0], cst.Assign)
+    value = bare(old.body[0].value)
+    assert isinstance(value, cst.Subscript) and isinstance(value.value, cst.Call)
+    target = code(old.body[0].targets[0].target)
+    given = ", ".join(code(a.value) for a in value.value.args[:3])
+    new = parse(f"{target} = self.scheduler_step_maybe_with_cfg({given}, {guard})\n")
+    return [*rest[:place], new[0].with_changes(leading_lines=old.leading_lines), *rest[place + 1 :]]
