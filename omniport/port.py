@@ -176,9 +176,9 @@ def analyse_transformer(
 
 def _transformer_class(model: ModelPlan) -> str:
     dits = [c for c in model.components if c.role == "dit"]
-    if len(dits) != 1:
-        found = ", ".join(c.name for c in dits) or "none"
-        raise OmniportError(f"{model.pipeline_class}: expected one denoising transformer, found {found}")
+    if len({c.class_name for c in dits}) != 1:
+        found = ", ".join(f"{c.name} ({c.class_name})" for c in dits) or "none"
+        raise OmniportError(f"{model.pipeline_class}: expected denoising transformers of one class, found {found}")
     return dits[0].class_name
 
 

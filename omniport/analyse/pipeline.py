@@ -32,6 +32,7 @@ from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.guidance import Guided, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
+from omniport.rewrite.pipeline.walk import calls
 from omniport.source.syntax import code
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -219,9 +220,16 @@ class _Analysis:
         known = set(settings(tuple(self.decisions)))
         own = access.defined(normal, self.node) | set(component_roles(tuple(self.decisions)))
         own |= {facts.name_of(d) for d in facts.of_kind(self.decisions, facts.MADE)}
+        inherited = reading.inherited(self.source, self.module, self.node)
         for method in normal.methods.values():
             renamed = access.rename(method, denoisers.attributes, known)
-            if found := access.foreign(renamed, denoisers.attributes, own | known):
+            while found := access.foreign(renamed, denoisers.attributes, own | known):
+                name = found[0].removeprefix("self.")
+                if name not in inherited and not calls(renamed, found[0]):
+                    line = self.line_in_class(found[0])
+                    self.decide(f"undefined {name}", True, "read, and defined nowhere: kept as it is", line)
+                    known.add(name)
+                    continue
                 raise UnsupportedError(found[1], self.module.file, self.line_in_class(found[0]))
 
     # -------------------------------------------------------------------------------------------- guidance and the loop

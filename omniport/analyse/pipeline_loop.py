@@ -62,4 +62,4 @@ def denoiser_members(nodes: Iterable[cst.FunctionDef], denoisers: Denoisers) -> 
     for node in nodes:
         for name in denoisers.attributes:
             found.update(dict.fromkeys(attributes(node, name)))
-    return tuple(n for n in found if n not in ("config", "dtype", "device"))
+    return tuple(n for n in found if n not in ("config", "dtype", "device") and not n.startswith("__"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omniport.errors import UnsupportedError
+from omniport.source.tree import SourceModule, SourceTree
 
 
 def parameters(node: ast.FunctionDef, file: str, *, stars: bool = False) -> Iterator[tuple[ast.arg, ast.expr | None]]:
@@ -93,6 +94,24 @@ def constant_of(module: ast.Module, name: str) -> ast.expr | None:
         if isinstance(n, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in n.targets)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def inherited(source: SourceTree, module: SourceModule, node: ast.ClassDef) -> set[str]:
+    """Names that the bases of a class define or store, as far as they are classes of the package."""
+    found: set[str] = set()
+    pending, seen = [(module, node)], set()
+    while pending:
+        where, current = pending.pop()
+        for base in current.bases:
+            target = source.resolve(where.name, base.id) if isinstance(base, ast.Name) else None
+            if target is None or target in seen or not isinstance(target[0].definitions.get(target[1]), ast.ClassDef):
+                continue
+            seen.add(target)
+            text = ast.get_source_segment(target[0].text, parent := target[0].class_def(target[1])) or ""
+            patterns = (r"self\.(\w+)", r"    def (\w+)", r"(?m)^    (\w+)\s*[:=]")
+            found |= {name for pattern in patterns for name in re.findall(pattern, text)}
+            pending.append((target[0], parent))
+    return found
 
 
 def walk_reversed(node: ast.AST) -> list[ast.AST]:

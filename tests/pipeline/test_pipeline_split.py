@@ -134,7 +134,7 @@ def test_a_helper_that_hides_both_sides_is_refused(inside: str) -> None:
         (call(before="if cond.any():\n    x = 1"), "condition"),
         (call(before="kept[0] = cond"), "in an element"),
         (call(before="def inner():\n    return cond"), "inside a FunctionDef"),
-        (call(inputs=["latents = last", "last = f(cond)"][0] + "\n        last = f(cond)"), "round before"),
+        (call(inputs="mask = f(last)\nlast = g(cond)", arguments="x, cond, mask"), "round before"),
     ],
 )
 def test_what_is_not_proved_is_refused_with_its_place(source: str, construct: str) -> None:

@@ -30,6 +30,7 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
     values: list[tuple[str, Any]] = [(name_of(d), d.value) for d in of_kind(dropped, VALUE)]
     values += [(f"self.{name_of(d)}", None) for d in of_kind(dropped, COMPONENT)]
     values += [(f"self.{name_of(d)}", PRESENT) for kind in (COMPONENT, MADE) for d in of_kind(decisions, kind)]
+    values += [(name_of(d), PRESENT) for d in of_kind(decisions, CONFIG)]
     init: list[tuple[str, Any]] = [(name_of(d), None) for d in of_kind(dropped, COMPONENT)]
     init += [(name_of(d), None) for d in of_kind(decisions, MADE)]
     init += [(name_of(d), PRESENT) for d in of_kind(decisions, COMPONENT)]

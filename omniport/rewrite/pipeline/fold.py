@@ -73,6 +73,19 @@ class _Fold(cst.CSTTransformer):
             return arguments[1]
         return updated_node
 
+    def leave_Comparison(self, original_node: cst.Comparison, updated_node: cst.Comparison) -> cst.Comparison:
+        """Types are compared by identity, as linters of the target want it."""
+        first = updated_node.comparisons[0]
+        sides = (updated_node.left, first.comparator)
+        if len(updated_node.comparisons) > 1 or not all(
+            isinstance(s, cst.Call) and dotted(s.func) == "type" for s in sides
+        ):
+            return updated_node
+        if isinstance(first.operator, cst.Equal | cst.NotEqual):
+            same: cst.BaseCompOp = cst.Is() if isinstance(first.operator, cst.Equal) else cst.IsNot()
+            return updated_node.with_changes(comparisons=[first.with_changes(operator=same)])
+        return updated_node
+
     def visit_AssignTarget(self, node: cst.AssignTarget) -> bool:
         return False
 

@@ -99,8 +99,10 @@ def _conditional(module: SourceModule) -> dict[str, tuple[str, str]]:
             for inner in node.body:
                 if isinstance(inner, ast.Import | ast.ImportFrom):
                     for alias in inner.names:
-                        bare = type(inner)(**{**vars(inner), "names": [alias]})
-                        found[alias.asname or alias.name] = (ast.unparse(node.test), ast.unparse(bare))
+                        line = f"import {ast.unparse(alias)}"
+                        if isinstance(inner, ast.ImportFrom):
+                            line = f"from {module.absolute(inner)} {line}"
+                        found[alias.asname or alias.name] = (ast.unparse(node.test), line)
     return found
 
 
@@ -147,7 +149,13 @@ class _Scope(ast.NodeVisitor):
     def annotation(self, node: ast.expr) -> None:
         """Names of an annotation, and of the strings in it."""
         self.visit(node)
-        for inner in ast.walk(node):
+        literal = {
+            id(inner)
+            for part in ast.walk(node)
+            if isinstance(part, ast.Subscript) and ast.unparse(part.value).endswith("Literal")
+            for inner in ast.walk(part)
+        }
+        for inner in (n for n in ast.walk(node) if id(n) not in literal):
             if (
                 isinstance(inner, ast.Constant)
                 and isinstance(inner.value, str)

@@ -72,6 +72,14 @@ class _Flow:
             own = all(isinstance(t, cst.Name) or (isinstance(t, cst.Tuple) and _names_only(t)) for t in targets)
             if own and not out.intersection(names) and (assign.value is None or pure(assign.value)):
                 return None, out
+            if (
+                isinstance(assign, cst.Assign)
+                and len(targets) == 1
+                and isinstance(targets[0], cst.Name)
+                and isinstance(assign.value, cst.Call)
+                and not out.intersection(names)
+            ):
+                node = node.with_changes(body=[cst.Expr(assign.value)])  # the call may have an effect
         for small in reversed(node.body):
             if isinstance(small, cst.Return | cst.Raise):
                 out = frozenset()

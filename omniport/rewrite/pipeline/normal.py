@@ -175,7 +175,10 @@ class _Work:
         if name == ENTRY:
             facts = dataclasses.replace(facts, lists=self.request.lists)
         new = fold_function(old, facts, self.constants[name])
-        block = config_locals(drop_dead_stores(suite(new.body)), parameter_names(new), facts.configs)
+        kept = drop_dead_stores(suite(new.body))
+        block = config_locals(kept, parameter_names(new), facts.configs)
+        if block is not kept:
+            self.dirty.add(name)  # what is read of the config can be folded now
         new = changed(new, body=indented(block, new.body))
         self.methods[name] = new
 
