@@ -225,7 +225,7 @@ class _Analysis:
             renamed = access.rename(method, denoisers.attributes, known)
             while found := access.foreign(renamed, denoisers.attributes, own | known):
                 name = found[0].removeprefix("self.")
-                if name not in inherited and not calls(renamed, found[0]):
+                if "." not in name and name not in inherited and not calls(renamed, found[0]):
                     line = self.line_in_class(found[0])
                     self.decide(f"undefined {name}", True, "read, and defined nowhere: kept as it is", line)
                     known.add(name)

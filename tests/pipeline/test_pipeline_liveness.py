@@ -24,8 +24,7 @@ def test_dead_stores_go(source: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [
-        "x = f()\n",  # an effect
+    [  # an effect
         "x = 1\nreturn x\n",
         "x = 1\nif a:\n    x = 2\nreturn x\n",
         "x = 0\nfor t in ts:\n    x = x + t\nreturn x\n",
@@ -65,3 +64,7 @@ def test_surely_bound_needs_every_path() -> None:
     assert surely_bound(block("if c:\n    b = 1\nelse:\n    b = 2\n")) == {"b"}
     assert surely_bound(block("if c:\n    b = 1\nelse:\n    raise ValueError\n")) == {"b"}
     assert surely_bound(block("for t in ts:\n    b = 1\n")) == set()
+
+
+def test_a_call_whose_result_nothing_reads_keeps_its_effect() -> None:
+    assert text(drop_dead_stores(block("x = f()\n"))) == "f()\n"

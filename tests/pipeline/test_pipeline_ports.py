@@ -97,7 +97,7 @@ def changed(tree: SourceTree, old: str, new: str) -> SourceTree:
 @pytest.mark.parametrize(
     ("old", "new", "construct"),
     [
-        ("self.default_sample_size = 16", "self.default_sample_size = self.somewhere", "self.somewhere"),
+        ("self.default_sample_size = 16", "self.default_sample_size = self.somewhere()", "self.somewhere"),
         ("self.transformer.config.in_channels // 4", "self.transformer.nowhere", "transformer.nowhere"),
         ("self.transformer.config.in_channels // 4", "len(self.transformer.config)", "config as a whole"),
         ("return MiniPipelineOutput(images=image)", "return MiniPipelineOutput(meshes=image)", "meshes is no known"),
