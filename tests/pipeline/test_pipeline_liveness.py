@@ -24,7 +24,7 @@ def test_dead_stores_go(source: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [  # an effect
+    [
         "x = 1\nreturn x\n",
         "x = 1\nif a:\n    x = 2\nreturn x\n",
         "x = 0\nfor t in ts:\n    x = x + t\nreturn x\n",

@@ -92,6 +92,13 @@ def test_a_dictionary_that_takes_a_pair_becomes_one() -> None:
     assert "self.transformer(x, negative_cond, negative_extra)" in found
 
 
+def test_both_branches_of_a_condition_make_the_same_twin() -> None:
+    source = call(before="if mask is None:\n    m = f(cond)\nelse:\n    m = g(cond)", arguments="x, cond, m")
+    found = done(source)
+    assert "negative_m = f(negative_cond)" in found and "negative_m = g(negative_cond)" in found
+    assert "self.transformer(x, negative_cond, negative_m)" in found
+
+
 def test_a_copy_that_is_written_to_is_a_clone() -> None:
     assert "x = latents.clone()" in done(call(inputs="x[:, 0] = mask"))
     assert "clone" not in done(call(inputs="y[:, 0] = mask"))

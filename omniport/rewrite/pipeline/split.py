@@ -106,6 +106,8 @@ class Split(Sides):
         elif node.orelse is not None:
             rest = self.block(suite(node.orelse.body), inside, off or own)
             orelse = changed(node.orelse, body=indented(rest, node.orelse.body)) if rest else None
+        if clash := [k for k in after if self.pairs.get(k, after[k]) != after[k]]:
+            raise self.refuse(f"{clash[0]} has another negative twin in each branch of {test}")
         if guarding:
             rest_pairs = dict(self.pairs)
             self.pairs = {**rest_pairs, **after}

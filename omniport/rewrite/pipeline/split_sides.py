@@ -44,6 +44,7 @@ class Sides:
     ) -> None:
         self.function, self.flags, self.denoisers, self.place = function, flags, denoisers, place
         self.pairs: dict[str, str] = {}
+        self.chosen: dict[str, str] = {}
         self.order = ""
         self.guard: str | None = None
         self.guards = _guards(function)
@@ -120,12 +121,15 @@ class Sides:
             return "_"
         if key in self.pairs:
             return self.pairs[key]
+        if key in self.chosen:
+            return self.chosen[key]  # the name that the other branch of a condition has chosen
         if isinstance(negative, cst.Name) and key in (negative.value.replace("negative_", ""), negative.value[4:]):
             return negative.value
         plain = re.sub(r"\W+", "_", key.removeprefix("self.")).strip("_")
         for name in (f"negative_{plain}", f"uncond_{plain}", f"negative_{plain}_branch"):
             if name not in self.taken:
                 self.taken.add(name)
+                self.chosen[key] = name
                 return name
         raise self.refuse(f"no name is free for the twin of {key}")
 
