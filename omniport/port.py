@@ -170,6 +170,7 @@ def analyse_transformer(
         blocks=parallel.blocks,
         features=parallel.features,
         decisions=(*normal.decisions, *parallel.decisions, *plan_precision(tree, module, normal.form)),
+        region=parallel.region,
     )
     return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
 

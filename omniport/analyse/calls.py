@@ -211,7 +211,8 @@ class Calls(TensorCalls):
                 width = args[width_at].poly if isinstance(args[width_at], Num) else Poly.of(text(node.args[width_at]))
                 return Seq([Tensor((rows.dims[0], Dim(width))) for _ in range(2)])
         if last == "einsum" and args and isinstance(node.args[0], ast.Constant):
-            return self.unknown(args[1:], last, len(str(node.args[0].value).rpartition("->")[2].replace("...", "")))
+            result = str(node.args[0].value).rpartition("->")[2].strip()
+            return self.unknown(args[1:], last, None if "..." in result else len(result))
         if name.startswith(("torch.", "F.", "nn.functional.")) and args and isinstance(args[0], Tensor | Seq):
             return self.tensor_call(last, args[0], args[1:], kwargs, node)
         values = [*args, *kwargs.values()]

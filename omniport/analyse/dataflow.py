@@ -306,6 +306,7 @@ class Walk(Calls, Entry):
             return self.block(node.body if decided else node.orelse, env)
         instance, before = self.instance, dict(self.instance.attributes)
         other = dict(env)
+        self.assume(node.test, env, other)
         self.undecided += 1
         ended = self.block(node.body, env)
         after, instance.attributes = instance.attributes, before
@@ -322,6 +323,9 @@ class Walk(Calls, Entry):
                 env[name] = self.join(env[name], value) if name in env else value
         self.ratios = []
         return ended and other_ended
+
+    def assume(self, test: ast.expr, taken: Env, other: Env) -> None:
+        """What an undecided condition says of the values on either path."""
 
     def loop(self, node: ast.For, env: Env) -> None:
         items, many = self.iterate(self.eval_or_give_up(node.iter, env), node)

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from omniport.analyse.blocks import plan_blocks
+from omniport.analyse.sequence.plan import plan_sequence
 from omniport.analyse.shapes import Const, Tensor
-from omniport.analyse.sp import plan_sp
 from omniport.analyse.tp import Sharding, infer
 from omniport.plan.model import (
     AttentionPlan,
@@ -16,6 +16,7 @@ from omniport.plan.model import (
     FeaturePlan,
     LinearPlan,
     SpEntry,
+    SpRegion,
     WeightPlan,
     Why,
 )
@@ -34,6 +35,7 @@ class ParallelPlan:
     blocks: tuple[BlockListPlan, ...]
     features: tuple[FeaturePlan, ...]
     decisions: tuple[Decision, ...]
+    region: SpRegion | None
 
 
 def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> ParallelPlan:
@@ -47,16 +49,17 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         UnsupportedError: a construct of the forward is not understood, with its source line.
     """
     sharding = infer(normal, source)
-    sp, sp_feature = plan_sp(normal, sharding.facts)
+    region, sp, attentions, sp_feature = plan_sequence(normal, source, sharding)
     blocks, features = plan_blocks(normal, sharding.facts)
     return ParallelPlan(
         sharding.linears,
-        sharding.attentions,
+        attentions,
         sharding.weights,
         sp,
         blocks,
         (_tensor(sharding), sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
         sharding.decisions,
+        region,
     )
 
 

@@ -37,6 +37,7 @@ class Sharding:
     attentions: tuple[AttentionPlan, ...]
     weights: tuple[WeightPlan, ...]
     decisions: tuple[Decision, ...]
+    decided: Decisions  # that the last walk was made under
 
 
 def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
@@ -48,7 +49,7 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
         try:
             attentions, kept = planner.attentions()
             made = (*planner.divisors(), *planner.heads(), *planner.norms(), *kept, *planner.plain())
-            return Sharding(facts, planner.linears(), attentions, planner.weights(), made)
+            return Sharding(facts, planner.linears(), attentions, planner.weights(), made, decisions)
         except Demand as demand:
             fresh = demand.sources - decisions.whole.keys()
             if not fresh:
@@ -201,6 +202,7 @@ class _Planner:
             bool(causal.value),
             "cross" if kind == "cross" else "joint" if kind == "joint" else "self",
             self.why(f"{kind} attention {masked} a mask; {sharded}", call.line),
+            kind == "cross",
         )
 
     def _sizes(self, call: AttentionFact) -> Sizes | str:

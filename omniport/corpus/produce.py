@@ -36,6 +36,7 @@ class Produced:
     facts: dict[str, Any]
     supported: tuple[str, ...]
     unsupported: dict[str, str]  # feature -> reason
+    absent: tuple[str, ...]  # inputs that cannot be given under sequence parallelism
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -81,6 +82,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
     facts: dict[str, Any] = {}
     supported: tuple[str, ...] = ()
     unsupported: dict[str, str] = {}
+    absent: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     cpu = cpu_seconds()
     started = time.monotonic()
@@ -89,6 +91,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         plan = analysis.plan
         facts = transformer_facts(plan, analysis.normal.code)
         supported = tuple(f.name for f in plan.features if f.supported)
+        absent = plan.region.absent if plan.region else ()
         unsupported = {f.name: f"{f.why.reason} ({f.why.file}:{f.why.line})" for f in plan.features if not f.supported}
         left_out = _left_out(plan)
         detail = f"{len(plan.classes)} classes, {len(plan.linears)} linears, {len(plan.attentions)} attentions"
@@ -99,7 +102,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         stage = "scaffold" if stages else "plan"
         facts = facts or {"refused": str(error)}
         stages.append(failure(stage, error, _since(started)))
-    return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported, left_out)
+    return Produced(name, port_name(file), tuple(stages), facts, supported, unsupported, absent, left_out)
 
 
 def _left_out(plan: TransformerPlan) -> tuple[LeftOut, ...]:

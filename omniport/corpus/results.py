@@ -10,7 +10,12 @@ from typing import Any, Literal
 State = Literal["ok", "failed", "refused", "not reached", "not declared"]
 
 STAGES = ("plan", "scaffold", "import", "load", "parity", "bf16")
-FEATURES = {"tp2": "tensor parallelism", "sp2": "sequence parallelism", "hsdp2": "hsdp"}
+FEATURES = {
+    "tp2": "tensor parallelism",
+    "sp2": "sequence parallelism",
+    "sp2-odd": "sequence parallelism",
+    "hsdp2": "hsdp",
+}
 """Stages that a plan may leave undeclared, and the plan's name of the feature."""
 
 CPU = 1.5

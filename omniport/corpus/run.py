@@ -86,6 +86,7 @@ def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: bo
             "module": f"{MODELS.replace('/', '.')}.{done.port}.{done.port.removeprefix('corpus_')}_transformer",
             "reference": "diffusers." + classes[name].removesuffix(".py").replace("/", "."),
             "features": _declared(done) if features else (),
+            "absent": done.absent,
         }
         for name, done in sorted(produced.items())
         if any(s.stage == "scaffold" and s.detail for s in done.stages)

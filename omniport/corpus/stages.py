@@ -32,8 +32,10 @@ SHOWN = 3  # names in a message
 PARALLEL: dict[str, dict[str, Any]] = {
     "tp2": {"tensor_parallel_size": 2},
     "sp2": {"ulysses_degree": 2},
+    "sp2-odd": {"ulysses_degree": 2},
     "hsdp2": {"use_hsdp": True, "hsdp_shard_size": 2},
 }
+CALLS = {"sp2": ("even",), "sp2-odd": ("odd",)}
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Job:
     module: str  # of the port
     reference: str  # module of the reference class
     features: tuple[str, ...]
+    absent: tuple[str, ...] = ()  # inputs that cannot be given under sequence parallelism
 
     def port(self, root: Path) -> Port:
         """The port as the verifier knows ports; there is no pipeline."""
@@ -111,7 +114,8 @@ def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stage
             with stages.stage("load") as said:
                 said["detail"] = "; ".join(_load(port, config, reference, case, i == 0) for i, case in enumerate(cases))
             with stages.stage("parity") as said:
-                _parity(said, port, config, reference, cases)
+                readings = _parity(said, port, config, reference, cases)
+                _queries(work, job.key).write_text(json.dumps(readings))
             with stages.stage("bf16") as said:
                 half.bf16(said, lambda case: _build_half(port, config, case), reference, work / port.name, cases)
     except StageError:
@@ -179,14 +183,24 @@ def _names(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _parity(said: dict[str, Any], port: Port, config: Any, reference: Any, cases: list[TransformerCase]) -> None:
+def _queries(work: Path, key: str) -> Path:
+    """Where the query lengths of one rank alone are kept, by form and call."""
+    return work / f"{key}.queries"
+
+
+def _parity(
+    said: dict[str, Any], port: Port, config: Any, reference: Any, cases: list[TransformerCase]
+) -> dict[str, list[int]]:
+    """Errors go into ``said``; returns the query lengths of all attention layers, by form and call."""
     errors: dict[str, float] = {}
+    queries: dict[str, list[int]] = {}
     failures: list[str] = []
     tried: set[str] = set()
     for case in cases:
         try:
-            for call, (error, _) in compare(port, config, reference, case, tried=tried).items():
+            for call, (error, meter) in compare(port, config, reference, case, tried=tried).items():
                 errors[f"{case.variant}, {call}"] = error
+                queries[f"{case.variant}, {call}"] = meter.reading.queries
         except OmniportError:
             raise
         except Exception as error:
@@ -198,6 +212,7 @@ def _parity(said: dict[str, Any], port: Port, config: Any, reference: Any, cases
     failures += [f"{name}: relative error {error:.1e}" for name, error in errors.items() if not error <= PARITY]
     if failures:
         raise StageError("; ".join(failures))
+    return queries
 
 
 def compare(
@@ -208,10 +223,12 @@ def compare(
     calls: tuple[str, ...] = ("even", "odd"),
     after: Callable[[nn.Module], None] | None = None,
     tried: set[str] | None = None,
+    without: tuple[str, ...] = (),
 ) -> dict[str, tuple[float, Meter]]:
     """Relative error of the port's outputs and what was measured meanwhile, by call.
 
-    ``after`` is called with the loaded port; ``tried`` takes the names of the inputs that were not None.
+    ``after`` is called with the loaded port; ``tried`` takes the names of the inputs that were not None;
+    inputs in ``without`` are not given to either.
     """
     with the_references_own(f"the reference ({case.variant})"):
         model = build_reference(reference, case)
@@ -226,10 +243,12 @@ def compare(
         if name not in calls:
             continue
         with the_references_own(f"the reference ({case.variant}, {name})"), torch.inference_mode():
-            expected = flatten_output(model(**make(model), return_dict=False))
+            given = {key: value for key, value in make(model).items() if key not in without}
+            expected = flatten_output(model(**given, return_dict=False))
         if not all(torch.isfinite(t).all() and t.std() > 0 for t in expected):
             raise OmniportError(f"the reference's output ({case.variant}, {name}) is constant or not finite")
-        inputs = {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
+        given = {key: value for key, value in make(model).items() if key not in without}
+        inputs = {k: v for k, v in given.items() if k in accepted or k not in LEFT_OUT}
         if tried is not None:
             tried.update(k for k, v in inputs.items() if v is not None)
         with torch.inference_mode(), Meter(ported) as meter:
@@ -245,12 +264,13 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     torch.set_num_threads(1)
     port = job.port(root)
     reference = getattr(importlib.import_module(job.reference), job.name)
-    parallel = PARALLEL[feature]
     cases = transformer_cases(job.name, reference)
     worst = 0.0
     problems: list[str] = []
     measures: dict[str, float] = {}
-    with _worker(port, work, rank, cases[0], parallel) as config, torch.no_grad():
+    details = [f"{len(cases)} forms", *(f"without {name}" for name in job.absent if feature.startswith("sp"))]
+    alone = json.loads(_queries(work, job.key).read_text())
+    with _worker(port, work, rank, cases[0], PARALLEL[feature]) as config, torch.no_grad():
         if feature == "hsdp2":
             kept = work / f"{port.name}.hsdp.{rank.rank}"
             return half.hsdp(
@@ -264,19 +284,23 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
             if feature == "tp2":
                 results = compare(port, config, reference, case)
             else:
-                results = _sequence_parallel(port, config, reference, case, problems)
+                results = _sequence_parallel(port, config, reference, case, problems, CALLS[feature], tuple(job.absent))
             for call, (error, meter) in results.items():
                 worst = max(worst, error)
                 measures = measures or per_block(meter.reading)
-                moved = sum(meter.reading.collectives.values())
+                name = f"{case.variant}, {call}"
                 if not error <= PARITY:
-                    problems.append(f"{case.variant}, {call}: relative error {error:.1e}")
-                elif not moved:
-                    problems.append(f"{case.variant}, {call}: the ranks exchange nothing")
+                    problems.append(f"{name}: relative error {error:.1e}")
+                elif not sum(meter.reading.collectives.values()):
+                    problems.append(f"{name}: the ranks exchange nothing")
+                if feature != "tp2":
+                    said, fault = shares(alone[name], meter.reading.queries)
+                    details.append(f"{name}: {said}")
+                    problems += [f"{name}: {fault}"] if fault else []
         if feature == "tp2" and rank.rank == 0:
             share = _published_share(port, config, reference)
             measures |= {} if share is None else {"share": round(share, 4)}
-    return {"figure": worst, "reason": "; ".join(problems), "detail": f"{len(cases)} forms", "measures": measures}
+    return {"figure": worst, "reason": "; ".join(problems), "detail": "; ".join(details), "measures": measures}
 
 
 def _published_share(port: Port, config: Any, reference: Any) -> float | None:
@@ -291,15 +315,34 @@ def _published_share(port: Port, config: Any, reference: Any) -> float | None:
     return block_share(build, reference, published)
 
 
+def shares(alone: list[int], local: list[int]) -> tuple[str, str]:
+    """What the query lengths of a rank of two say beside those of one rank alone, and what is wrong with them.
+
+    The longest queries are those over all tokens: of each a rank may have half, and one token of padding per stream.
+    """
+    if len(alone) != len(local) or not alone:
+        return "", f"{len(local)} attention calls instead of {len(alone)}"
+    whole = [a for a, b in zip(alone, local, strict=True) if b >= a or b > -(-a // 2) + 1]
+    halved = len(alone) - len(whole)
+    said = f"{halved} of {len(alone)} attention calls on half of the tokens"
+    fault = f"a rank attends with all of {max(whole)} tokens" if whole and max(whole) >= max(alone) else ""
+    return said, fault or ("" if halved else "no attention call is on half of the tokens")
+
+
 def _sequence_parallel(
-    port: Port, config: Any, reference: Any, case: TransformerCase, problems: list[str]
+    port: Port,
+    config: Any,
+    reference: Any,
+    case: TransformerCase,
+    problems: list[str],
+    calls: tuple[str, ...],
+    absent: tuple[str, ...],
 ) -> dict[str, tuple[float, Meter]]:
     def hook(ported: nn.Module) -> None:
         if not engine.apply_sequence_parallel(ported, config):
             problems.append(f"{case.variant}: vLLM-Omni found no plan to apply")
 
-    # Only the even call: without padding vLLM-Omni itself refuses to split an odd number of tokens.
-    return compare(port, config, reference, case, ("even",), hook)
+    return compare(port, config, reference, case, calls, hook, without=absent)
 
 
 def _since(started: float) -> float:

@@ -118,6 +118,8 @@ class AttentionPlan:
     causal: bool
     kind: Literal["self", "cross", "joint"]
     why: Why
+    local: bool = False  # under sequence parallelism each rank attends on its own: the keys are whole there
+    streams: tuple[str, ...] = ()  # else the token streams that the keys are, in order, as SpTensor names them
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,44 @@ class SpEntry:
     dims: int | None
     split_output: bool
     auto_pad: bool
+    why: Why
+    group: str | None = None  # the token stream whose length is recorded and trimmed to
+
+
+@dataclass(frozen=True)
+class SpTensor:
+    """A tensor at a border of the statements that run on a rank's share of the tokens.
+
+    ``variable`` is a local of the forward, ``item`` the index if it is a tuple.  ``dim`` is the token axis of ``dims``
+    (None: any number of axes, ``dim`` is counted from the last);
+    ``streams`` are what the axis is made of, in order, each named by the value that is one token of it per row.
+    ``broadcast``: the axis may have one row for all tokens.
+    """
+
+    variable: str
+    item: int | None
+    dim: int
+    dims: int | None
+    streams: tuple[str, ...]
+    optional: bool
+    broadcast: bool = False  # the axis may have one row for all tokens, which then stays
+    rank: int | None = None  # it is split if it has that many axes: with other inputs it holds nothing for each token
+
+
+@dataclass(frozen=True)
+class SpRegion:
+    """The statements ``start`` to ``end`` (not included) of the root's forward, which run on a rank's tokens.
+
+    ``masks`` are axes that stay whole, in the order in which the ranks hold the tokens; ``absent`` are optional values
+    that cannot be given under sequence parallelism.
+    """
+
+    start: int
+    end: int
+    split: tuple[SpTensor, ...]
+    gather: tuple[SpTensor, ...]
+    masks: tuple[SpTensor, ...]
+    absent: tuple[str, ...]
     why: Why
 
 
@@ -183,6 +223,7 @@ class TransformerPlan:
     blocks: tuple[BlockListPlan, ...]
     features: tuple[FeaturePlan, ...]
     decisions: tuple[Decision, ...]
+    region: SpRegion | None = None
 
 
 # ------------------------------------------------------------------------------------------------------- the pipeline

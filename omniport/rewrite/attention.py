@@ -29,6 +29,8 @@ from omniport.source.walk import children
 
 #: Attention functions of the normal form -> whether they take heads before tokens.
 ATTENTION: dict[str, bool] = {"dispatch_attention_fn": False, "scaled_dot_product_attention": True}
+#: The function of the port that masks the keys that pad their streams.
+METADATA = "sequence_metadata"
 _PARAMETERS = ("query", "key", "value", "attn_mask")
 _KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
@@ -113,7 +115,8 @@ class _Attention(cst.CSTTransformer):
             local, local_kv = (f"{n} // get_tensor_model_parallel_world_size()" for n in (heads, kv_heads))
         else:
             local, local_kv = heads, kv_heads
-        cross = ', role="cross", skip_sequence_parallel=True' if attention.kind == "cross" else ""
+        cross = ', role="cross"' if attention.kind == "cross" else ""
+        cross += ", skip_sequence_parallel=True" if attention.local else ""
         return (
             f"self.{name} = {self.layer}(num_heads={local}, head_size={attention.head_dim}, "
             f"softmax_scale={attention.softmax_scale}, causal={attention.causal}, num_kv_heads={local_kv}, "
@@ -124,7 +127,8 @@ class _Attention(cst.CSTTransformer):
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         if original_node in self.made:
             name = dotted(original_node.func).rpartition(".")[2]
-            return _layer_call(updated_node, self.made[original_node][1], heads_first=ATTENTION[name])
+            plan, layer = self.made[original_node]
+            return _layer_call(updated_node, layer, plan.streams, heads_first=ATTENTION[name])
         return updated_node
 
     def visit_BinaryOperation(self, node: cst.BinaryOperation) -> bool:
@@ -207,13 +211,16 @@ def _arguments(call: cst.Call) -> dict[str, str]:
     return {name: code(arg.value) for name, arg in {**positional, **named}.items() if name in _PARAMETERS}
 
 
-def _layer_call(call: cst.Call, name: str, *, heads_first: bool) -> cst.BaseExpression:
-    """The call of the layer in place of ``call``."""
+def _layer_call(call: cst.Call, name: str, streams: tuple[str, ...], *, heads_first: bool) -> cst.BaseExpression:
+    """The call of the layer in place of ``call``; its keys are those of ``streams``, which may be padded."""
     given = _arguments(call)
     turn = ".transpose(1, 2)" if heads_first else ""
     tensors = ", ".join(f"{_operand(given[part])}{turn}" if turn else given[part] for part in _PARAMETERS[:3])
     mask = given.get("attn_mask", "None")
     metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
+    if streams:
+        names = ", ".join(f'"{name}"' for name in streams)
+        metadata = f", {METADATA}({given['key']}, {mask}, {names})"
     return expression(f"self.{name}({tensors}{metadata}){turn}")
 
 

@@ -202,14 +202,22 @@ def sp_plan(entries: Iterable[SpEntry]) -> str:
     rows = []
     for module, group in modules.items():
         if group[0].kind == "gather":
-            rows.append(f'"{module}": SequenceParallelOutput(gather_dim={group[0].dim}, expected_dims={group[0].dims})')
+            outputs = ", ".join(
+                f"SequenceParallelOutput(gather_dim={e.dim}, expected_dims={e.dims}{_group(e)})" for e in group
+            )
+            rows.append(f'"{module}": {outputs if len(group) == 1 else f"[{outputs}]"}')
             continue
         splits = []
         for entry in group:
-            options = f"split_dim={entry.dim}, expected_dims={entry.dims}"
+            options = f"split_dim={entry.dim}" + (f", expected_dims={entry.dims}" if entry.dims is not None else "")
             options += ", split_output=True" if entry.split_output else ""
             options += ", auto_pad=True" if entry.auto_pad else ""
+            options += _group(entry)
             key = entry.key if isinstance(entry.key, int) else f'"{entry.key}"'
             splits.append(f"{key}: SequenceParallelInput({options})")
         rows.append(f'"{module}": {{{", ".join(splits)}}}')
     return f"_sp_plan = {{{', '.join(rows)}}}"
+
+
+def _group(entry: SpEntry) -> str:
+    return f', shard_group="{entry.group}"' if entry.group else ""

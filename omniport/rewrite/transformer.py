@@ -20,6 +20,7 @@ from omniport.rewrite.qk_rope import FUNCTION, HELPER, join_rotations
 from omniport.rewrite.rms_norm import ALIAS as NORM
 from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
+from omniport.rewrite.sequence import helpers, split_forward
 from omniport.rewrite.syntax import imported_names
 from omniport.source.normal import NormalForm
 from omniport.source.transform import transform
@@ -53,8 +54,12 @@ IMPORTS: dict[str, str] = {
     "fused_qk_rope_supported": "vllm_omni.diffusion.layers.fused_qk_rope",
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
+    "get_sequence_parallel_world_size": "vllm_omni.diffusion.distributed.parallel_state",
     "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
     "SequenceParallelOutput": "vllm_omni.diffusion.distributed.sp_plan",
+    "get_forward_context": "vllm_omni.diffusion.forward_context",
+    "get_sp_shard_original_seq_len": "vllm_omni.diffusion.forward_context",
+    "is_forward_context_available": "vllm_omni.diffusion.forward_context",
     "safe_quant_config": "vllm_omni.quantization.component_config",
 }
 
@@ -82,6 +87,7 @@ def render_transformer(
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
     """
     module = cst.parse_module(normal.code)
+    module = _each_class(module, lambda node: split_forward(node, plan) if node.name.value == normal.root else node)
     module = _each_class(module, lambda node: drop_dropout(gather_lists(node)))
     classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
     parallel = parallel_classes(classes, plan, normal.root)
@@ -120,7 +126,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
     rope = HELPER if f"{FUNCTION}(" in classes else ""
-    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + rope + "\n\n" + classes
+    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + helpers(plan) + rope + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))

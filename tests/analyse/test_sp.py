@@ -6,7 +6,7 @@ import pytest
 
 from omniport.analyse.normalise import normalise
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
-from omniport.analyse.sp import NAME
+from omniport.analyse.sequence.plan import NAME
 from omniport.source.tree import SourceTree
 from tests.analyse.test_tp import ATTEND, QKV
 from tests.support.normal import CANVAS, block_model, normal_form
@@ -22,31 +22,36 @@ def refusal(found: ParallelPlan) -> str:
     return feature.why.reason
 
 
-def test_flux_splits_both_streams(diffusers: SourceTree) -> None:
+def test_flux_splits_both_streams_and_its_tables_by_stream(diffusers: SourceTree) -> None:
     name = "FluxTransformer2DModel"
     found = plan_parallel(normalise(diffusers, diffusers.find_class(name, "models"), name).form, diffusers)
     assert entries(found) == [
-        ("", "hidden_states", "split", 1, False),
-        ("", "img_ids", "split", 0, False),
-        ("", "txt_ids", "split", 0, False),
-        ("context_embedder", 0, "split", 1, True),
+        ("sequence_split", 0, "split", 1, True),
+        ("sequence_split", 1, "split", 1, True),
+        *(("sequence_split", index, "split", 0, True) for index in (2, 3, 4, 5)),
         ("proj_out", 0, "gather", 1, False),
     ]
-    assert [e.dims for e in found.sp] == [3, 2, 2, 3, 3]
+    image, text = "hidden_states", "encoder_hidden_states"
+    assert [e.group for e in found.sp] == [image, text, text, image, text, image, image]
+    assert all(e.auto_pad for e in found.sp if e.kind == "split")
+    assert {a.streams for a in found.attentions} == {(text, image)} and not any(a.local for a in found.attentions)
+    assert found.region is not None and found.region.masks == () and found.region.absent == ()
 
 
 def test_keys_that_never_change_stay_whole() -> None:
     found = plan_parallel(normal_form(CANVAS, "CanvasTransformer"))
-    assert entries(found) == [("x_embedder", 0, "split", 1, True), ("proj_out", 0, "gather", 1, False)]
+    assert entries(found) == [("sequence_split", 0, "split", 1, True), ("proj_out", 0, "gather", 1, False)]
+    assert [(a.kind, a.local) for a in found.attentions if a.kind == "cross"] == [("cross", True)]
 
 
 def test_every_plan_has_a_split_output_hook(diffusers: SourceTree, reference: SourceTree) -> None:
-    """Without one vLLM-Omni runs attention on each rank's own tokens and says nothing."""
+    """Without one vLLM-Omni runs attention on each rank's own tokens and says nothing; with several modules that have
+    one, its count of split regions never comes back to none."""
     plans = [plan_parallel(normal_form(CANVAS, "CanvasTransformer")), plan_parallel(block_model(QKV, ATTEND))]
     name = "MiniTransformer2DModel"
     plans.append(plan_parallel(normalise(reference, reference.find_class(name), name).form, reference))
     for found in plans:
-        assert sum(entry.split_output for entry in found.sp) == 1
+        assert {entry.module for entry in found.sp if entry.split_output} == {"sequence_split"}
 
 
 @pytest.mark.parametrize(
@@ -74,14 +79,14 @@ def test_cross_attention_alone_is_refused() -> None:
     assert "no attention call mixes" in refusal(plan_parallel(block_model(QKV, forward)))
 
 
-def test_a_model_without_a_boundary_module_is_refused() -> None:
-    text = block_model(QKV, ATTEND).code
-    text = text.replace(
-        "x = self.proj_in(hidden_states)", "x = self.proj_in(hidden_states) + self.proj_in(hidden_states)"
-    )
-    assert "split_output" in refusal(plan_parallel(normal_form(text, "Root")))
-
-
-def test_a_result_that_no_module_gives_is_refused() -> None:
-    text = block_model(QKV, ATTEND).code.replace("return (self.proj_out(x),)", "return (self.proj_out(x) * 2,)")
-    assert "not the result of one of its modules" in refusal(plan_parallel(normal_form(text, "Root")))
+@pytest.mark.parametrize(
+    ("result", "gathered"),
+    [
+        ("(self.proj_out(x),)", "sequence_gather"),  # the tokens are put together in front of the return
+        ("(self.proj_out(x.flip(1)),)", "sequence_gather"),
+    ],
+)
+def test_tokens_are_put_together_where_operations_on_single_ones_end(result: str, gathered: str) -> None:
+    text = block_model(QKV, ATTEND).code.replace("return (self.proj_out(x),)", f"return {result}")
+    found = plan_parallel(normal_form(text, "Root"))
+    assert entries(found)[-1] == (gathered, 0, "gather", 1, False)

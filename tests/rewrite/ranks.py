@@ -48,8 +48,8 @@ def reference(folder: Path, model: dict[str, Any]) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.2 + (0.5 if parameter.ndim == 1 else 0.0))
-        output = net(**inputs(model["inputs"]))[0]
-    torch.save({"weights": net.state_dict(), "output": output}, folder / f"{model['normal']}.pt")
+        outputs = {lengths: net(**inputs(model[lengths]))[0] for lengths in ("inputs", "odd")}
+    torch.save({"weights": net.state_dict(), **outputs}, folder / f"{model['normal']}.pt")
 
 
 def measure(folder: Path, model: dict[str, Any], case: dict[str, Any], rank: Rank) -> dict[str, Any]:
@@ -85,9 +85,9 @@ def measure(folder: Path, model: dict[str, Any], case: dict[str, Any], rank: Ran
             if isinstance(layer, Attention):
                 layer.register_forward_pre_hook(lambda _, args: queries.append(args[0].shape[1]))
         with torch.no_grad(), profile(activities=[ProfilerActivity.CPU]) as events:
-            output = net(**inputs(model["inputs"]))[0]
+            output = net(**inputs(model[case["lengths"]]))[0]
         return {
-            "error": relative_error(output, kept["output"]),
+            "error": relative_error(output, kept[case["lengths"]]),
             "blocks": sum(p.numel() for n, p in net.named_parameters() if "blocks." in n),
             "loaded": sorted(loaded) == sorted(net.state_dict()),
             "applied": applied,

@@ -30,6 +30,17 @@ RUNS: dict[str, tuple[dict[str, int], int]] = {
     "one": ({}, 1),
     "tp2": ({"tensor_parallel_size": 2}, 2),
     "sp2": ({"ulysses_degree": 2}, 2),
+    "sp2-odd": ({"ulysses_degree": 2}, 2),
+}
+#: Lengths that two ranks cannot share evenly, each stream on its own.
+ODD: dict[str, dict[str, list[int]]] = {
+    "canvas": {"hidden_states": [2, 13, 8]},
+    "flux": {
+        "hidden_states": [2, 17, 16],
+        "encoder_hidden_states": [2, 9, 24],
+        "img_ids": [17, 3],
+        "txt_ids": [9, 3],
+    },
 }
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -95,7 +106,9 @@ TWINS: dict[str, tuple[str, str, str]] = {
     "norm_of_another_run": ("across", "sharded_weight_loader(0)", "lambda p, w: p.data.copy_(w[-len(p) :])"),
     "no_gather": ("flux", "gather_output=True, ", ""),
     "no_split_output": ("flux", ", split_output=True", ""),
-    "no_text_positions": ("flux", ', "txt_ids": SequenceParallelInput(split_dim=0, expected_dims=2)', ""),
+    "swapped_positions": ("flux", "torch.cat(tables[2:4], dim=0)", "torch.cat([tables[3], tables[2]], dim=0)"),
+    "no_padding_mask": ("flux", "if None not in lengths and any(", "if None in lengths and any("),
+    "padding_of_one_stream": ("flux", "for length in lengths\n", "for length in [lengths[0], lengths[1] + 1]\n"),
 }
 
 
@@ -120,7 +133,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, diffusers: SourceTree) -> 
     for name, (normal, port) in found.items():
         (folder / f"normal_{name}.py").write_text(normal)
         (folder / f"{name}.py").write_text(port)
-        models[name] = MODELS[name] | {"normal": f"normal_{name}.py"}
+        models[name] = MODELS[name] | {"normal": f"normal_{name}.py", "odd": MODELS[name]["inputs"] | ODD[name]}
     for twin, (name, old, new) in TWINS.items():
         assert old in found[name][1], f"{twin}: the port has no {old!r}"
         (folder / f"{twin}.py").write_text(found[name][1].replace(old, new))
@@ -135,7 +148,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, diffusers: SourceTree) -> 
     cases[("flux", "whole")] = {"model": "flux", "port": "flux.py", "meta": published}
     for (_, run), case in cases.items():
         parallel, world = RUNS["tp2" if run in ("heads", "published") else run if run in RUNS else "one"]
-        case |= {"parallel": parallel, "world": world}
+        case |= {"parallel": parallel, "world": world, "lengths": "odd" if run == "sp2-odd" else "inputs"}
     (folder / "cases.json").write_text(json.dumps({"models": models, "cases": list(cases.values())}))
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     args = [sys.executable, "-m", "tests.rewrite.ranks", str(folder)]
@@ -172,9 +185,14 @@ def test_two_ranks_hold_half_and_reduce_once_per_output(
         assert rank["collectives"].get("gloo:all_gather", 0) == gathers
 
 
-@pytest.mark.parametrize(("name", "tokens"), [("canvas", {6}), ("flux", {12})])
-def test_each_rank_has_half_of_the_tokens(results: dict[tuple[str, str], Any], name: str, tokens: set[int]) -> None:
-    for rank in ranks(results, name, "sp2"):
+@pytest.mark.parametrize(
+    ("name", "run", "tokens"),
+    [("canvas", "sp2", {6}), ("flux", "sp2", {12}), ("canvas", "sp2-odd", {7}), ("flux", "sp2-odd", {9 + 5})],
+)
+def test_each_rank_has_half_of_the_tokens(
+    results: dict[tuple[str, str], Any], name: str, run: str, tokens: set[int]
+) -> None:
+    for rank in ranks(results, name, run):
         assert rank["applied"] and set(rank["queries"]) == tokens
 
 
@@ -217,7 +235,9 @@ def wrong(answer: Any, tokens: int | None = None) -> bool:
         ("norm_alone", "tp2", None),
         ("norm_of_another_run", "tp2", None),
         ("no_split_output", "sp2", 12),
-        ("no_text_positions", "sp2", 12),
+        ("swapped_positions", "sp2", 12),
+        ("no_padding_mask", "sp2-odd", 14),
+        ("padding_of_one_stream", "sp2-odd", 14),
     ],
 )
 def test_broken_twins_are_caught(results: dict[tuple[str, str], Any], twin: str, run: str, tokens: int | None) -> None:

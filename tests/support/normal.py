@@ -198,6 +198,7 @@ def transformer_plan(normal: NormalForm, plan: ParallelPlan) -> TransformerPlan:
         attentions=plan.attentions,
         weights=plan.weights,
         sp=plan.sp,
+        region=plan.region,
         blocks=plan.blocks,
         features=plan.features,
         decisions=plan.decisions,

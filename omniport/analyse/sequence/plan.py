@@ -1,0 +1,133 @@
+"""What the region makes of a plan: entries of ``_sp_plan``, and attention layers that know of the other ranks."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import replace
+
+from omniport.analyse.places import attention_sites, read
+from omniport.analyse.sequence.region import Part, Refused, Region
+from omniport.analyse.sequence.search import find_region
+from omniport.analyse.sequence.walk import MANY, Seed
+from omniport.analyse.tp import Sharding
+from omniport.plan.model import AttentionPlan, FeaturePlan, SpEntry, SpRegion, SpTensor, Why
+from omniport.source.normal import NormalForm
+from omniport.source.tree import SourceTree
+
+NAME = "sequence parallelism"
+SPLIT, GATHER = "sequence_split", "sequence_gather"
+
+
+def plan_sequence(
+    normal: NormalForm, source: SourceTree | None, sharding: Sharding
+) -> tuple[SpRegion | None, tuple[SpEntry, ...], tuple[AttentionPlan, ...], FeaturePlan]:
+    """The region, the entries of ``_sp_plan``, the attention layers, and whether sequence parallelism is supported."""
+
+    def why(reason: str, line: int) -> Why:
+        origin = normal.origin(line or sharding.facts.line)
+        return Why(reason, origin.file, origin.line)
+
+    module, _, _ = read(normal.code)
+    sites = attention_sites(module)
+    kept = frozenset(
+        sites[cls][int(number) - 1]
+        for decision in sharding.decisions
+        if decision.value == "reference" and decision.subject.startswith("attention call ")
+        for number, _, cls in [decision.subject.removeprefix("attention call ").partition(" of ")]
+    )
+    try:
+        region = find_region(normal, source, sharding.decided, kept)
+        split = tuple(_tensor(part) for part in region.parts)
+        gather = tuple(SpTensor(name, None, dim, dims, (stream,), False) for name, dim, dims, stream in region.gathered)
+        masks = tuple(_tensor(part) for part in region.masks)
+        forward = next(
+            node
+            for cls in module.body
+            if isinstance(cls, ast.ClassDef) and cls.name == normal.root
+            for node in cls.body
+            if isinstance(node, ast.FunctionDef) and node.name == "forward"
+        )
+        if all(apart(tensor) or tensor.streams[1:] for tensor in split):
+            raise Refused("no value that is always given carries one token stream alone", region.line)
+    except Refused as refused:
+        return None, (), sharding.attentions, FeaturePlan(NAME, False, why(refused.reason, refused.line))
+    names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
+    limits = f"; {', '.join(region.absent)} cannot be given" if region.absent else ""
+    reason = why(f"from here to the last block every operation acts token by token on {names}{limits}", region.line)
+    planned = SpRegion(region.start, region.end, split, gather, masks, region.absent, reason)
+    last = forward.body[region.end - 1]
+    entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))
+    layers = _layers(sharding.attentions, sites, kept, region)
+    return planned, entries, layers, FeaturePlan(NAME, True, reason)
+
+
+def _tensor(part: Part) -> SpTensor:
+    seed: Seed = part.seed
+    item = seed.place[0] if seed.place else None
+    rank, broadcast = len(seed.tensor.dims or ()), part.axis in seed.open and part.streams != (seed.label,)
+    if part.sometimes:
+        return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, rank=rank)
+    if seed.guessed:  # counted from the last: a batch in front changes nothing then
+        return SpTensor(seed.variable, item, part.axis - rank, None, part.streams, seed.optional, broadcast)
+    return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, broadcast)
+
+
+def _splits(region: SpRegion) -> Iterable[SpEntry]:
+    """What the hooks shard: the results of the module at the start, and what may be absent module by module."""
+    index = 0
+    for tensor in region.split:
+        if apart(tensor):
+            why = replace(region.why, reason=f"one row of {tensor.variable} for each token, if it is given")
+            entry = SpEntry(optional_module(tensor), "input", "split", tensor.dim, tensor.dims, False, True, why)
+            if tensor.item in (None, 0, MANY):
+                yield entry
+            continue
+        for stream in tensor.streams:
+            why = replace(region.why, reason=f"one row of {tensor.variable} for each token of {stream}")
+            yield SpEntry(SPLIT, index, "split", tensor.dim, tensor.dims, True, True, why, stream)
+            index += 1
+
+
+def apart(tensor: SpTensor) -> bool:
+    """Whether a value is sharded by a module of its own: it may be absent, or one for all tokens, or is a list."""
+    return tensor.optional or tensor.broadcast or tensor.rank is not None or tensor.item == MANY
+
+
+def optional_module(tensor: SpTensor) -> str:
+    """The module that shards such a value."""
+    return f"split_{tensor.variable}"
+
+
+def _gathers(region: SpRegion, last: ast.stmt, why: Why) -> Iterable[SpEntry]:
+    module = _called(last, region)
+    for index, tensor in enumerate(region.gather):
+        yield SpEntry(module or GATHER, index, "gather", tensor.dim, tensor.dims, False, False, why, tensor.streams[0])
+
+
+def _called(last: ast.stmt, region: SpRegion) -> str | None:
+    """The module of the root whose result, assigned last, is what is gathered."""
+    if len(region.gather) != 1 or not isinstance(last, ast.Assign) or not isinstance(last.value, ast.Call):
+        return None
+    function, target = last.value.func, last.targets[0]
+    own = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "self"
+    same = isinstance(target, ast.Name) and target.id == region.gather[0].variable
+    return function.attr if own and same and isinstance(function, ast.Attribute) else None
+
+
+def _layers(
+    plans: tuple[AttentionPlan, ...],
+    sites: dict[str, list[tuple[str, int, int]]],
+    kept: frozenset[tuple[str, int, int]],
+    region: Region,
+) -> tuple[AttentionPlan, ...]:
+    """The attention layers, each told whether it needs the other ranks, and which tokens its keys are."""
+    made = []
+    left = {cls: [site for site in found if site not in kept] for cls, found in sites.items()}
+    for plan in plans:
+        site = left[plan.class_name].pop(0)
+        local = site in region.local or (site not in region.parallel and plan.local)
+        makeups = region.keys.get(site, frozenset()) if site in region.parallel else ()
+        streams = next(iter(makeups)) if len(makeups) == 1 else ()
+        made.append(replace(plan, local=local, streams=streams))
+    return tuple(made)

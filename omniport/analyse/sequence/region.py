@@ -1,0 +1,342 @@
+"""The run of statements of the forward whose tokens are split: where it begins and ends, and what is split there."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from omniport.analyse.facts import AttentionFact, Barrier, Site
+from omniport.analyse.ops import tensors_in
+from omniport.analyse.sequence.walk import Seed, SequenceWalk
+from omniport.analyse.shapes import Num, Opaque, Tensor
+
+
+class Refused(Exception):
+    """No region, since ``reason`` at ``line`` of the normal form."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.line = reason, line
+
+
+@dataclass(frozen=True)
+class Part:
+    """A seed that is split: along which axis, and the streams that its rows belong to, in order."""
+
+    seed: Seed
+    axis: int
+    streams: tuple[str, ...]
+    sometimes: bool = False  # with other inputs the value has another rank and holds nothing for each token
+
+
+@dataclass(frozen=True)
+class Region:
+    """Statements ``start`` to ``end`` (not included) of the forward run on a rank's share of the tokens."""
+
+    start: int
+    end: int
+    line: int
+    parts: tuple[Part, ...]
+    gathered: tuple[tuple[str, int, int, str], ...]  # variable, axis, rank, stream
+    masks: tuple[Part, ...]  # axes of masks that are all keys, in the order of the streams
+    parallel: frozenset[Site]
+    local: frozenset[Site]
+    keys: dict[Site, frozenset[tuple[str, ...]]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+
+def _seen(parts: tuple[Part, ...]) -> set[tuple[str, int, tuple[str, ...]]]:
+    return {(part.seed.label, part.axis, part.streams) for part in parts}
+
+
+def merged(a: Region, b: Region) -> Region:
+    """One region for two configurations.
+
+    Raises:
+        Refused: they are not split alike.
+    """
+    parts = {part.seed.label: part for part in (*a.parts, *b.parts)}
+    for part in (*a.parts, *b.parts):
+        other = parts[part.seed.label]
+        if (part.axis, part.streams) != (other.axis, other.streams):
+            raise Refused(f"how {part.seed.variable} is split depends on the configuration", a.line)
+    if (a.start, a.end, a.gathered) != (b.start, b.end, b.gathered) or _seen(a.masks) != _seen(b.masks):
+        raise Refused("where tokens are split depends on the configuration", a.line)
+    if both := (a.parallel | b.parallel) & (a.local | b.local):
+        raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
+    keys = {site: a.keys.get(site, frozenset()) | b.keys.get(site, frozenset()) for site in {**a.keys, **b.keys}}
+    return replace(
+        a,
+        parts=tuple(parts.values()),
+        parallel=a.parallel | b.parallel,
+        local=a.local | b.local,
+        keys=keys,
+        absent=tuple(dict.fromkeys((*a.absent, *b.absent))),
+    )
+
+
+def either(a: Region, b: Region) -> Region:
+    """One region for inputs of two ranks: what is split with one of them only is known by its own rank."""
+    labels = [{part.seed.label for part in region.parts} for region in (a, b)]
+    common, extra = labels[0] & labels[1], labels[0] ^ labels[1]
+    both = [replace(r, parts=tuple(p for p in r.parts if p.seed.label in common)) for r in (a, b)]
+    joined = merged(*both)
+    parts = [replace(part, sometimes=True) for part in (*a.parts, *b.parts) if part.seed.label in extra]
+    return replace(joined, parts=(*joined.parts, *parts))
+
+
+class Reading:
+    """What one walk says about the region that begins at ``start``."""
+
+    def __init__(self, walk: SequenceWalk, start: int, kept: frozenset[Site]) -> None:
+        self.walk, self.start, self.kept = walk, start, kept
+        self.facts, self.traces = walk.facts, walk.record.traces
+        self.blocked = 0
+        self.forward = walk.method_of(walk.root.cls, "forward").body
+
+    def statement(self, barrier: int) -> int:
+        """The statement that was walked when the ``barrier``-th barrier was found."""
+        return max(at for at, trace in enumerate(self.traces) if trace.barriers <= barrier)
+
+    def streams(self, tensor: Tensor) -> tuple[str, ...]:
+        return self.walk.made_of(tensor.dims[1].streams) if tensor.dims else ()
+
+    def region(self) -> Region:
+        calls = self.facts.attentions[self.traces[self.start].attentions :] if self.start < len(self.traces) else []
+        if not calls:
+            raise Refused("the statements from here on are not followed", self.facts.line)
+        last = max(at for at, trace in enumerate(self.traces) if trace.attentions < len(self.facts.attentions))
+        split = self.split(calls, self.traces[last].attentions)
+        end = min(self.end(split, last), self.leaves(last))
+        parallel, local = self.modes(calls, split)
+        parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
+        masks = self.masks(split)
+        self.explained(parts, masks, end)
+        names = self.names(parts)
+
+        def known(streams: tuple[str, ...]) -> tuple[str, ...]:
+            if lost := [stream for stream in streams if stream not in names]:
+                raise Refused(f"tokens of {lost[0].partition('__')[0]} are carried together with others only", line)
+            return tuple(names[stream] for stream in streams)
+
+        line = self.traces[self.start].line
+        keys: dict[Site, set[tuple[str, ...]]] = {}
+        for call in calls:
+            if call.site in parallel:
+                keys.setdefault(call.site, set()).add(known(self.streams(call.key)))
+        return Region(
+            self.start,
+            end,
+            line,
+            tuple(replace(part, streams=known(part.streams)) for part in parts),
+            tuple((name, dim, dims, known((stream,))[0]) for name, dim, dims, stream in self.gathered(split, end)),
+            tuple(replace(mask, streams=known(mask.streams)) for mask in masks),
+            parallel,
+            local,
+            {site: frozenset(found) for site, found in keys.items()},
+            tuple(self.walk.record.absent),
+        )
+
+    def explained(self, parts: list[Part], masks: tuple[Part, ...], end: int) -> None:
+        """Raise unless values whose rank is guessed, and that may hold something for each token, are seen to do so."""
+        known = {part.seed.label for part in (*parts, *masks)}
+        attended = {name for call in self.facts.attentions for name in self.streams(call.key)}
+        read = self.read(self.start, end)
+        for seed in self.walk.record.seeds:
+            streams = {n for dim in seed.tensor.dims or () for n in self.walk.made_of(dim.streams)}
+            unseen = seed.label not in known and not streams & attended
+            unknown = seed.guessed or (seed.tensor.dims is None and not seed.place)
+            if unknown and seed.tokens and unseen and seed.variable in read:
+                self.blocked = len(self.facts.barriers)
+                self.walk.record.unranked.append((seed.label, ""))
+                raise Refused(f"the shape of {seed.variable} is not known", self.traces[self.start].line)
+
+    @staticmethod
+    def names(parts: list[Part]) -> dict[str, str]:
+        """Each stream by the first value that carries it alone; one that is always given before others."""
+        found: dict[str, str] = {}
+        for part in sorted(parts, key=lambda part: (part.seed.optional, bool(part.seed.place))):
+            if len(part.streams) == 1:
+                found.setdefault(part.streams[0], part.seed.label)
+        return found
+
+    def split(self, calls: list[AttentionFact], last: int) -> frozenset[str]:
+        """The streams that the last attention calls mix, and all that share an axis with them."""
+        mixing = [
+            call
+            for call in self.facts.attentions[last:]
+            if self.streams(call.query) and set(self.streams(call.query)) <= set(self.streams(call.key))
+        ]
+        if not mixing:
+            first = self.traces[self.start].barriers
+            self.blocked = first
+            tokens = {
+                name
+                for seed in self.walk.record.seeds
+                if len(seed.tensor.dims or ()) > 2
+                for dim in seed.tensor.dims or ()
+                for name in self.walk.made_of(dim.streams)
+            }
+            for at, barrier in enumerate(self.facts.barriers[first:]):
+                if self.touched(barrier, frozenset(tokens)):
+                    self.blocked = first + at
+                    raise Refused(barrier.reason, barrier.line)  # what the tokens met first
+            apart = calls and all(self.streams(call.query) and self.streams(call.key) for call in calls)
+            reason = "no attention call mixes the tokens of the result"
+            raise Refused(reason if apart else "the tokens of the attention calls are not followed", calls[-1].line)
+        split = frozenset(name for call in mixing for name in self.streams(call.key))
+        while True:
+            grown = set(split)
+            for call in calls:
+                query, key = set(self.streams(call.query)), set(self.streams(call.key))
+                for group in (query, key):
+                    grown |= group if group & split else set()
+                grown |= query if key & split else set()
+            for whole, names in self.walk.makeup.items():
+                parts = set(self.walk.made_of(names))
+                grown |= parts if parts & split or whole in split else set()
+            if grown == split:
+                return split
+            split = frozenset(grown)
+
+    def touched(self, barrier: Barrier, split: frozenset[str]) -> bool:
+        return bool(set(self.walk.made_of(tuple(barrier.streams))) & split)
+
+    def end(self, split: frozenset[str], last: int) -> int:
+        """The first statement behind the attention calls that is not the same for each token."""
+        for at, barrier in enumerate(self.facts.barriers):
+            if self.touched(barrier, split):
+                statement = self.statement(at)
+                if statement < self.start:
+                    continue
+                if statement > last:
+                    return statement
+                self.blocked = at
+                raise Refused(barrier.reason, barrier.line)
+        self.blocked = len(self.facts.barriers)
+        return len(self.traces) - 1
+
+    def leaves(self, last: int) -> int:
+        """The first statement behind the attention calls that may leave the forward."""
+        for at in range(last + 1, len(self.forward)):
+            if any(isinstance(node, ast.Return) for node in ast.walk(self.forward[at])):
+                return at
+        return len(self.forward) - 1
+
+    def modes(self, calls: list[AttentionFact], split: frozenset[str]) -> tuple[frozenset[Site], frozenset[Site]]:
+        """Attention calls that need the other ranks, and those that do not: their keys are whole."""
+        self.blocked = len(self.facts.barriers)
+        parallel: set[Site] = set()
+        local: set[Site] = set()
+        for call in calls:
+            key, value = self.streams(call.key), self.streams(call.value)
+            if key != value:
+                raise Refused("keys and values of an attention call are not the same tokens", call.line)
+            if set(key) & split:
+                if call.site in self.kept:
+                    raise Refused("an attention call that stays the reference's sees one rank's tokens only", call.line)
+                parallel.add(call.site)
+            else:
+                local.add(call.site)
+        if both := parallel & local:
+            raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
+        if not parallel:
+            raise Refused("no attention call mixes the tokens of the result", calls[-1].line)
+        return frozenset(parallel), frozenset(local)
+
+    def part(self, seed: Seed, split: frozenset[str], end: int) -> Part | None:
+        axes = [
+            (at, streams)
+            for at, dim in enumerate(seed.tensor.dims or ())
+            if set(streams := self.walk.made_of(dim.streams)) & split
+        ]
+        if not axes or seed.variable not in self.read(self.start, end):
+            return None
+        if len(seed.place) > 1:
+            raise Refused(f"{seed.variable} holds tuples of tuples of tokens", self.traces[self.start].line)
+        if len(axes) > 1:
+            raise Refused(f"{seed.variable} has an entry for each pair of tokens", self.traces[self.start].line)
+        return Part(seed, *axes[0])
+
+    def read(self, start: int, end: int | None = None) -> set[str]:
+        """Names that statements read."""
+        return {
+            name.id
+            for node in self.forward[start:end]
+            for name in ast.walk(node)
+            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
+        }
+
+    def gathered(self, split: frozenset[str], end: int) -> tuple[tuple[str, int, int, str], ...]:
+        """Variables that carry split tokens and are read behind the region."""
+        found = []
+        env, line = self.traces[end].env, self.traces[end].line
+        for name in sorted(live(self.forward[end:])):
+            value = env.get(name)
+            if isinstance(value, Num | Opaque):
+                text = str(value.poly) if isinstance(value, Num) else value.text
+                lengths = {a for a in (f"len({s})" for s in self.known(split)) if a in text}
+                if lengths:
+                    raise Refused(f"{name} counts the tokens of a rank and is read behind the blocks", line)
+            for tensor in tensors_in([value]):
+                axes = [
+                    (at, streams)
+                    for at, dim in enumerate(tensor.dims or ())
+                    if set(streams := self.walk.made_of(dim.streams)) & split
+                ]
+                if not axes:
+                    continue
+                if tensor is not value or len(axes) > 1 or len(axes[0][1]) > 1:
+                    raise Refused(f"{name} holds several token axes behind the blocks", line)
+                found.append((name, axes[0][0], len(tensor.dims or ()), axes[0][1][0]))
+        if not found:
+            raise Refused("no tokens are read behind the blocks", line)
+        return tuple(found)
+
+    def known(self, split: frozenset[str]) -> Iterable[str]:
+        """All names that stand for a stream of ``split``."""
+        names = {n for seed in self.walk.record.seeds for dim in seed.tensor.dims or () for n in dim.streams}
+        return [name for name in names if set(self.walk.made_of((name,))) & split]
+
+    def masks(self, split: frozenset[str]) -> tuple[Part, ...]:
+        """Axes of masks over keys that are split: they stay whole, in the order in which the ranks hold the keys."""
+        orders: dict[str, tuple[str, ...]] = {}
+        for use in self.walk.record.masks:
+            keys, queries = self.streams(use.call.key), self.streams(use.call.query)
+            if not set(keys) & split:
+                continue
+            dims = use.mask.dims
+            if dims is None:
+                raise Refused("the axes of an attention mask are not known", use.line)
+            for dim, streams in zip(dims[-2:], (queries, keys), strict=True) if len(dims) > 2 else [(dims[-1], keys)]:
+                if dim.one:
+                    continue
+                names = self.walk.made_of(dim.streams)
+                if len(names) != 1 or names[0] in split:
+                    raise Refused("an attention mask is not one over all tokens", use.line)
+                if orders.setdefault(names[0], streams) != streams:
+                    raise Refused("a mask serves keys of different make-up", use.line)
+        attended = {name for call in self.facts.attentions for x in (call.query, call.key) for name in self.streams(x)}
+        if orders.keys() & attended:
+            raise Refused("an attention mask is made of tokens", self.walk.record.masks[0].line)
+        found = []
+        for seed in self.walk.record.seeds:
+            for at, dim in enumerate(seed.tensor.dims or ()):
+                names = self.walk.made_of(dim.streams)
+                if len(names) == 1 and names[0] in orders and seed.variable in self.read(self.start, None):
+                    found.append(Part(seed, at, orders[names[0]]))
+        return tuple(found)
+
+
+def live(body: list[ast.stmt]) -> set[str]:
+    """Names that are read in ``body`` before every path has assigned them."""
+    live: set[str] = set()
+    done: set[str] = set()
+    for node in body:
+        reads = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        live |= reads - done
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            done |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
+    return live

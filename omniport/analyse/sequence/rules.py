@@ -1,0 +1,238 @@
+"""What operations do to token axes, beyond the rules that sharding by width needs.
+
+Widths are whole here.  A stream may turn out to be several others, one behind the other: tables of rotary angles are
+computed for all tokens at once, and meet those of each stream where the blocks put them together.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from omniport.analyse import library
+from omniport.analyse.dataflow import Walk
+from omniport.analyse.expressions import Env, text
+from omniport.analyse.poly import Poly
+from omniport.analyse.shapes import Closure, Dim, Leaf, Num, Opaque, Seq, Tensor
+
+BATCH = Poly.of("batch")
+
+
+class TokenRules(Walk):
+    """The rules."""
+
+    makeup: dict[str, tuple[str, ...]]  # a stream that is several others, one behind the other
+    unclear: dict[int, str]
+    missed: Callable[..., str | None]
+    same_doubt: Callable[[Any, Any], None]
+    width: Callable[[Poly], bool]
+
+    def made_of(self, streams: tuple[str, ...]) -> tuple[str, ...]:
+        """Streams by representative, those that are several one behind the other spelled out."""
+        found: list[str] = []
+        for name in streams:
+            name = self.facts.stream(name)
+            found += self.made_of(self.makeup[name]) if name in self.makeup else [name]
+        return tuple(found)
+
+    def in_step(self, a: tuple[str, ...], b: tuple[str, ...]) -> None:
+        a, b = self.made_of(a), self.made_of(b)
+        if len(a) == len(b):
+            for x, y in zip(a, b, strict=True):
+                self.facts.same(x, y)
+        elif len(a) == 1 and a[0] not in b:
+            self.makeup[a[0]] = b
+        elif len(b) == 1 and b[0] not in a:
+            self.makeup[b[0]] = a
+        else:
+            self.barrier(a + b, "token axes of different make-up meet")
+
+    def meet(self, a: Dim, b: Dim, *, last: bool = True) -> Dim:
+        """The batch and widths are no token axes: what meets one of them is of that size."""
+        met = super().meet(a, b, last=last)
+        for one, other in ((a, b), (b, a)):
+            if other.streams and not one.streams and not one.one and (one.size == BATCH or self.width(one.size)):
+                return Dim(one.size)
+        return met
+
+    def canonical(self, size: Poly) -> Poly:
+        """``size`` with lengths named by the streams that they are made of."""
+        result = Poly.of(0)
+        for monomial, factor in size.terms:
+            term = Poly((((), factor),))
+            for atom in monomial:
+                inside = atom[4:-1] if atom.startswith("len(") and atom.endswith(")") else ""
+                if inside.isidentifier():
+                    length = Poly.of(0)
+                    for name in self.made_of((inside,)):
+                        length = length + Poly.of(f"len({name})")
+                    term = term * length
+                else:
+                    term = term * Poly.of(atom)
+            result = result + term
+        return result
+
+    def stretch(self, dim: Dim, low: Poly | None, high: Poly | None) -> Dim:
+        return super().stretch(Dim(dim.size, dim.parts, self.made_of(dim.streams)), low, high)
+
+    def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        """Rotary functions are followed like any other: their tables come with and without the batch."""
+        last = name.rpartition(".")[2]
+        function = (self.functions.get(last) or self.bring(last)) if last in library.ROTARY else None
+        if isinstance(function, ast.FunctionDef):
+            self.missed(args, "table")
+            env = self.bind(function, args, kwargs, node)
+            return self.run_imported(name, function, env, [*args, *kwargs.values()])
+        if name == "map" and len(args) == 2 and isinstance(args[1], Seq):
+            call = ast.copy_location(ast.Call(node.args[0], node.args[1:], []), node)
+            return Seq([self.applied(args[0], item, call) for item in args[1].items], args[1].many)
+        return super().call_function(name, args, kwargs, node)
+
+    def applied(self, function: Any, value: Any, node: ast.Call) -> Any:
+        if isinstance(function, Closure):
+            bound = self.bind(function.function, [value], {}, node)
+            return self.run_function(function.function, self.instance, {**function.env, **bound})
+        raise self.unsupported(f"call {text(node)}", node)
+
+    def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
+        if isinstance(node.op, ast.MatMult):
+            return self.product(self.eval(node.left, env), self.eval(node.right, env))
+        return super().eval_binop(node, env)
+
+    def product(self, a: Any, b: Any) -> Tensor:
+        """A matrix product: rows of one and columns of the other stay, what is summed over is no token axis."""
+        left, right = (x.dims if isinstance(x, Tensor) else None for x in (a, b))
+        if left is None or right is None or len(left) < 2 or len(right) < 2:
+            return self.unknown((a, b), "a matrix product")
+        self.barrier((*left[-1].streams, *right[-2].streams), "a matrix product sums over the tokens")
+        front: tuple[Dim, ...] = self.combine([Tensor(left[:-2]), Tensor(right[:-2])]).dims or ()
+        return Tensor((*front, left[-2], right[-1]))
+
+    def linear(self, leaf: Leaf, x: Any) -> Tensor:
+        """Every linear is whole: widths are another walk's matter."""
+        width = leaf.argument(1, "out_features")
+        size = width.poly if isinstance(width, Num) else Poly.of(f"{leaf.path} width")
+        if not isinstance(x, Tensor):
+            return self.unknown((x,), "a linear layer of unknown size")
+        if x.dims is None and leaf.key[0] in self.attending and x.serial not in self.unclear and len(x.tail) < 4:
+            x = self.assumed.setdefault(x.serial, self.of_rank(x, 3))
+        if x.dims == ():
+            return self.unknown((x,), leaf.path)
+        self.barrier((s for dim in x.known[-1:] for s in dim.streams), f"{leaf.path} computes with tokens as features")
+        result: Tensor = x.alike((*x.known[:-1], Dim(size)))
+        self.same_doubt(x, result)
+        return result
+
+    def tensor_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        result = self.token_call(name, x, args, kwargs, node)
+        self.same_doubt(x, result)
+        return result
+
+    def token_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        """Operations that leave the token axis alone."""
+        dims = x.dims if isinstance(x, Tensor) else None
+        if dims is not None and name in ("layer_norm", "rms_norm"):
+            self.barrier(dims[-1].streams, f"{name} normalises over the tokens")
+            return x.alike(dims)
+        if dims is not None and name == "repeat_interleave" and args:
+            at = self.axis(x, kwargs.get("dim", args[1] if len(args) > 1 else None))
+            if at is not None and not dims[at].streams and isinstance(args[0], Num | Opaque):
+                times = args[0].poly if isinstance(args[0], Num) else Poly.of(args[0].text)
+                return x.with_dim(at, Dim(dims[at].size * times))
+        if dims is not None and name == "index_select" and len(args) > 1 and isinstance(args[1], Tensor):
+            at = self.axis(x, args[0])
+            if at is not None and args[1].dims is not None and len(args[1].dims) == 1 and not dims[at].streams:
+                return x.with_dim(at, args[1].dims[0])
+        if dims is not None and name in ("repeat", "expand"):
+            given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+            if len(given) >= len(dims) and all(isinstance(item, Num | Opaque) for item in given):
+                return self.spread(dims, given, times=name == "repeat")
+        if dims is not None and name in ("view", "reshape"):
+            given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+            given = kwargs["shape"].items if not given and isinstance(kwargs.get("shape"), Seq) else given
+            if given and all(isinstance(size, Num) for size in given):
+                kept = self.keeping(dims, [size.poly for size in given])
+                if kept is not None:
+                    return kept
+        if dims is not None and name == "flip" and args:
+            given = args[0].items if isinstance(args[0], Seq) else args
+            axes = [self.axis(x, item) for item in given]
+            if not any(at is None or dims[at].streams for at in axes):
+                return self.combine([x])
+        if name == "unflatten" and dims is not None and len(args) == 2 and isinstance(args[1], Seq):
+            at = self.axis(x, args[0])
+            if at is not None and not dims[at].streams and all(isinstance(size, Num) for size in args[1].items):
+                sizes = tuple(Dim(self.rest(size.poly)) for size in args[1].items)
+                return Tensor((*dims[:at], *sizes, *dims[at + 1 :]))
+        return super().tensor_call(name, x, args, kwargs, node)
+
+    def rest(self, size: Poly) -> Poly:
+        """A size that is given, or that is left for PyTorch to work out."""
+        return size if size.constant != -1 else Poly.of(f"rest@{self.line}")
+
+    def spread(self, dims: tuple[Dim, ...], given: list[Any], *, times: bool) -> Tensor:
+        """``repeat`` (``times``) or ``expand``: axes that are repeated are no tokens, or are new."""
+        added = len(given) - len(dims)
+        made = []
+        for at, item in enumerate(given):
+            dim = dims[at - added] if at >= added else Dim(Poly.of(1))
+            count = item.poly.constant if isinstance(item, Num) else None
+            same = count in ((1,) if times else (-1,)) or (
+                not times and isinstance(item, Num) and self.equal(item.poly, dim.size)
+            )
+            if same:
+                made.append(dim)
+                continue
+            self.barrier(dim.streams, "repeats the tokens")
+            size = item.poly if isinstance(item, Num) else Poly.of(f"size {at} at line {self.line}")
+            made.append(self.sized(dim.size * size if times else size))
+        return Tensor(tuple(made))
+
+    def sized(self, size: Poly) -> Dim:
+        """A new axis: it is one of tokens if its size counts tokens."""
+        streams = tuple(name for atom in size.atoms if (name := atom[4:-1]).isidentifier() and atom == f"len({name})")
+        whole = Poly.of(0)
+        for name in streams:
+            whole = whole + Poly.of(f"len({name})")
+        return Dim(size, (), streams if streams and self.equal(whole, size) else ())
+
+    def keeping(self, dims: tuple[Dim, ...], sizes: list[Poly]) -> Tensor | None:
+        """A reshape that cuts or joins widths only: every token axis is found again, in front or at the end."""
+        front = 0
+        while front < min(len(dims), len(sizes)) and self.equal(sizes[front], dims[front].size):
+            front += 1
+        back = 0
+        while back < min(len(dims), len(sizes)) - front and self.equal(sizes[-1 - back], dims[-1 - back].size):
+            back += 1
+        old, new = dims[front : len(dims) - back], sizes[front : len(sizes) - back]
+        if any(dim.streams for dim in old):
+            free = [at for at, size in enumerate(new) if size.constant == -1]
+            tokens = [at for at, dim in enumerate(old) if dim.streams]
+            # view(B, -1, heads, width): the free size is that of the tokens if the widths behind make up the rest.
+            if len(free) != 1 or tokens != free or free[0] != 0:
+                return None
+            product, given = Poly.of(1), Poly.of(1)
+            for dim in old[1:]:
+                product = product * dim.size
+            for size in new[1:]:
+                given = given * size
+            if not self.equal(product, given):
+                return None
+            return Tensor((*dims[: front + 1], *(Dim(size) for size in new[1:]), *dims[len(dims) - back :]))
+        made = tuple(Dim(self.rest(size)) for size in new)
+        if len(old) == len(new) == 1:
+            made = old
+        elif sum(size.constant == -1 for size in new) == 1:
+            made = tuple(self.worked_out(old, new))
+        return Tensor((*dims[:front], *made, *dims[len(dims) - back :]))
+
+    def worked_out(self, old: tuple[Dim, ...], new: list[Poly]) -> list[Dim]:
+        """Sizes with the free one computed, where the division is exact."""
+        product = Poly.of(1)
+        for dim in old:
+            product = product * dim.size
+        for size in new:
+            divided = product.divide(size) if size.constant != -1 else product
+            product = divided if divided is not None else Poly.of(f"rest@{self.line}")
+        return [Dim(size if size.constant != -1 else product) for size in new]

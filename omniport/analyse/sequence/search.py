@@ -1,0 +1,198 @@
+"""Finding the region: boundaries that are tried, and shapes that the walk does not show."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, replace
+
+from omniport.analyse import library
+from omniport.analyse.facts import Decisions, Site
+from omniport.analyse.sequence.region import Reading, Refused, Region, either, live, merged
+from omniport.analyse.sequence.walk import MANY, BlockedError, Form, SequenceWalk
+from omniport.analyse.shapes import Tensor
+from omniport.source.normal import NormalForm
+from omniport.source.tree import SourceTree
+
+#: What a value of unknown shape is tried as, the most frequent first: a pair of tables, a table, one with the batch in
+#: front, one with heads.
+_FORMS: dict[str, tuple[Form, ...]] = {
+    "table": ((2, 2), 2, 3, (3, 3), 4, (4, 4)),
+    "optional": (None,),
+    "line": (2, 3),
+    "list": (0, 3, 2, 4, 1),
+    "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0),
+}
+_TRIES = 40  # walks over one model
+_CHOICES = 2  # attributes of modules that are taken as set and as not set
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is the same for all walks over one model."""
+
+    normal: NormalForm
+    source: SourceTree | None
+    decided: Decisions
+    kept: frozenset[Site]
+    tries: list[int]  # walks that are left
+    ranks: tuple[tuple[str, int], ...] = ()  # parameters of the forward that come with this rank
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A boundary that is tried: the statement, the values that the blocks change, those of them that become the result,
+    the last statement with attention, and the axis that is the batch."""
+
+    start: int
+    carriers: frozenset[str]
+    primary: frozenset[str]
+    last: int
+    batch: int
+
+
+def find_region(normal: NormalForm, source: SourceTree | None, decided: Decisions, kept: frozenset[Site]) -> Region:
+    """The longest region that begins where attention begins.
+
+    Args:
+        kept: attention calls that stay those of the reference, which know nothing of other ranks.
+
+    Raises:
+        Refused: there is none.
+    """
+    task = _Task(normal, source, decided, kept, [_TRIES])
+    found, ranks = _region(task)
+    for name, rank in ranks.items():
+        found = either(found, _region(replace(task, tries=[_TRIES], ranks=((name, rank),)))[0])
+    return found
+
+
+def _region(task: _Task) -> tuple[Region, dict[str, int]]:
+    """The region under one rank of each parameter, and the other ranks that the forward asks for."""
+    normal, source, decided = task.normal, task.source, task.decided
+    plain = SequenceWalk(normal, source, decided, None, ranks=dict(task.ranks))
+    plain.run()
+    traces = plain.record.traces
+    ends = [*(trace.attentions for trace in traces[1:]), len(plain.facts.attentions)]
+    starts = [at for at, trace in enumerate(traces) if ends[at] > trace.attentions]
+    if not starts:
+        raise Refused("no attention call of the forward is followed", plain.facts.line)
+    body = plain.method_of(plain.root.cls, "forward").body
+    ranks = _ranks(body)
+    refused: Refused | None = None
+    for start in starts:
+        alive = {name for name, value in traces[start].env.items() if isinstance(value, Tensor)}
+        carriers = frozenset(alive & _stored(body[start : starts[-1] + 1]))
+        primary = carriers & live(body[starts[-1] + 1 :])
+        for batch in (0, 1) if _turned(body[:start]) else (0,):
+            try:
+                return _search(task, _Place(start, carriers, frozenset(primary), starts[-1], batch)), ranks
+            except Refused as error:
+                refused = refused if batch else error
+        if primary & _stored(body[start : start + 1]):
+            break  # what comes later would leave these blocks with all tokens
+    assert refused is not None
+    raise refused
+
+
+def _ranks(body: list[ast.stmt]) -> dict[str, int]:
+    """Parameters that the forward takes with another number of axes, too: ``timestep.ndim == 2``."""
+    found = {}
+    for node in (node for line in body for node in ast.walk(line) if isinstance(node, ast.Compare)):
+        left, right = node.left, node.comparators[0]
+        if isinstance(left, ast.Attribute) and left.attr == "ndim" and isinstance(left.value, ast.Name):
+            shape, rank = library.INPUTS.get(left.value.id), getattr(right, "value", None)
+            if shape is not None and isinstance(rank, int) and rank != len(shape):
+                found[left.value.id] = rank
+    return found
+
+
+def _turned(body: list[ast.stmt]) -> bool:
+    """Whether the statements swap the first two axes of a tensor, as models do that keep the tokens in front."""
+    calls = (node for line in body for node in ast.walk(line) if isinstance(node, ast.Call))
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("transpose", "permute")
+        and [getattr(arg, "value", None) for arg in call.args[:2]] in ([0, 1], [1, 0])
+        for call in calls
+    )
+
+
+def _stored(body: list[ast.stmt]) -> set[str]:
+    """Names that statements assign."""
+    names = (name for node in body for name in ast.walk(node) if isinstance(name, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
+
+
+def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) -> Region:
+    """Try what the values of unknown shape may be until nothing is in the way."""
+    forms = dict(given or {})
+    best, found = _attempt(task, place, forms)
+    while isinstance(found, Refused):
+        refused = found
+        labels = [(label, kind) for label, kind in dict.fromkeys(best.unranked) if label not in forms]
+        labels += [(label, "optional") for label in best.optional if label not in forms]
+        better = False
+        for label, kind in labels:
+            for form in _FORMS[_kind(label, kind)]:
+                task.tries[0] -= 1
+                if task.tries[0] < 0:
+                    break
+                trial, result = _attempt(task, place, {**forms, label: form})
+                if not isinstance(result, Refused) or trial.reach > best.reach or _explains(refused, result):
+                    forms, best, found, better = {**forms, label: form}, trial, result, True
+                    break
+            if better:
+                break
+        if not better:
+            choice = next((key for key in best.choices if key not in forms), None)
+            if choice is None or sum(isinstance(form, bool) for form in forms.values()) >= _CHOICES:
+                raise refused
+            return merged(*(_search(task, place, {**forms, choice: value}) for value in (True, False)))
+    return found
+
+
+def _explains(before: Refused, after: Refused) -> bool:
+    """Whether what was not known before is known now, and something else is not."""
+    unknown = "the shape of "
+    return before.reason.startswith(unknown) and after.reason.startswith(unknown) and before.reason != after.reason
+
+
+def _kind(label: str, kind: str) -> str:
+    if label.endswith(f"_{MANY}"):
+        return "list"
+    return "line" if label.startswith("line ") else kind
+
+
+@dataclass(frozen=True)
+class _Trial:
+    reach: int  # statements walked until the first thing in the way
+    unranked: tuple[tuple[str, str], ...]
+    optional: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # conditions that are asked more than once
+
+
+def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial, Region | Refused]:
+    walk = SequenceWalk(
+        task.normal,
+        task.source,
+        task.decided,
+        place.start,
+        forms,
+        place.carriers,
+        place.primary,
+        place.last,
+        place.batch,
+        dict(task.ranks),
+    )
+    steps = walk.record.steps
+    try:
+        walk.run()
+        reading = Reading(walk, place.start, task.kept)
+        return _Trial(1 << 30, ()), reading.region()
+    except BlockedError as blocked:
+        reach, refused = blocked.steps, Refused(blocked.reason, blocked.line)
+    except Refused as error:
+        reach, refused = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps, error
+    optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
+    choices = tuple(key for key, lines in walk.record.choices.items() if len(lines) > 1)
+    return _Trial(reach, tuple(walk.record.unranked), optional, choices), refused

@@ -1,0 +1,166 @@
+"""The root's forward under sequence parallelism: modules where the tokens are split and put together."""
+
+from __future__ import annotations
+
+import libcst as cst
+
+from omniport.analyse.sequence.plan import GATHER, SPLIT, apart, optional_module
+from omniport.analyse.sequence.walk import MANY
+from omniport.plan.model import SpRegion, SpTensor, TransformerPlan
+from omniport.rewrite.syntax import method, statements
+
+SPLIT_CLASS = '''
+class SequenceSplit(nn.Module):
+    """Returns what it is given: the hooks of ``_sp_plan`` shard it over the sequence-parallel ranks."""
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tensors
+'''
+
+RANK_ORDER = '''
+def rank_order(mask: torch.Tensor, lengths: list[int], dim: int = -1) -> torch.Tensor:
+    """An axis over all tokens in the order in which the ranks hold them: each has a slice of every stream."""
+    if mask.shape[dim] == 1 or not is_forward_context_available() or not get_forward_context().sp_active:
+        return mask
+    ranks = get_sequence_parallel_world_size()
+    shards = []
+    for stream in mask.transpose(dim, -1).split(lengths, dim=-1):
+        padding = stream.new_ones(*stream.shape[:-1], -stream.shape[-1] % ranks)
+        shards.append(torch.cat([stream, padding], dim=-1).chunk(ranks, dim=-1))
+    return torch.cat([part for rank in zip(*shards) for part in rank], dim=-1).transpose(dim, -1)
+'''
+
+SEQUENCE_METADATA = '''
+def sequence_metadata(key: torch.Tensor, mask: torch.Tensor | None, *streams: str) -> AttentionMetadata | None:
+    """``mask`` without the keys that pad a stream to a multiple of the sequence-parallel ranks."""
+    lengths = [get_sp_shard_original_seq_len(stream) for stream in streams]
+    if None not in lengths and any(length % get_sequence_parallel_world_size() for length in lengths):
+        ranks = get_sequence_parallel_world_size()
+        positions = [
+            (torch.arange(-(-length // ranks), device=key.device) + rank * -(-length // ranks), length)
+            for rank in range(ranks)
+            for length in lengths
+        ]
+        kept = torch.cat([position < length for position, length in positions])
+        if mask is None:
+            mask = kept.expand(key.shape[0], -1)
+        else:
+            value = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+            mask = mask.masked_fill(~kept, value)
+    return None if mask is None else AttentionMetadata(attn_mask=mask)
+'''
+
+
+def split_forward(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
+    """The root with the statements of its region between a split and a gather."""
+    region, forward, init = plan.region, method(node, "forward"), method(node, "__init__")
+    if region is None or forward is None or init is None:
+        return node
+    own = any(entry.module == GATHER for entry in plan.sp)
+    body = list(forward.body.body)
+    gathered = statements(_gather(region)) if own else []
+    changed = [*body[: region.start], *statements(_split(region)), *body[region.start : region.end], *gathered]
+    forward_made = forward.with_changes(body=forward.body.with_changes(body=[*changed, *body[region.end :]]))
+    init_made = init.with_changes(
+        body=init.body.with_changes(body=[*init.body.body, *statements("".join(_modules(region, own)))])
+    )
+    items = [forward_made if item is forward else init_made if item is init else item for item in node.body.body]
+    return node.with_changes(body=node.body.with_changes(body=items))
+
+
+def helpers(plan: TransformerPlan) -> str:
+    """The class and the function that the region calls."""
+    if plan.region is None:
+        return ""
+    many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or len(plan.region.gather) > 1
+    padded = any(attention.streams for attention in plan.attentions)
+    masks = RANK_ORDER if plan.region.masks else ""
+    return (SPLIT_CLASS if many else "") + masks + (SEQUENCE_METADATA if padded else "")
+
+
+def _modules(region: SpRegion, gather: bool) -> list[str]:
+    count = sum(len(tensor.streams) for tensor in region.split if not apart(tensor))
+    lines = ["# where the tokens are shared out over the ranks\n"]
+    lines.append(f"self.{SPLIT} = {'SequenceSplit()' if count > 1 else 'nn.Identity()'}\n")
+    lines += dict.fromkeys(f"self.{optional_module(t)} = nn.Identity()\n" for t in region.split if apart(t))
+    if gather:
+        lines.append(f"self.{GATHER} = {'SequenceSplit()' if len(region.gather) > 1 else 'nn.Identity()'}\n")
+    return lines
+
+
+def _value(tensor: SpTensor) -> str:
+    return tensor.variable if tensor.item is None else f"{tensor.variable}[{tensor.item}]"
+
+
+def _lengths(region: SpRegion) -> dict[tuple[str, ...], str]:
+    """A local for the lengths of each run of streams that is cut or reordered."""
+    makeups = dict.fromkeys(
+        t.streams for t in (*region.split, *region.masks) if len(t.streams) > 1 or t in region.masks
+    )
+    return {makeup: "lengths" if len(makeups) == 1 else f"lengths_{n}" for n, makeup in enumerate(makeups, 1)}
+
+
+def _length(region: SpRegion, stream: str) -> str:
+    label = {"_".join([t.variable, *([] if t.item is None else [str(t.item)])]): t for t in region.split}
+    tensor = label[stream]
+    return f"{_value(tensor)}.shape[{tensor.dim}]"
+
+
+def _split(region: SpRegion) -> str:
+    lengths = _lengths(region)
+    text = "".join(
+        f"{name} = [{', '.join(_length(region, stream) for stream in makeup)}]\n" for makeup, name in lengths.items()
+    )
+    given = [tensor for tensor in region.split if not apart(tensor)]
+    tables = [tensor for tensor in given if tensor.item is not None or len(tensor.streams) > 1]
+    plain = [tensor for tensor in given if tensor not in tables]
+    arguments, at, rebuilt = [], 0, dict[str, list[str]]()
+    for tensor in (*plain, *tables):
+        if len(tensor.streams) == 1:
+            arguments.append(_value(tensor))
+        else:
+            arguments.append(f"*{_value(tensor)}.split({lengths[tensor.streams]}, dim={tensor.dim})")
+        if tensor in tables:
+            end = at + len(tensor.streams)
+            joined = f"tables[{at}]" if end == at + 1 else f"torch.cat(tables[{at}:{end}], dim={tensor.dim})"
+            rebuilt.setdefault(tensor.variable, []).append(joined)
+            at = end
+    targets = ", ".join([*(tensor.variable for tensor in plain), *(["*tables"] if tables else [])])
+    text += f"{targets} = self.{SPLIT}({', '.join(arguments)})\n"
+    for variable, parts in rebuilt.items():
+        whole = any(tensor.variable == variable and tensor.item is None for tensor in tables)
+        text += f"{variable} = {parts[0] if whole else '(' + ', '.join(parts) + ')'}\n"
+    for variable in dict.fromkeys(tensor.variable for tensor in region.split if apart(tensor)):
+        text += _optional([t for t in region.split if t.variable == variable], lengths)
+    for mask in region.masks:
+        call = f"{mask.variable} = rank_order({mask.variable}, {lengths[mask.streams]}, dim={mask.dim})\n"
+        text += f"if {mask.variable} is not None:\n    {call}" if mask.optional else call
+    for name in region.absent:
+        text += (
+            f"if {name} is not None and get_forward_context().sp_active:\n"
+            f'    raise ValueError("{name} cannot be given with sequence parallelism")\n'
+        )
+    return text
+
+
+def _optional(tensors: list[SpTensor], lengths: dict[tuple[str, ...], str]) -> str:
+    """Shard what may be absent, if it is there."""
+    first = tensors[0]
+    name, module = first.variable, f"self.{optional_module(first)}"
+    one = "table" if first.item is not None else name
+    made = f"{module}({one})"
+    if len(first.streams) > 1:
+        parts = f"{one}.split({lengths[first.streams]}, dim={first.dim})"
+        made = f"torch.cat([{module}(part) for part in {parts}], dim={first.dim})"
+    value = made if first.item is None else f"tuple({made} for table in {name})"
+    if first.item == MANY:
+        value = f"[{made} for table in {name}]"
+    conditions = [f"{name} is not None"] if first.optional else []
+    conditions += [f"{name}.shape[{first.dim}] > 1"] if first.broadcast else []
+    conditions += [f"{name}.ndim == {first.rank}"] if first.rank is not None else []
+    return f"if {' and '.join(conditions)}:\n    {name} = {value}\n" if conditions else f"{name} = {value}\n"
+
+
+def _gather(region: SpRegion) -> str:
+    names = ", ".join(tensor.variable for tensor in region.gather)
+    return f"{names} = self.{GATHER}({names})\n"
