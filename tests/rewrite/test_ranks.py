@@ -35,6 +35,7 @@ RUNS: dict[str, tuple[dict[str, int], int]] = {
 #: Lengths that two ranks cannot share evenly, each stream on its own.
 ODD: dict[str, dict[str, list[int]]] = {
     "canvas": {"hidden_states": [2, 13, 8]},
+    "across": {"hidden_states": [2, 13, 4]},
     "flux": {
         "hidden_states": [2, 17, 16],
         "encoder_hidden_states": [2, 9, 24],
