@@ -1,0 +1,61 @@
+"""Sequence parallelism: values that are split, reordered or refused at the border of the blocks."""
+
+from __future__ import annotations
+
+from omniport.analyse.parallel import ParallelPlan, plan_parallel
+from omniport.analyse.sequence.plan import NAME
+from omniport.plan.model import SpRegion
+from tests.analyse.test_tp import ATTEND, QKV
+from tests.support.normal import block_model, normal_form, port_text
+
+
+def region(text: str) -> SpRegion:
+    found = plan_parallel(normal_form(text, "Root"))
+    assert found.region is not None, reason(found)
+    return found.region
+
+
+def reason(found: ParallelPlan) -> str:
+    return next(feature.why.reason for feature in found.features if feature.name == NAME)
+
+
+def model(forward: str, *, before: str = "", behind: str = "") -> str:
+    """A model whose forward runs ``before`` in front of the blocks and ``behind`` them."""
+    text = block_model(QKV, forward).code
+    text = text.replace("        for block", f"        {before}\n        for block") if before else text
+    return (
+        text.replace("return (self.proj_out(x),)", f"{behind}\n        return (self.proj_out(x),)") if behind else text
+    )
+
+
+def test_the_region_is_the_loop_and_what_follows_token_by_token() -> None:
+    found = region(model(ATTEND))
+    assert [(t.variable, t.dim, t.dims, t.streams) for t in found.split] == [("x", 1, 3, ("x",))]
+    assert [(t.variable, t.dim, t.streams) for t in found.gather] == [("x", 1, ("x",))]
+    assert found.end > found.start
+
+
+def test_tokens_are_put_together_in_front_of_what_mixes_them() -> None:
+    found = region(model(ATTEND, behind="x = x - x.mean(dim=1, keepdim=True)"))
+    text = port_text(normal_form(model(ATTEND, behind="x = x - x.mean(dim=1, keepdim=True)"), "Root"))
+    assert found.end == found.start + 1
+    assert text.index("self.sequence_gather(x)") < text.index("x.mean(")
+
+
+def test_a_count_of_tokens_taken_within_the_blocks_is_not_read_behind_them() -> None:
+    text = block_model(QKV, ATTEND).code
+    loop = text[text.index("        for block") : text.index("        return (self.proj_out")]
+    text = text.replace(loop, loop + "        count = x.shape[1]\n        x = x.flip(1)\n        x = x[:, :count]\n")
+    assert "counts the tokens of a rank" in reason(plan_parallel(normal_form(text, "Root")))
+
+
+def test_a_row_for_each_token_is_split_with_the_tokens() -> None:
+    forward = "x = x + temb\n" + "\n".join(line.strip() for line in ATTEND.strip().splitlines())
+    text = model(forward, before="rows = self.proj_in(hidden_states)").replace("x, pooled_projections", "x, rows")
+    assert {(t.variable, t.dim, t.streams) for t in region(text).split} == {("x", 1, ("x",)), ("rows", 1, ("x",))}
+
+
+def test_the_streams_of_the_keys_are_named_for_the_padding_mask() -> None:
+    found = plan_parallel(normal_form(model(ATTEND), "Root"))
+    assert [a.streams for a in found.attentions] == [("x",)]
+    assert "sequence_metadata(" in port_text(normal_form(model(ATTEND), "Root"))
