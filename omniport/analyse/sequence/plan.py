@@ -50,6 +50,7 @@ def plan_sequence(
         )
         if all(apart(tensor) or tensor.streams[1:] for tensor in split):
             raise Refused("no value that is always given carries one token stream alone", region.line)
+        _check_ranks(module, region)
     except Refused as refused:
         return None, (), sharding.attentions, FeaturePlan(NAME, False, why(refused.reason, refused.line))
     names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
@@ -60,6 +61,27 @@ def plan_sequence(
     entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))
     layers = _layers(sharding.attentions, sites, kept, region)
     return planned, entries, layers, FeaturePlan(NAME, True, reason)
+
+
+def _check_ranks(module: ast.Module, region: Region) -> None:
+    """Raise if a module takes a value with one of several numbers of axes, and such values are split: which axis is
+    that of the tokens is known for one of them only."""
+    asked: dict[str, dict[int, int]] = {}
+    for node in (node for node in ast.walk(module) if isinstance(node, ast.Compare)):
+        left, right = node.left, node.comparators[0]
+        left = left.func if isinstance(left, ast.Call) else left
+        rank = getattr(right, "value", None)
+        if not isinstance(left, ast.Attribute) or left.attr not in ("dim", "ndim") or not isinstance(rank, int):
+            continue
+        if isinstance(left.value, ast.Name):
+            asked.setdefault(left.value.id, {})[rank] = node.lineno
+    wide = any(not part.seed.place and len(part.seed.tensor.dims or ()) > 3 for part in region.parts)
+    for name, ranks in asked.items():
+        if len(ranks) > 1 and wide:
+            counts = " or ".join(map(str, sorted(ranks)))
+            raise Refused(
+                f"{name} comes with {counts} axes: which is that of the tokens is not known", min(ranks.values())
+            )
 
 
 def _tensor(part: Part) -> SpTensor:
