@@ -75,7 +75,7 @@ def _check_ranks(module: ast.Module, region: Region) -> None:
             continue
         if isinstance(left.value, ast.Name):
             asked.setdefault(left.value.id, {})[rank] = node.lineno
-    wide = any(not part.seed.place and len(part.seed.tensor.dims or ()) > 3 for part in region.parts)
+    wide = any(len(p.seed.tensor.dims or ()) > 3 for p in region.parts if not p.seed.place and not p.sometimes)
     for name, ranks in asked.items():
         if len(ranks) > 1 and wide:
             counts = " or ".join(map(str, sorted(ranks)))
