@@ -145,7 +145,7 @@ TWINS: dict[str, Twin] = {
     "OP202": Twin(
         T,
         replaced(
-            r"^(        )(hidden_states = self\.attn\(query, key, value\))$",
+            r"^(        )(hidden_states = self\.attn\(\s*query, key, value, sequence_metadata\([^)]*\)\s*\))$",
             r"\1\2\n\1tensor_model_parallel_all_reduce(hidden_states)",
         ),
     ),
@@ -177,9 +177,12 @@ TWINS: dict[str, Twin] = {
     "OP302": Twin(T, without_keyword("split_output", "SequenceParallelInput")),
     "OP303": Twin(T, replaced(r'"proj_out": Seq', '"final_layer": Seq')),
     "OP304": Twin(T, replaced(r'^        "proj_out": SequenceParallelOutput.*\n', "")),
-    "OP305": Twin(T, replaced(r'"img_ids": Seq', '"image_ids": Seq')),
-    "OP306": Twin(T, replaced(r'"context_embedder": \{0', '"transformer_blocks.0": {0')),
-    "OP307": Twin(T, replaced("split_output=True", "split_output=True, auto_pad=True")),
+    "OP305": Twin(
+        T,
+        replaced(r'"sequence_split": \{', '"": {"image_ids": SequenceParallelInput(split_dim=0)}, "sequence_split": {'),
+    ),
+    "OP306": Twin(T, replaced(r'"sequence_split": \{', '"transformer_blocks.0": {')),
+    "OP307": Twin(T, replaced("AttentionMetadata", "LayerMetadata")),
     "OP401": Twin(P, without_keyword("cfg_normalize", "predict_noise_maybe_with_cfg")),
     "OP402": Twin(P, replaced(r"(\w+)\.guidance_scale if \1\.guidance_scale_provided else", r"\1.guidance_scale or")),
     "OP403": Twin(
@@ -244,7 +247,13 @@ TWINS: dict[str, Twin] = {
             "",
         ),
     ),
-    "OP805": Twin(T, replaced(r"self\.attn\(query, key, value\)", "F.scaled_dot_product_attention(query, key, value)")),
+    "OP805": Twin(
+        T,
+        replaced(
+            r"self\.attn\(\s*query, key, value, sequence_metadata\([^)]*\)\s*\)",
+            "F.scaled_dot_product_attention(query, key, value)",
+        ),
+    ),
     "OP807": Twin(T, replaced(r"^import torch$", "import flash_attn\nimport torch")),
     "OP901": Twin(P, replaced(r"\*\*get_transformer_config_kwargs\([^)]*\),", "")),
     "OP903": Twin(P, replaced(r"self\.transformer\.in_channels", "self.transformer.config.in_channels")),
