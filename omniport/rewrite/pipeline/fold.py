@@ -77,7 +77,7 @@ class _Fold(cst.CSTTransformer):
         """Types are compared by identity, as linters of the target want it."""
         first = updated_node.comparisons[0]
         sides = (updated_node.left, first.comparator)
-        if len(updated_node.comparisons) > 1 or not all(
+        if len(updated_node.comparisons) > 1 or not any(
             isinstance(s, cst.Call) and dotted(s.func) == "type" for s in sides
         ):
             return updated_node

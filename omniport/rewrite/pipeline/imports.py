@@ -114,6 +114,8 @@ def _origin(name: str, module: SourceModule, source: SourceTree, classes: dict[s
         return (name, None) if where is None else (where, name)
     if name in module.imports:
         where, attribute = module.imports[name]
+        if (where, attribute) == ("re", None):
+            return "regex as re", None  # the target's own linter takes no other
         if attribute is None:
             return (where if where == name else f"{where} as {name}"), None
         if found := source.resolve(module.name, name):
@@ -156,13 +158,11 @@ class _Scope(ast.NodeVisitor):
             for inner in ast.walk(part)
         }
         for inner in (n for n in ast.walk(node) if id(n) not in literal):
-            if (
-                isinstance(inner, ast.Constant)
-                and isinstance(inner.value, str)
-                and inner.value.isidentifier()
-                and inner.value not in self.bound
-            ):
-                self.found.add(inner.value)
+            if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+                try:
+                    self.visit(ast.parse(inner.value, mode="eval").body)
+                except SyntaxError:
+                    continue  # text, no annotation
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         for part in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns):
