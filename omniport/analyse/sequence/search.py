@@ -22,7 +22,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
     "list": (0, 3, 2, 4, 1),
     "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0),
 }
-_TRIES = 40  # walks over one model
+_STATEMENTS = 6000  # walked in the search over one model; those that have a region need 4600 at most
 _CHOICES = 2  # attributes of modules that are taken as set and as not set
 
 
@@ -34,7 +34,7 @@ class _Task:
     source: SourceTree | None
     decided: Decisions
     kept: frozenset[Site]
-    tries: list[int]  # walks that are left
+    left: list[int]  # statements that may still be walked
     ranks: tuple[tuple[str, int], ...] = ()  # parameters of the forward that come with this rank
 
 
@@ -59,10 +59,10 @@ def find_region(normal: NormalForm, source: SourceTree | None, decided: Decision
     Raises:
         Refused: there is none.
     """
-    task = _Task(normal, source, decided, kept, [_TRIES])
+    task = _Task(normal, source, decided, kept, [_STATEMENTS])
     found, ranks = _region(task)
     for name, rank in ranks.items():
-        found = either(found, _region(replace(task, tries=[_TRIES], ranks=((name, rank),)))[0])
+        found = either(found, _region(replace(task, left=[_STATEMENTS], ranks=((name, rank),)))[0])
     return found
 
 
@@ -134,8 +134,7 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
         better = False
         for label, kind in labels:
             for form in _FORMS[_kind(label, kind)]:
-                task.tries[0] -= 1
-                if task.tries[0] < 0:
+                if task.left[0] <= 0:
                     break
                 trial, result = _attempt(task, place, {**forms, label: form})
                 if not isinstance(result, Refused) or trial.reach > best.reach or _explains(refused, result):
@@ -186,7 +185,10 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
     )
     steps = walk.record.steps
     try:
-        walk.run()
+        try:
+            walk.run()
+        finally:
+            task.left[0] -= walk.steps
         reading = Reading(walk, place.start, task.kept)
         return _Trial(1 << 30, ()), reading.region()
     except BlockedError as blocked:
