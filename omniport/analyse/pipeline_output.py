@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.pipeline.blocks import Block, Statement, reads, statements, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, inner_blocks, reads, statements, suite
 from omniport.source.syntax import code, dotted
 from omniport.source.walk import walk
 
@@ -129,6 +130,8 @@ def find_processed(entry: cst.FunctionDef, output: Output) -> Processed | str:
     rest = call.args[1:]
     if unknown := {n for a in rest for n in reads(a.value)} - {"output_type"}:
         return f"post-processing reads {', '.join(sorted(unknown))}"
+    if (other := _condition(block, statement)) is not None:
+        return f"it is done only if {other}"
     if _read_after(block, statement, target):
         return f"{target} is used after post-processing"
     arguments = tuple(code(a.with_changes(comma=cst.MaybeSentinel.DEFAULT)) for a in rest)
@@ -144,6 +147,23 @@ def is_postprocess(node: cst.Call) -> bool:
     if not isinstance(node.func, cst.Attribute):
         return False
     return (dotted(node.func.value) or "").startswith("self.") and node.func.attr.value.startswith("postprocess")
+
+
+_LATENT = re.compile(r"""(not )?output_type (==|!=) ["']latent["']\Z""")
+
+
+def _condition(block: Block, statement: Statement) -> str | None:
+    """A condition around ``statement`` other than that decoded media are asked for; None if there is none."""
+    for node in block:
+        inside = [s for part in inner_blocks(node) for s in statements(suite(part))]
+        if not any(s is statement for s in inside):
+            continue
+        if not isinstance(node, cst.If) or not _LATENT.match(code(node.test).strip()):
+            return code(node.test).strip() if isinstance(node, cst.If) else type(node).__name__.lower()
+        for part in inner_blocks(node):
+            if (other := _condition(suite(part), statement)) is not None:
+                return other
+    return None
 
 
 def _read_after(block: Block, statement: Statement, name: str) -> bool:

@@ -314,6 +314,18 @@ def test_post_processing_that_the_engine_cannot_do_stays(reference: SourceTree) 
     assert (plan.post_process is None) == ("post-processing" in found)
 
 
+def test_post_processing_under_another_condition_stays(reference: SourceTree) -> None:
+    text = reference.find_class("MiniPipeline", "pipelines").text
+    line = next(n for n in text.splitlines() if "image_processor.postprocess(" in n)
+    pad = " " * (len(line) - len(line.lstrip()))
+    tree = changed(reference, line, f'{pad}if output_type != "pt":\n    {line}')
+    plan, code = written(tree)
+    assert plan.post_process is None and 'output_type != "pt"' in str(
+        next(d.why.reason for d in plan.decisions if d.subject == "post-processing")
+    )
+    assert "self.image_processor.postprocess(" in code and "def get_mini_post_process_func" not in code
+
+
 def test_a_kept_attention_argument_is_state(reference: SourceTree) -> None:
     tree = changed(reference, "self._joint_attention_kwargs = {}", "self._joint_attention_kwargs = {'mask': 1}")
     plan, _ = written(tree)

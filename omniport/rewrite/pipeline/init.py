@@ -12,7 +12,7 @@ from omniport.rewrite.pipeline.blocks import Block, indented, parse, reads, stat
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.facts import MADE, decision, name_of, of_kind
 from omniport.rewrite.pipeline.rename import replace_names
-from omniport.rewrite.pipeline.walk import attributes
+from omniport.rewrite.pipeline.walk import attributes, calls
 from omniport.source.syntax import code, dotted
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
             small = node.body[0]
             if "super().__init__()" in text or "self.register_modules(" in text:
                 continue
-            if text.startswith("self.register_to_config("):
+            if isinstance(small, cst.Expr) and calls(small, "self.register_to_config"):
                 continue
             target = dotted(small.targets[0].target) if isinstance(small, cst.Assign) else None
             if processor is not None and processor.value not in read and target == f"self.{processor.value}":

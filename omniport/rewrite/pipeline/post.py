@@ -9,7 +9,7 @@ import libcst as cst
 from omniport.analyse.pipeline_output import Output, Processed
 from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan
-from omniport.rewrite.pipeline.blocks import Statement, bound, reads, suite
+from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
@@ -88,9 +88,10 @@ def post_process(
 
 def _construction(attribute: str, init: cst.FunctionDef, source: SourceTree, module: SourceModule) -> list[str]:
     stores = {name: value for statement in suite(init.body) for name, value in _stored(statement).items()}
-    local = bound(suite(init.body)) | {p.name.value for p in init.params.params} - {"self"}
-    if attribute not in stores:
+    places = sum(attribute in _stored(s) for s in statements(suite(init.body)))
+    if places > 1 or not isinstance(stores.get(attribute), cst.Call):
         raise UnsupportedError(f"the constructor does not build self.{attribute} in one statement", module.file)
+    local = bound(suite(init.body)) | {p.name.value for p in init.params.params} - {"self"}
     try:
         return _lines(attribute, stores, local, module.file)
     except UnsupportedError:
