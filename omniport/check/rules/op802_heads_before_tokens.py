@@ -68,6 +68,17 @@ class HeadsBeforeTokens(Rule):
         class SelfAttention:
             def __init__(self):
                 self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
+            def forward(self, x, tables):
+                q = self.to_q(x).view(1, -1, 4, 16).transpose(1, 2)
+                k = self.to_k(x).view(1, -1, 4, 16)
+                q, k = rotate(q, k, tables)
+                return self.attn(q, k, k)
+        """,
+        """
+        from vllm_omni.diffusion.attention.layer import Attention
+        class SelfAttention:
+            def __init__(self):
+                self.attn = Attention(num_heads=4, head_size=16, causal=False, softmax_scale=0.25)
             def forward(self, x):
                 q, k, v = self.to_qkv(x).unflatten(-1, (12, 16)).chunk(3, dim=2)
                 return self.attn(q, k, v.permute(0, 2, 1, 3))
@@ -95,6 +106,8 @@ def _swapped(file: SourceFile, forward: Function, call: ast.Call, node: ast.expr
     for statement in file.nodes(ast.Assign, within=forward):
         if statement.lineno >= call.lineno:
             break
+        if _in_place(statement):
+            continue
         first = _heads_first(statement.value, order)
         for target in statement.targets:
             for name in target.elts if isinstance(target, ast.Tuple) else [target]:
@@ -103,6 +116,14 @@ def _swapped(file: SourceFile, forward: Function, call: ast.Call, node: ast.expr
                 else:
                     order[dotted(name)] = first
     return _heads_first(node, order) is True
+
+
+def _in_place(statement: ast.Assign) -> bool:
+    """``q, k = rotate(q, k, ...)``: each tensor keeps the order it had."""
+    target, call = statement.targets[0], statement.value
+    if not isinstance(target, ast.Tuple) or not isinstance(call, ast.Call) or isinstance(call.func, ast.Attribute):
+        return False
+    return [dotted(n) for n in target.elts] == [dotted(n) for n in call.args[: len(target.elts)]]
 
 
 def _heads_first(node: ast.expr, order: dict[str, bool]) -> bool | None:
