@@ -189,6 +189,8 @@ class Evaluator:
                     return Const(table[type(operator)])
         if isinstance(left, OneOf) and isinstance(right, Const) and isinstance(operator, cst.Equal | cst.NotEqual):
             return PRESENT if right.value in left.values else Const(isinstance(operator, cst.NotEqual))
+        if isinstance(operator, cst.In | cst.NotIn) and isinstance(right, Const) and right.value in ((), [], {}):
+            return Const(isinstance(operator, cst.NotIn))  # nothing is in an empty container
         if isinstance(operator, cst.In | cst.NotIn) and isinstance(left, Const):
             members = None
             if isinstance(right, Sequence) and all(isinstance(i, Const) for i in right.items):

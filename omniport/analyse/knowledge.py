@@ -44,6 +44,7 @@ DECIDED_CALLS: dict[str, tuple[Any, str]] = {
 DECIDED_NAMES: dict[str, tuple[Any, str]] = {
     "USE_PEFT_BACKEND": (False, "LoRA belongs to vLLM-Omni's manager"),
     "XLA_AVAILABLE": (False, "device code belongs to vLLM's platform layer"),
+    "_FLASH_ATTENTION_BACKENDS": ((), "diffusers' backends are not used: vLLM-Omni's layer chooses its own"),
 }
 
 #: Attributes of the module itself that are decided: set by training or by optional loaders only.

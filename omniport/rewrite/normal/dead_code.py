@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import libcst as cst
@@ -9,11 +10,12 @@ import libcst as cst
 from omniport.rewrite.normal.substitute import assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, dotted
-from omniport.source.walk import children
+from omniport.source.walk import children, walk
 
 _PURE_CALLS = frozenset(
     {"int", "float", "str", "bool", "len", "tuple", "list", "dict", "set", "min", "max", "abs"}
     | {"hasattr", "getattr", "isinstance"}
+    | {"AttentionBackendName", "_AttentionBackendRegistry.get_active_backend"}  # read diffusers' choice of a backend
 )
 
 
@@ -40,12 +42,23 @@ def drop_dead_code(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
             if member.name.value not in ("__init__", "forward") and member.name.value not in read:
                 changed = True
                 continue
-            body = _Dead(own.loads.get(member.name.value, {}), read).body(member.body)
+            body = _Dead(_others(member, own.loads.get(member.name.value, {})), read).body(member.body)
             if body is not member.body:
                 changed = True
                 member = member.with_changes(body=body)
         members.append(member)
     return node.with_changes(body=node.body.with_changes(body=members)) if changed else node
+
+
+def _others(function: cst.FunctionDef, loads: dict[str, int]) -> dict[str, int]:
+    """The reads of each name but those by which it only feeds itself, ``x = Kind(x)``."""
+    own: Counter[str] = Counter()
+    for part in walk(function.body):
+        if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Name):
+            name = part.targets[0].target.value
+            if name in names_in(part.value) and pure(part.value):
+                own[name] += sum(isinstance(node, cst.Name) and node.value == name for node in walk(part.value))
+    return {name: count for name, count in loads.items() if count > own[name]} if own else loads
 
 
 class _Dead:

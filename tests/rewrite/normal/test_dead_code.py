@@ -76,3 +76,28 @@ def test_a_method_without_caller_goes() -> None:
                 return F.helper(x)
         """,
     )
+
+
+FEEDS = """
+class A(nn.Module):
+    def forward(self, x):
+        y = int(x)
+        y = max(y, y)
+        return x
+"""
+
+
+def test_a_name_that_only_feeds_itself_goes() -> None:
+    check_transformed(DROP, FEEDS, FEEDS.replace("        y = int(x)\n        y = max(y, y)\n", ""))
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("return x", "return x + y"),
+        ("y = max(y, y)", "y = self.f(y)"),
+        ("y = max(y, y)", "z = max(y, y)\n        self.f(z)"),
+    ],
+)
+def test_what_feeds_anything_else_stays(line: str, instead: str) -> None:
+    check_noop(DROP, FEEDS.replace(line, instead))

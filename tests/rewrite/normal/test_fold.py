@@ -57,6 +57,7 @@ def forward(tmp_path: Path, body: str, arguments: str = "dim", call: str = "x") 
         ("x = x * 2 if mask is not None else x", "x, mask"),  # the root's mask may be None or not
         ("if x.dtype == torch.float16:\n            x = x.clip(-1, 1)", "x"),
         ("if x.shape[0] > 1:\n            x = x * 2", "x"),
+        ("if x.shape[0] in (1, 2):\n            x = x * 2", "x"),
         ("if scale > 1.0:\n            x = x * 2", "x, scale=x.shape[0]"),
         ("if torch.any(x):\n            x = x * 2", "x"),
     ],
@@ -77,6 +78,8 @@ def test_open_conditions_stay(tmp_path: Path, body: str, call: str) -> None:
         ("if self.kind in ('a', 'b'):\n            x = x + 7", "dim", "x", "x = x + 7"),
         ("x = x if self.table is None else self.table(x)", "dim", "x", "return self.lin(x)"),
         ("if self.training:\n            x = x * 3", "dim", "x", "return self.lin(x)"),
+        ("if x.dtype in _FLASH_ATTENTION_BACKENDS:\n            x = x * 3", "dim", "x", "return self.lin(x)"),
+        ("if x.dtype not in ():\n            x = x * 3", "dim", "x", "x = x * 3"),
         ("if hasattr(self, 'missing'):\n            x = x * 3", "dim", "x", "return self.lin(x)"),
         ("kw = mask or {}\n        x = torch.cat([x], **kw)", "dim", "x", "torch.cat([x])"),
         ("for _ in range(2):\n            if mask is None:\n                x = x + 9", "dim", "x", "x = x + 9"),
