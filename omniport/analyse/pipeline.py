@@ -28,7 +28,7 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
-from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
 from omniport.rewrite.pipeline.guidance import Guided, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
@@ -158,7 +158,9 @@ class _Analysis:
             raise UnsupportedError(f"{self.class_name} has no denoiser", *self.at(self.init))
         if len({p for _, p in found}) > 1:
             raise UnsupportedError("denoisers of different classes", *self.at(self.init))
-        return Denoisers(tuple(found))
+        bare = reading.returns_bare(self.denoiser_class)
+        self.decide("denoiser result", "tensor" if bare else "tuple", "what return_dict=False gives", self.init.lineno)
+        return Denoisers(tuple(found), bare=bare)
 
     def members(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Members that are constructor parameters, which the port keeps; the others are decided on their own."""
@@ -234,7 +236,7 @@ class _Analysis:
 
     # -------------------------------------------------------------------------------------------- guidance and the loop
     def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
-        entry = normal.entry
+        entry = without_samples(normal.entry, denoisers)
         way: Way = "sequential"
         if doubling(entry, denoisers):
             helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
@@ -245,7 +247,7 @@ class _Analysis:
                     raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
             except UnsupportedError as refusal:
                 self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
-                return "whole", Guided(normal.entry, (), 0)
+                return "whole", Guided(without_samples(normal.entry, denoisers), (), 0)
         else:
             form = guided(entry, denoisers)
         if not form.pairs:

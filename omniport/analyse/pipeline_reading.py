@@ -114,6 +114,17 @@ def inherited(source: SourceTree, module: SourceModule, node: ast.ClassDef) -> s
     return found
 
 
+def returns_bare(node: ast.ClassDef) -> bool:
+    """Whether a model's forward returns the prediction itself under ``if not return_dict``, not a tuple."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.If) and ast.unparse(inner.test) == "not return_dict":
+            value = inner.body[-1].value if isinstance(inner.body[-1], ast.Return) else None
+            return value is not None and not isinstance(value, ast.Tuple)
+    returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+    conditional = [v for v in returned if isinstance(v, ast.IfExp) and "return_dict" in ast.unparse(v.test)]
+    return any(not isinstance(v.body, ast.Tuple) and not isinstance(v.orelse, ast.Tuple) for v in conditional)
+
+
 def walk_reversed(node: ast.AST) -> list[ast.AST]:
     """Every node, last line first: a dictionary filled from it keeps the first occurrence of each name."""
     return sorted(ast.walk(node), key=lambda n: -getattr(n, "lineno", 0))

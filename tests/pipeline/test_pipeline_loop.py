@@ -9,7 +9,7 @@ import pytest
 from omniport.analyse.pipeline_loop import find_span
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, PipelinePlan, Why
-from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
 from omniport.rewrite.pipeline.guidance import Guided, doubling, guided
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.progress import iterate_with_bar
@@ -242,6 +242,16 @@ def test_the_denoiser_of_the_round_is_an_argument() -> None:
     found = body(choice + calls, TWO)
     assert found.count('"model": model') == 2
     assert "predict_noise" not in body(choice.replace("self.transformer_2", "other()") + calls, TWO)
+
+
+@pytest.mark.parametrize(("bare", "end"), [(False, "return_dict=False)[0]"), (True, "return_dict=False)\n")])
+def test_an_output_class_is_not_asked_for(bare: bool, end: str) -> None:
+    denoisers = Denoisers(ONE.parameters, bare=bare)
+    source = "def __call__(self, latents):\n    pred = self.transformer(x=latents, return_dict=True).sample\n"
+    found = text([without_samples(function(source), denoisers)])
+    assert ".sample" not in found and end in found
+    same = "def __call__(self, latents):\n    pred = self.other(x=latents).sample\n"
+    assert text([without_samples(function(same), denoisers)]) == text([function(same)])
 
 
 def test_two_denoisers_in_every_round_are_a_pair() -> None:

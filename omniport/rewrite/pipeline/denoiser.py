@@ -13,14 +13,18 @@ from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import walk
 
-Form = Literal["first", "whole", "list"]
+Form = Literal["first", "whole", "list", "bare"]
 
 
 @dataclass(frozen=True)
 class Denoisers:
-    """The denoising models of a pipeline: attribute (``self.transformer``) -> names of its forward's parameters."""
+    """The denoising models of a pipeline: attribute (``self.transformer``) -> names of its forward's parameters.
+
+    ``bare``: with ``return_dict=False`` the forward returns the prediction itself, not a tuple that starts with it.
+    """
 
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
+    bare: bool = False
 
     @functools.cached_property
     def attributes(self) -> tuple[str, ...]:
@@ -102,6 +106,33 @@ def prediction(index: int, node: cst.CSTNode, names: frozenset[str]) -> Predicti
 
 def _first(node: cst.Subscript) -> bool:
     return len(node.slice) == 1 and code(node.slice[0]).strip() == "0"
+
+
+def without_samples(function: cst.FunctionDef, denoisers: Denoisers) -> cst.FunctionDef:
+    """``denoiser(...).sample`` as what the port's denoiser, which knows no output classes, returns for it."""
+    return transform(function, _Samples(denoisers, denoisers.names(function)))  # type: ignore[no-any-return]
+
+
+class _Samples(cst.CSTTransformer):
+    def __init__(self, denoisers: Denoisers, names: frozenset[str]) -> None:
+        self.denoisers, self.names = denoisers, names
+
+    def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
+        call = updated_node.value
+        if updated_node.attr.value != "sample" or not isinstance(call, cst.Call) or dotted(call.func) not in self.names:
+            return updated_node
+        rest = [a for a in call.args if a.keyword is None or a.keyword.value != "return_dict"]
+        if any("return_dict" in p for _, p in self.denoisers.parameters):
+            rest = [*(a.with_changes(comma=_COMMA) for a in rest), _UNPACKED]
+        call = call.with_changes(args=rest)
+        return call if self.denoisers.bare else cst.parse_expression(f"{code(call)}[0]")
+
+
+_COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+_NO_SPACE = cst.SimpleWhitespace("")
+_UNPACKED = cst.Arg(
+    keyword=cst.Name("return_dict"), value=cst.Name("False"), equal=cst.AssignEqual(_NO_SPACE, _NO_SPACE)
+)
 
 
 class _Replace(cst.CSTTransformer):

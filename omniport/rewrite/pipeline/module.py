@@ -12,7 +12,7 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
-from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
 from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
@@ -95,6 +95,7 @@ def _methods(
     denoisers = _denoisers(plan)
     others = {n: m for n, m in normal.methods.items() if n not in (ENTRY, "__init__")}
     entry = normal.entry
+    entry = without_samples(entry, denoisers)
     if plan.cfg == "batched":
         entry = split(entry, tuple(others.values()), denoisers, (module.file, _line(plan, "guidance guard")))
     if plan.cfg != "whole":
@@ -124,7 +125,8 @@ def _line(plan: PipelinePlan, subject: str) -> int:
 def _denoisers(plan: PipelinePlan) -> Denoisers:
     found = facts.of_kind(plan.decisions, "denoiser")
     models = [(facts.name_of(d), tuple(str(d.value).split(", "))) for d in found if d.subject.split()[1][:5] == "self."]
-    return Denoisers(tuple(models))
+    result = facts.decision(plan.decisions, "denoiser result")
+    return Denoisers(tuple(models), bare=result is not None and result.value == "tensor")
 
 
 def _guidance_methods(plan: PipelinePlan) -> str:
@@ -137,13 +139,14 @@ def _guidance_methods(plan: PipelinePlan) -> str:
     listed = form is not None and form.value == "list"
     model = facts.decision(plan.decisions, "denoiser argument") is not None
     text = ""
-    if whole or model or listed:
+    bare = form is not None and form.value == "bare"
+    if whole or model or listed or bare:
         doc = "Run the denoiser that the round chose." if model else "Run the denoiser and return all that it predicts."
         text = _PREDICT.format(
             model="model, " if model else "",
             doc=doc,
             denoiser="model" if model else "self.transformer",
-            first="" if whole else "[0]",
+            first="" if whole or bare else "[0]",
         )
     if listed:
         text = text.replace("return self.transformer(**kwargs)[0]", "return tuple(self.transformer(**kwargs)[0])")

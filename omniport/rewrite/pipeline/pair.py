@@ -154,6 +154,7 @@ class PairForm:
             scale = self._default(after, rest, positive.name, negative.name)
         first = block[match.start].leading_lines
         listed = plain and positive.form == "first" and positive.name.endswith(("_list", "_lists"))
+        bare = self.denoisers.bare and positive.form == "whole" and isinstance(positive.target, cst.Name)
         lines = self._kwargs("positive_kwargs", positive, model)
         lines[0] = lines[0].with_changes(leading_lines=first)
         new = [*lines, *moved, *self._negative(match, guard, model)]
@@ -177,7 +178,7 @@ class PairForm:
                 guard,
                 "own" if scale is None else "default",
                 code(scale) if scale is not None else None,
-                "list" if listed else positive.form,
+                "list" if listed else "bare" if bare else positive.form,
                 model,
                 step is not None,
             )
