@@ -220,7 +220,8 @@ def _layer_call(call: cst.Call, name: str, streams: tuple[str, ...], *, heads_fi
     metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
     if streams:
         names = ", ".join(f'"{name}"' for name in streams)
-        metadata = f", {METADATA}({given['key']}, {mask}, {names})"
+        key = f"{_operand(given['key'])}{turn}" if turn else given["key"]
+        metadata = f", {METADATA}({key}, {mask}, {names})"
     return expression(f"self.{name}({tensors}{metadata}){turn}")
 
 

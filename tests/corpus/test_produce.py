@@ -78,8 +78,8 @@ def test_a_fresh_tree_replaces_only_a_tree(tmp_path: Path) -> None:
 
 
 def test_goldens_that_differ_are_named(tmp_path: Path) -> None:
-    same, other = (Produced(name, "", (), {"classes": [name]}, (), {}) for name in "ab")
+    same, other = (Produced(name, "", (), {"classes": [name]}, (), {}, ()) for name in "ab")
     assert differing(tmp_path, [same, other]) == ["a", "b"], "there are none yet"
     update_goldens(tmp_path, [same, other])
     assert differing(tmp_path, [same, other]) == []
-    assert differing(tmp_path, [same, Produced("b", "", (), {"classes": []}, (), {})]) == ["b"]
+    assert differing(tmp_path, [same, Produced("b", "", (), {"classes": []}, (), {}, ())]) == ["b"]

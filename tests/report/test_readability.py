@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniport.errors import OmniportError
-from omniport.report.readability import LIMIT, MODELS, PAIRS, count, ratios, report
+from omniport.report.readability import LIMIT, MODELS, PAIRS, count, ratios, report, sequence_lines
 
 TEXT = '''"""Doc
 of two lines."""
@@ -54,9 +54,37 @@ def test_a_report_states_its_ratios(tmp_path: Path) -> None:
     assert f"None is longer than {LIMIT} times" in text and "diffusers 1.0" in text
 
 
+SPLIT = """
+
+class SequenceSplit:
+    pass
+
+
+class Root:
+    _sp_plan = {
+        "": 1,
+    }
+
+    def forward(self, x):
+        return self.sequence_gather(x)
+"""
+
+
+def test_features_that_the_other_has_not_are_counted_apart(tmp_path: Path) -> None:
+    assert sequence_lines(SPLIT) == 2 + 2 + 3 + 1 and sequence_lines("x = 1\n") == 0
+    generated, package = tree(tmp_path, 5, 10)
+    for pair in PAIRS:
+        (generated / "vllm_omni" / MODELS / pair.generated).write_text("x = 1\n" * 5 + SPLIT)
+    text = report(generated, package, VERSIONS)
+    assert ratios(text) == {pair.title: 1.0 for pair in PAIRS} and "1.80 (1.30) | 1.00, without 8 lines" in text
+    for pair in PAIRS:
+        (package / MODELS / pair.by_hand).write_text("_sp_plan = 1\n" * 10)
+    assert "Too long" in report(generated, package, VERSIONS)
+
+
 def test_a_file_that_is_too_long_is_named(tmp_path: Path) -> None:
     text = report(*tree(tmp_path, 13, 10), VERSIONS)
-    assert "None is longer" not in text and f"Too long: {', '.join(pair.title for pair in PAIRS)}." in text
+    assert "None is longer" not in text and f"Too long: {', '.join(pair.title for pair in PAIRS)}," in text
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
