@@ -222,11 +222,13 @@ class _Analysis:
         known = set(settings(tuple(self.decisions)))
         own = access.defined(normal, self.node) | set(component_roles(tuple(self.decisions)))
         own |= {facts.name_of(d) for d in facts.of_kind(self.decisions, facts.MADE)}
-        inherited = reading.inherited(self.source, self.module, self.node)
+        inherited: set[str] | None = None  # read when first asked for
         for method in normal.methods.values():
             renamed = access.rename(method, denoisers.attributes, known)
             while found := access.foreign(renamed, denoisers.attributes, own | known):
                 name = found[0].removeprefix("self.")
+                if inherited is None:
+                    inherited = reading.inherited(self.source, self.module, self.node)
                 if "." not in name and name not in inherited and not calls(renamed, found[0]):
                     line = self.line_in_class(found[0])
                     self.decide(f"undefined {name}", True, "read, and defined nowhere: kept as it is", line)

@@ -107,7 +107,8 @@ def inherited(source: SourceTree, module: SourceModule, node: ast.ClassDef) -> s
             if target is None or target in seen or not isinstance(target[0].definitions.get(target[1]), ast.ClassDef):
                 continue
             seen.add(target)
-            text = ast.get_source_segment(target[0].text, parent := target[0].class_def(target[1])) or ""
+            parent = target[0].class_def(target[1])
+            text = "\n".join(target[0].text.splitlines()[parent.lineno - 1 : parent.end_lineno])
             patterns = (r"self\.(\w+)", r"    def (\w+)", r"(?m)^    (\w+)\s*[:=]")
             found |= {name for pattern in patterns for name in re.findall(pattern, text)}
             pending.append((target[0], parent))
