@@ -59,3 +59,13 @@ def test_the_streams_of_the_keys_are_named_for_the_padding_mask() -> None:
     found = plan_parallel(normal_form(model(ATTEND), "Root"))
     assert [a.streams for a in found.attentions] == [("x",)]
     assert "sequence_metadata(" in port_text(normal_form(model(ATTEND), "Root"))
+
+
+def test_what_a_call_made_and_nothing_followed_is_not_read_by_the_blocks() -> None:
+    """A function of sizes alone may give a table with a row for each token."""
+    text = model(ATTEND, before="rows = make_rows(x.shape[1])").replace("x, pooled_projections", "x, rows")
+    assert reason(plan_parallel(normal_form(text, "Root"))) == "what rows holds is not followed"
+
+
+def test_such_a_value_that_the_blocks_do_not_read_is_none_of_their_business() -> None:
+    assert region(model(ATTEND, before="rows = make_rows(x.shape[1])")).split

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.sequence.walk import Seed, SequenceWalk
-from omniport.analyse.shapes import Num, Opaque, Tensor
+from omniport.analyse.shapes import Num, Opaque, Seq, Shape, Tensor
 
 
 class Refused(Exception):
@@ -113,6 +114,7 @@ class Reading:
         parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
         masks = self.masks(split)
         self.explained(parts, masks, end)
+        self.understood(end)
         names = self.names(parts)
 
         def known(streams: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,6 +153,13 @@ class Reading:
                 self.blocked = len(self.facts.barriers)
                 self.walk.record.unranked.append((seed.label, ""))
                 raise Refused(f"the shape of {seed.variable} is not known", self.traces[self.start].line)
+
+    def understood(self, end: int) -> None:
+        """Raise where the region reads what a call made and nothing followed: a table may have a row for each token."""
+        read = live(self.forward[self.start : end])
+        for name, value in self.traces[self.start].env.items():
+            if name in read and any("(" in text for text in _opaque(value)):
+                raise Refused(f"what {name} holds is not followed", self.traces[self.start].line)
 
     @staticmethod
     def names(parts: list[Part]) -> dict[str, str]:
@@ -327,6 +336,13 @@ class Reading:
                 if len(names) == 1 and names[0] in orders and seed.variable in self.read(self.start, None):
                     found.append(Part(seed, at, orders[names[0]]))
         return tuple(found)
+
+
+def _opaque(value: Any) -> list[str]:
+    """The texts of the values in ``value`` that are not followed."""
+    if isinstance(value, Seq):
+        return [text for item in value.items for text in _opaque(item)]
+    return [value.text] if isinstance(value, Opaque) and not isinstance(value, Shape) else []
 
 
 def live(body: list[ast.stmt]) -> set[str]:
