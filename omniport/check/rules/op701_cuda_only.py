@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, constant, dotted, last_name, walk
+from omniport.check.source import SourceFile, constant, dotted, keyword, last_name, walk
 
 #: calls that upstream bans in favour of its platform layer or a device-typed generator (vllm-omni pre-commit, #6273)
 _BANNED = frozenset(
@@ -66,6 +66,11 @@ class CudaOnly(Rule):
         def seed(self, value, device):
             return torch.Generator(device=device).manual_seed(value)
         """,
+        """
+        def rotate(self, x):
+            with torch.amp.autocast("cuda", enabled=False):
+                return x.float()
+        """,
     )
     INVALID = (
         """
@@ -101,6 +106,8 @@ class CudaOnly(Rule):
             yield self.at(file, call, f"{name} works on CUDA only; use current_omni_platform")
         elif isinstance(call.func, ast.Attribute) and call.func.attr == "cuda" and not call.args:
             yield self.at(file, call, ".cuda() moves to a CUDA device only; use .to(device)")
+        if last_name(call.func) == "autocast" and constant(keyword(call, "enabled")) is False:
+            return  # switches off what nothing has switched on for another device
         first = call.args[0] if call.args and last_name(call.func) in _DEVICE_TAKERS else None
         given = [k.value for k in call.keywords if k.arg in ("device", "device_type", "map_location")]
         for value in (*given, *([first] if first is not None else [])):

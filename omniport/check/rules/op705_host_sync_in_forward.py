@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, dotted, method, walk
+from omniport.check.source import SourceFile, dotted, keyword, method, walk
 
 _PLATFORM = re.compile(r"npu|xpu|rocm|platform")
 _SYNCS = frozenset({"cpu", "item", "nonzero", "numpy", "tolist"})
@@ -41,6 +41,13 @@ class HostSyncInForward(Rule):
             def forward(self, x, lengths):
                 return x[:, : lengths.max().item()]
         """,
+        """
+        class Transformer(nn.Module):
+            _repeated_blocks = ["Block"]
+            def forward(self, x):
+                lengths = torch.tensor([part.size(1) for part in x])
+                return x[:, : lengths.max().item()]
+        """,
     )
     INVALID = (
         """
@@ -67,7 +74,7 @@ class HostSyncInForward(Rule):
                 if not isinstance(node.func, ast.Attribute) or node.keywords or _for_a_platform(file, node):
                     continue
                 name = node.func.attr
-                if name in _SYNCS and not node.args and not _on_host(node.func.value) and not _again(file, node):
+                if name in _SYNCS and not node.args and not _on_host(file, node.func.value) and not _again(file, node):
                     yield self.at(file, node, f".{name}() in {cls.name}.forward waits for the device in every step")
                 elif name in ("all", "any") and not node.args and _decides(file, node):
                     yield self.at(file, node, f"branching on .{name}() in {cls.name}.forward waits for the device")
@@ -85,11 +92,32 @@ def _for_a_platform(file: SourceFile, node: ast.AST) -> bool:
     return any(_PLATFORM.search(test) for test in tests)
 
 
-def _on_host(node: ast.expr) -> bool:
-    """Whether a value is surely no tensor of the device: a shape or size, or text."""
+def _on_host(file: SourceFile, node: ast.expr) -> bool:
+    """Whether a value is surely no tensor of the device: a shape or size, text, or made from a list of numbers."""
     if isinstance(node, ast.Call) and dotted(node.func).startswith(("np.", "math.")):
         return True
-    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in walk(node))
+    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in walk(node)) or _made_here(file, node)
+
+
+def _made_here(file: SourceFile, node: ast.expr) -> bool:
+    """Whether a value is part of what ``torch.tensor([...])`` made last, which is the host's without a device."""
+    while isinstance(node, ast.Subscript | ast.Attribute | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    function = file.enclosing_function(node)
+    if not isinstance(node, ast.Name) or function is None:
+        return False
+    made = [
+        assign.value
+        for assign in file.nodes(ast.Assign, within=function)
+        if assign.lineno < node.lineno and any(isinstance(t, ast.Name) and t.id == node.id for t in assign.targets)
+    ]
+    last = max(made, key=lambda value: value.lineno, default=None)
+    return (
+        isinstance(last, ast.Call)
+        and dotted(last.func) == "torch.tensor"
+        and keyword(last, "device") is None
+        and isinstance(last.args[0] if last.args else None, ast.List | ast.ListComp | ast.Tuple | ast.Constant)
+    )
 
 
 def _decides(file: SourceFile, node: ast.AST) -> bool:

@@ -67,7 +67,6 @@ _MODULE = frozenset(
         "type",
         "xpu",
         "zero_grad",
-        "do_true_cfg",
     ]
 )
 
@@ -116,6 +115,16 @@ class TransformerAttributeMissing(Rule):
                 if hasattr(self.transformer, "config"):
                     return self.transformer.config.in_channels
         """,
+        """
+        class Transformer(nn.Module):
+            pass
+        class Pipeline:
+            def __init__(self, *, od_config):
+                self.transformer = Transformer()
+            def forward(self, req):
+                self.transformer.do_true_cfg = req.guidance > 1
+                return self.transformer.do_true_cfg
+        """,
     )
     INVALID = (
         """
@@ -148,7 +157,8 @@ class TransformerAttributeMissing(Rule):
                     found = built_class(port, file, cls, slot)
                     known = attributes(port, *found) if found is not None else None
                     if found is not None and known is not None:
-                        yield from self._reads(file, cls, slot, found[1].name, known | _MODULE)
+                        known |= _MODULE | _given(port, slot)
+                        yield from self._reads(file, cls, slot, found[1].name, known)
 
     def _reads(self, file: SourceFile, cls: ast.ClassDef, slot: str, name: str, known: set[str]) -> Iterator[Finding]:
         for node in file.nodes(ast.Attribute, within=cls):
@@ -156,6 +166,16 @@ class TransformerAttributeMissing(Rule):
                 continue
             if not _guarded(file, node):
                 yield self.at(file, node, f"{name} has no attribute {node.attr!r}")
+
+
+def _given(port: Port, slot: str) -> set[str]:
+    """What the port's pipelines put on their transformer, as in ``self.transformer.do_true_cfg = True``."""
+    return {
+        node.attr
+        for file in port.files
+        for node in file.nodes(ast.Attribute)
+        if isinstance(node.ctx, ast.Store) and dotted(node.value) == f"self.{slot}"
+    }
 
 
 def _guarded(file: SourceFile, node: ast.Attribute) -> bool:
