@@ -96,7 +96,9 @@ def _on_host(file: SourceFile, node: ast.expr) -> bool:
     """Whether a value is surely no tensor of the device: a shape or size, text, or made from a list of numbers."""
     if isinstance(node, ast.Call) and dotted(node.func).startswith(("np.", "math.")):
         return True
-    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in walk(node)) or _made_here(file, node)
+    return any(isinstance(n, ast.Attribute) and n.attr in ("shape", "size") for n in walk(node)) or _made_here(
+        file, node
+    )
 
 
 def _made_here(file: SourceFile, node: ast.expr) -> bool:
