@@ -281,6 +281,7 @@ def scaffold(
         FindingsError: files stand in the way that are not ours or were edited.
     """
     from omniport import emit
+    from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
     from omniport.rewrite.pipeline.module import render_pipeline
     from omniport.rewrite.transformer import render_transformer
     from omniport.target import journal, write
@@ -298,7 +299,7 @@ def scaffold(
         if not dry_run:
             write.require_writable(root)
             journal.recover(root)
-    port = _as_first_classified(found.plan, root, inputs)
+    port, left_out = older_plan(_as_first_classified(found.plan, root, inputs), target.features)
     transformer = render_transformer(
         found.normal,
         port.transformer,
@@ -307,7 +308,9 @@ def scaffold(
         separate_cfg=port.pipeline.cfg == "sequential",
         qk_rope=target.features.qk_rope,
     )
-    pipeline = render_pipeline(found.source, port, target.features)
+    transformer, of_transformer = older_transformer(transformer, target.features)
+    pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
+    left_out = (*left_out, *of_transformer, *of_pipeline)
     style: list[Any] = []
     changes = emit.port_files(port, transformer, pipeline, target, plugin=into is None, force=force, notes=style)
     changes.append(
@@ -321,7 +324,7 @@ def scaffold(
             configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},
         )
     )
-    prepared = write.prepare(root, changes, package=target.package, force=force)
+    prepared = write.prepare(root, changes, package=target.package, force=force, others=(found.source.root,))
     files = prepared.files if dry_run else write.apply(prepared)
     unchecked = sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})
     return ScaffoldResult(
@@ -329,7 +332,7 @@ def scaffold(
         root=root,
         files=files,
         unchecked=tuple(unchecked),
-        notes=tuple(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style),
+        notes=(*left_out, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
         dry_run=dry_run,
         diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
     )

@@ -52,7 +52,7 @@ def analyse_pipeline(
     Raises:
         UnsupportedError: the class, or the target, has a form that no rule covers yet; the message names it.
     """
-    for flag in ("request_batch", "cfg_mixin", "cfg_all_ranks", "guidance_none"):
+    for flag in ("cfg_mixin", "progress_bar"):
         if not getattr(features, flag):
             raise UnsupportedError(f"a vLLM-Omni tree without {flag}: its pipelines have another interface")
     module = source.find_class(class_name, "pipelines")

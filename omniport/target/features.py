@@ -25,6 +25,11 @@ class TargetFeatures:
     request_prompt_singular: bool  # OmniDiffusionRequest.prompt rather than .prompts (pre-process functions see it)
     guidance_none: bool  # an omitted guidance_scale is None, so that an explicit 0 can be told apart
     steps_none: bool  # an omitted num_inference_steps is None
+    second_scale: bool  # guidance_scale_2_provided tells whether a request gives a second scale
+    dummy_run: bool  # a request tells whether it is the warm-up's
+    resolve_frames: bool  # resolve_video_num_frames
+    post_process_params: bool  # the post-process function may take sampling_params
+    post_process_payload: bool  # it returns {"payload": ..., "metadata": ...}
     progress_bar: bool  # ProgressBarMixin
     profiler: bool  # DiffusionPipelineProfilerMixin
     step_execution: bool  # SupportsStepExecution
@@ -43,6 +48,7 @@ class TargetFeatures:
     hsdp: bool
     hsdp_utils: bool  # is_transformer_block_module
     hsdp_ignored: bool  # _hsdp_ignored_modules
+    hsdp_preserve_dtypes: bool  # _hsdp_preserve_parameter_dtypes
     offload_attr: str  # "list": _layerwise_offload_blocks_attrs, "string": _layerwise_offload_blocks_attr, "": none
     prefetch: bool  # prefetch_subfolders
     prefetch_wrapper: bool  # from_pretrained_with_prefetch
@@ -60,6 +66,7 @@ class TargetFeatures:
     vae_pp_mixin: bool  # DistributedVaeMixin
     distributed_vaes: tuple[str, ...]  # VAE classes that decode in patches over several ranks
     quantization: bool  # vllm_omni.quantization
+    safe_quant: bool  # safe_quant_config
     spdx_license: str  # comment line
     spdx_text: str  # comment line of a new file
 
@@ -175,6 +182,11 @@ _PROBES: dict[str, _Probe] = {
     "request_prompt_singular": _matches("diffusion/request.py", r"^    prompt: "),
     "guidance_none": _matches("inputs/data.py", r"^    guidance_scale: float \| None = None"),
     "steps_none": _matches("inputs/data.py", r"^    num_inference_steps: int \| None"),
+    "second_scale": _matches("inputs/data.py", r"^    guidance_scale_2_provided\b"),
+    "dummy_run": _matches("diffusion/request.py", r"^    def is_dummy_run\b"),
+    "resolve_frames": _matches("diffusion/request.py", r"^def resolve_video_num_frames\b"),
+    "post_process_params": _matches("diffusion/diffusion_engine.py", r"_post_process_accepts_sampling_params\b"),
+    "post_process_payload": _matches("diffusion/output_formatter.py", r"\"payload\""),
     "progress_bar": _matches("diffusion/models/progress_bar.py", r"^class ProgressBarMixin\b"),
     "profiler": _matches(
         "diffusion/profiler/diffusion_pipeline_profiler.py", r"^class DiffusionPipelineProfilerMixin\b"
@@ -199,6 +211,7 @@ _PROBES: dict[str, _Probe] = {
     "hsdp": _exists("diffusion/distributed/hsdp.py"),
     "hsdp_utils": _matches("diffusion/distributed/hsdp_utils.py", r"^def is_transformer_block_module\b"),
     "hsdp_ignored": _matches("diffusion/distributed/hsdp.py", r"_hsdp_ignored_modules"),
+    "hsdp_preserve_dtypes": _matches("diffusion/distributed/hsdp.py", r"_hsdp_preserve_parameter_dtypes"),
     "offload_attr": _first(
         "",
         *(
@@ -232,6 +245,7 @@ _PROBES: dict[str, _Probe] = {
         "diffusion/distributed/autoencoders/distributed_vae_executor.py", r"^class DistributedVaeMixin\b"
     ),
     "quantization": _exists("quantization/__init__.py"),
+    "safe_quant": _matches("quantization/component_config.py", r"^def safe_quant_config\b"),
 }
 
 _DEFAULT_LICENSE = "# SPDX-License-Identifier: Apache-2.0"

@@ -16,7 +16,7 @@ import importlib.util
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,15 +43,16 @@ class Resolution:
     resolved: int
 
 
-def resolve_imports(sources: Mapping[str, str], package: Path | None) -> Resolution:
+def resolve_imports(sources: Mapping[str, str], package: Path | None, others: Iterable[Path] = ()) -> Resolution:
     """Resolve every import of ``sources`` (path relative to the root -> text), against the tree's ``package`` folder.
 
-    Without ``package`` the installed ``vllm_omni`` is used.
+    Without ``package`` the installed ``vllm_omni`` is used.  ``others`` are package folders that stand for the
+    installed packages of their names.
 
     Raises:
         OmniportError: a source is not valid Python.
     """
-    finder = _Finder(sources, package)
+    finder = _Finder(sources, [*others, *([package] if package else [])])
     missing: list[ImportFinding] = []
     unchecked: list[ImportFinding] = []
     resolved = 0
@@ -149,9 +150,9 @@ class _Names:
 
 
 class _Finder:
-    def __init__(self, sources: Mapping[str, str], package: Path | None) -> None:
+    def __init__(self, sources: Mapping[str, str], packages: Iterable[Path]) -> None:
         self._overlay = {_module_name(f): (f, t) for f, t in sources.items() if f.endswith(".py")}
-        self._roots: dict[str, Path | None] = {package.name: package} if package else {}
+        self._roots: dict[str, Path | None] = {package.name: package for package in packages}
         self._modules: dict[str, _Module | None] = {}
         self._names: dict[str, _Names] = {}
         self._definitions: dict[str, Definitions] = {}

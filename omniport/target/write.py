@@ -15,6 +15,7 @@ from typing import Literal
 
 from omniport.errors import FindingsError, OmniportError
 from omniport.target import journal, manifest
+from omniport.target.members import missing_members
 from omniport.target.paths import STATE, confine, sha256
 from omniport.target.registry import read_text
 from omniport.target.resolve import Resolution, resolve_imports
@@ -60,14 +61,23 @@ class Prepared:
         return tuple(f for f in self.files if f.verb == "conflict")
 
 
-def prepare(root: Path, changes: Sequence[FileChange], *, package: Path | None, force: bool = False) -> Prepared:
+def prepare(
+    root: Path,
+    changes: Sequence[FileChange],
+    *,
+    package: Path | None,
+    force: bool = False,
+    others: Sequence[Path] = (),
+) -> Prepared:
     """Compare ``changes`` with the disk below ``root``; writes nothing.
 
-    ``package`` is the ``vllm_omni`` folder that imports are resolved against (the installed one if None).  A file
-    that exists and is not ours, or was edited since we wrote it, is a conflict unless ``force``.
+    ``package`` is the ``vllm_omni`` folder that imports are resolved against (the installed one if None), ``others``
+    are package folders that stand for installed ones.  A file that exists and is not ours, or was edited since we
+    wrote it, is a conflict unless ``force``.
 
     Raises:
-        OmniportError: a path leaves the root, a file does not parse, or an import does not exist.
+        OmniportError: a path leaves the root, a file does not parse, or an import, an attribute or a keyword of the
+            tree's classes does not exist.
     """
     seen: set[str] = set()
     for change in changes:
@@ -75,12 +85,12 @@ def prepare(root: Path, changes: Sequence[FileChange], *, package: Path | None, 
             raise OmniportError(f"{change.path}: two files of this name would be written")
         seen.add(change.path.casefold())
         _check_syntax(change)
-    resolution = resolve_imports(
-        {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}, package
-    )
-    if resolution.missing:
-        lines = "\n".join(f"  {m.file}:{m.line}: {m.name}: {m.reason}" for m in resolution.missing)
-        raise OmniportError(f"the port would import what does not exist:\n{lines}")
+    sources = {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}
+    resolution = resolve_imports(sources, package, others)
+    missing = resolution.missing or (missing_members(sources, package) if package else ())
+    if missing:
+        lines = "\n".join(f"  {m.file}:{m.line}: {m.name}: {m.reason}" for m in missing)
+        raise OmniportError(f"the port would use what does not exist:\n{lines}")
     owned = manifest.owned(root)
     return Prepared(root, tuple(_status(root, c, owned, force) for c in changes), resolution)
 

@@ -139,7 +139,7 @@ def test_unknown_class_is_refused(reference: SourceTree) -> None:
         analyse_pipeline(reference, "NoSuchPipeline", MINI, DEFAULT, name="x")
 
 
-@pytest.mark.parametrize("flag", ["request_batch", "cfg_mixin", "cfg_all_ranks", "guidance_none"])
+@pytest.mark.parametrize("flag", ["cfg_mixin", "progress_bar"])
 def test_an_older_target_is_refused(reference: SourceTree, flag: str) -> None:
     with pytest.raises(UnsupportedError, match=flag):
         values: dict[str, Any] = {flag: False}

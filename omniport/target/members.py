@@ -1,0 +1,263 @@
+"""Do the things exist that generated code uses of vLLM-Omni's classes: attributes, and the keywords of calls?
+
+Imports alone do not tell: a class keeps its name from release to release while its fields come and go.  Read as text:
+nothing is imported and nothing is run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omniport.target.resolve import ImportFinding
+
+#: name of a variable in a port -> the class it holds
+_HELD = {
+    "params": ("inputs/data.py", "OmniDiffusionSamplingParams"),
+    "od_config": ("diffusion/data.py", "OmniDiffusionConfig"),
+    "self.od_config": ("diffusion/data.py", "OmniDiffusionConfig"),
+}
+_REQUESTS = {
+    "DiffusionRequestBatch": ("diffusion/worker/request_batch.py", "DiffusionRequestBatch"),
+    "OmniDiffusionRequest": ("diffusion/request.py", "OmniDiffusionRequest"),
+}
+_DEPTH = 5  # re-exports that are followed
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """A class or function of the tree, with the file it stands in."""
+
+    file: Path
+    node: ast.ClassDef | ast.FunctionDef
+
+
+def missing_members(sources: Mapping[str, str], package: Path) -> tuple[ImportFinding, ...]:
+    """Every attribute or keyword of ``sources`` (path -> text) that the tree's ``package`` folder does not have."""
+    tree = _Tree(package)
+    found = []
+    for file, text in sources.items():
+        module = ast.parse(text.removeprefix("\ufeff"))
+        for line, name, reason in _Module(module, tree).findings():
+            found.append(ImportFinding(file, line, name, reason))
+    return tuple(found)
+
+
+class _Tree:
+    def __init__(self, package: Path) -> None:
+        self.package = package
+        self._parsed: dict[Path, ast.Module | None] = {}
+        self._names: dict[tuple[Path, str], set[str] | None] = {}
+        self._imports: dict[Path, dict[str, tuple[str, str]]] = {}
+        self._bases: dict[tuple[Path, str], list[_Definition | None]] = {}
+
+    def parse(self, path: Path) -> ast.Module | None:
+        if path not in self._parsed:
+            try:
+                self._parsed[path] = ast.parse(path.read_text("utf-8", errors="replace")) if path.is_file() else None
+            except (SyntaxError, ValueError, RecursionError):
+                self._parsed[path] = None
+        return self._parsed[path]
+
+    def path(self, module: str) -> Path | None:
+        parts = module.split(".")
+        if parts[0] != self.package.name:
+            return None
+        base = self.package.joinpath(*parts[1:])
+        for path in (base / "__init__.py", base.with_suffix(".py")):
+            if path.is_file():
+                return path
+        return None
+
+    def definition(self, module: str, name: str, depth: int = _DEPTH) -> _Definition | None:
+        """Class or function ``name`` of ``module``; None where it is something else, or too far to follow."""
+        path = self.path(module)
+        tree = self.parse(path) if path else None
+        if path is None or tree is None or not depth:
+            return None
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+                return _Definition(path, node)
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                for alias in node.names:
+                    if (alias.asname or alias.name) == name:
+                        return self.definition(node.module, alias.name, depth - 1)
+        return None
+
+    def imports(self, path: Path) -> dict[str, tuple[str, str]]:
+        if path not in self._imports:
+            tree = self.parse(path)
+            self._imports[path] = _imports(tree.body) if tree else {}
+        return self._imports[path]
+
+    def bases(self, found: _Definition) -> list[_Definition | None]:
+        """The class and its bases within the tree; None for a base that cannot be read."""
+        key = (found.file, found.node.name)
+        if key not in self._bases:
+            self._bases[key] = list(self._all_bases(found))
+        return self._bases[key]
+
+    def _all_bases(self, found: _Definition) -> Iterator[_Definition | None]:
+        yield found
+        tree = self.parse(found.file)
+        imports = self.imports(found.file)
+        for base in found.node.bases if isinstance(found.node, ast.ClassDef) else ():
+            name = ast.unparse(base).split("[")[0]
+            if name in ("object", "Generic", "Protocol", "ABC"):
+                continue
+            here = next(
+                (n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None
+            )
+            if here is not None:
+                yield from self.bases(_Definition(found.file, here))
+                continue
+            other = self.definition(*imports[name]) if name in imports else None
+            if other is None:
+                yield None
+            else:
+                yield from self.bases(other)
+
+    def names(self, path: Path, name: str) -> set[str] | None:
+        """Attributes of class ``name`` in the file ``path``; None where they cannot be told."""
+        if (path, name) not in self._names:
+            tree = self.parse(path)
+            node = next(
+                (n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None
+            )
+            self._names[path, name] = self.attributes(_Definition(path, node)) if node is not None else None
+        return self._names[path, name]
+
+    def attributes(self, found: _Definition) -> set[str] | None:
+        """Every attribute an instance has; None where a base cannot be read."""
+        names: set[str] = set()
+        for base in self.bases(found):
+            if base is None:
+                return None
+            for node in ast.walk(base.node):
+                if isinstance(node, ast.FunctionDef):
+                    names.add(node.name)
+                elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                    names.add(node.attr)
+            names |= _fields(base.node.body)
+            for node in base.node.body:
+                if isinstance(node, ast.Assign):
+                    names |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+        return names
+
+    def keywords(self, found: _Definition) -> set[str] | None:
+        """Keywords that a call of a function or class takes; None where it takes any, or cannot be told."""
+        if isinstance(found.node, ast.FunctionDef):
+            return _parameters(found.node)
+        fields: set[str] = set()
+        dataclass_like = False
+        for base in self.bases(found):
+            if base is None:
+                return None
+            assert isinstance(base.node, ast.ClassDef)
+            init = next((n for n in base.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+            if init is not None:
+                return _parameters(init)
+            dataclass_like |= any("dataclass" in ast.unparse(d) for d in base.node.decorator_list)
+            fields |= _fields(base.node.body)
+        return fields if dataclass_like else None
+
+
+def _parameters(node: ast.FunctionDef) -> set[str] | None:
+    arguments = node.args
+    if arguments.kwarg is not None:
+        return None
+    return {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+
+
+def _imports(body: list[ast.stmt]) -> dict[str, tuple[str, str]]:
+    """Local name -> module and name, of the absolute imports at the top of a module, conditional ones included."""
+    found: dict[str, tuple[str, str]] = {}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update({alias.asname or alias.name: (node.module, alias.name) for alias in node.names})
+        elif isinstance(node, ast.If | ast.Try):
+            found.update(_imports(node.body))
+    return found
+
+
+def _class(tree: ast.Module | None, name: str) -> ast.ClassDef | None:
+    return next((n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None)
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{node.value.id}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _fields(body: list[ast.stmt]) -> set[str]:
+    return {n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+
+
+class _Module:
+    def __init__(self, module: ast.Module, tree: _Tree) -> None:
+        self.module, self.tree = module, tree
+        self.imports = _imports(module.body)
+
+    def findings(self) -> Iterator[tuple[int, str, str]]:
+        yield from self._calls(self.module)
+        for node in ast.walk(self.module):
+            if isinstance(node, ast.FunctionDef):
+                yield from self._attributes(node)
+            elif isinstance(node, ast.ClassDef):
+                yield from self._own_calls(node)
+
+    def _calls(self, module: ast.Module) -> Iterator[tuple[int, str, str]]:
+        """Calls of what the tree defines."""
+        for node in ast.walk(module):
+            if (
+                not isinstance(node, ast.Call)
+                or not isinstance(node.func, ast.Name)
+                or node.func.id not in self.imports
+            ):
+                continue
+            found = self.tree.definition(*self.imports[node.func.id])
+            yield from self._keywords(node, node.func.id, self.tree.keywords(found) if found else None)
+
+    def _own_calls(self, node: ast.ClassDef) -> Iterator[tuple[int, str, str]]:
+        """Calls of ``self.method(...)`` where a base of the tree defines the method and the class does not."""
+        own = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+        inherited: dict[str, ast.FunctionDef] = {}
+        for base in node.bases:
+            name = ast.unparse(base)
+            found = self.tree.definition(*self.imports[name]) if name in self.imports else None
+            for each in self.tree.bases(found) if found is not None else ():
+                for item in each.node.body if each is not None else ():
+                    if isinstance(item, ast.FunctionDef):
+                        inherited.setdefault(item.name, item)
+        for call in ast.walk(node):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                name = call.func.attr
+                if _dotted(call.func.value) == "self" and name in inherited and name not in own:
+                    yield from self._keywords(call, f"self.{name}", _parameters(inherited[name]))
+
+    def _keywords(self, call: ast.Call, name: str, known: set[str] | None) -> Iterator[tuple[int, str, str]]:
+        for keyword in call.keywords if known is not None else ():
+            if keyword.arg is not None and keyword.arg not in known:  # type: ignore[operator]
+                yield call.lineno, f"{name}({keyword.arg}=...)", f"{name} takes no argument {keyword.arg} in this tree"
+
+    def _attributes(self, function: ast.FunctionDef) -> Iterator[tuple[int, str, str]]:
+        held: dict[str, tuple[str, str]] = dict(_HELD)
+        for argument in (*function.args.args, *function.args.kwonlyargs):
+            name = ast.unparse(argument.annotation) if argument.annotation is not None else ""
+            if name in _REQUESTS:
+                held[argument.arg] = _REQUESTS[name]
+        for node in ast.walk(function):
+            if not isinstance(node, ast.Attribute):
+                continue
+            owner = _dotted(node.value)
+            place = held.get(owner)
+            names = self._names(*place) if place is not None else None
+            if names is not None and node.attr not in names:
+                what = f"{owner}.{node.attr}"
+                yield node.lineno, what, f"{place[1] if place else ''} has no {node.attr} in this tree"
+
+    def _names(self, file: str, name: str) -> set[str] | None:
+        return self.tree.names(self.tree.package / file, name)
