@@ -29,7 +29,7 @@ from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
-from omniport.rewrite.pipeline.guidance import Guided, doubling, guided, split
+from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
 from omniport.rewrite.pipeline.walk import calls
@@ -243,13 +243,16 @@ class _Analysis:
         if doubling(entry, denoisers):
             helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
             try:
-                entry, way = split(entry, helpers, denoisers, (self.module.file, line)), "batched"
-                form = guided(entry, denoisers)
+                form = guided(split(entry, helpers, denoisers, (self.module.file, line)), denoisers)
                 if not form.pairs:
                     raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
             except UnsupportedError as refusal:
+                form = guided(entry, denoisers)
+                if form.pairs and not doubled_for_denoiser(normal.entry, helpers, denoisers):
+                    return self.paired(way, form, line)
                 self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
-                return "whole", Guided(without_samples(normal.entry, denoisers), (), 0)
+                return "whole", Guided(entry, (), 0)
+            way = "batched"
         else:
             form = guided(entry, denoisers)
         if not form.pairs:
@@ -257,6 +260,10 @@ class _Analysis:
             way = "embedded" if embedded else "none"
             self.decide("guidance", way, f"{form.single} predictions a step, none of them a pair", line)
             return way, form
+        return self.paired(way, form, line)
+
+    def paired(self, way: Way, form: Guided, line: int) -> tuple[Way, Guided]:
+        """The decisions about pairs of predictions."""
         first = form.pairs[0]
         if {p.form for p in form.pairs} != {first.form} or len({p.combine for p in form.pairs}) > 1:
             raise UnsupportedError("pairs of predictions in different forms", self.module.file, line)

@@ -124,9 +124,10 @@ def test_a_helper_that_makes_the_negative_side_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "inside", ["image = torch.cat([negative, image])", "image = torch.cat([image] * 2); n = 2 * n"]
 )
-def test_a_helper_that_hides_both_sides_is_refused(inside: str) -> None:
+def test_a_helper_of_the_denoising_that_hides_both_sides_is_refused(inside: str) -> None:
     with pytest.raises(UnsupportedError, match="inside"):
-        done(call(), FLAGGED.replace("BODY", inside.replace("; ", "\n        ")))
+        source = call(inputs=f"mask = self.prepare(mask, {G})")
+        done(source, FLAGGED.replace("BODY", inside.replace("; ", "\n        ")))
 
 
 @pytest.mark.parametrize(

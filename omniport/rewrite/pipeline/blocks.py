@@ -20,13 +20,13 @@ NodeT = TypeVar("NodeT", bound=cst.CSTNode)
 #: Functions whose call has no effect, so that an unused result may go.
 PURE_CALLS = frozenset(
     {"len", "max", "min", "int", "float", "bool", "str", "tuple", "list", "isinstance", "hasattr", "getattr", "range"}
-)
+) | {f"torch.{name}" for name in ("cat", "concat", "stack", "split", "zeros_like", "ones_like")}
 
 
 #: Methods of dictionaries and tensors without an effect.
 PURE_METHODS = frozenset(
     {"get", "keys", "values", "items", "size", "to", "float", "cpu", "unsqueeze", "repeat", "view", "reshape", "chunk"}
-)
+) | {"expand", "flatten", "permute", "split", "squeeze", "transpose", "clone"}
 
 
 def suite(node: cst.BaseSuite) -> Block:

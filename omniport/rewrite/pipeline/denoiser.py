@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import bare, statements, suite
+from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import walk
@@ -110,7 +112,44 @@ def _first(node: cst.Subscript) -> bool:
 
 def without_samples(function: cst.FunctionDef, denoisers: Denoisers) -> cst.FunctionDef:
     """``denoiser(...).sample`` as what the port's denoiser, which knows no output classes, returns for it."""
-    return transform(function, _Samples(denoisers, denoisers.names(function)))  # type: ignore[no-any-return]
+    function = transform(function, _Samples(denoisers, denoisers.names(function)))
+    indexed = _indexed(function, denoisers.names(function)) if not denoisers.bare else frozenset()
+    return transform(function, _First(indexed)) if indexed else function
+
+
+def _indexed(function: cst.FunctionDef, names: frozenset[str]) -> frozenset[str]:
+    """Names that hold the whole result of a denoiser, and of which nothing but the first value is read."""
+    whole, other = set[str](), set[str]()
+    bound, read, first = Counter[str](), Counter[str](), Counter[str]()
+    for node in walk(function.body):
+        if isinstance(node, cst.Assign):
+            call = node.value
+            made = isinstance(call, cst.Call) and dotted(call.func) in names and not any(a.star for a in call.args)
+            for target in (t.target for t in node.targets):
+                (whole if made and isinstance(target, cst.Name) else other).update(target_names(target))
+                bound.update(target_names(target))
+        elif isinstance(node, cst.Subscript) and isinstance(node.value, cst.Name) and _first(node):
+            first[node.value.value] += 1
+        elif isinstance(node, cst.Name):
+            read[node.value] += 1
+    return frozenset(n for n in whole - other if first[n] and read[n] == first[n] + bound[n])
+
+
+class _First(cst.CSTTransformer):
+    """``x = denoiser(...)`` and ``x[0]`` as ``x = denoiser(...)[0]`` and ``x``."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+
+    def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.Assign:
+        if dotted(original_node.targets[0].target) not in self.names:
+            return updated_node
+        return updated_node.with_changes(value=cst.parse_expression(f"{code(updated_node.value)}[0]"))
+
+    def leave_Subscript(self, original_node: cst.Subscript, updated_node: cst.Subscript) -> cst.BaseExpression:
+        if dotted(original_node.value) in self.names and _first(original_node):
+            return updated_node.value
+        return updated_node
 
 
 class _Samples(cst.CSTTransformer):

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import indented, suite
+from omniport.rewrite.pipeline.both import reaches_denoiser
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
+from omniport.rewrite.pipeline.hoist import hoisted
 from omniport.rewrite.pipeline.liveness import drop_dead_stores
 from omniport.rewrite.pipeline.normal import parameter_names
 from omniport.rewrite.pipeline.pair import Pair, PairForm
 from omniport.rewrite.pipeline.split import Split
+from omniport.rewrite.pipeline.split_late import LateSplit
 from omniport.rewrite.pipeline.split_parts import chunked, doubled, joined, only_doubles, sides
+from omniport.rewrite.pipeline.walk import calls
 from omniport.source.walk import walk
 
 #: Names of a helper's parameter that say whether guidance is on.
@@ -49,33 +53,35 @@ def split(
         UnsupportedError: no rule proves the split; the message says what stands in the way.
     """
     names = denoisers.names(entry)
-    flags = _flags(helpers, place, names)
-    new = Split(entry, flags, names, place).run()
-    return new.with_changes(body=indented(drop_dead_stores(suite(new.body)), new.body))
+    flags, joining = _flags(helpers)
+    if any(calls(entry, f"self.{name}") for name in joining):
+        new = LateSplit(entry, {*flags, *joining}, names, place).run()
+    else:
+        new = Split(entry, flags, names, place).run()
+    return new.with_changes(body=indented(drop_dead_stores(hoisted(suite(new.body), names)), new.body))
 
 
-def _flags(
-    helpers: tuple[cst.FunctionDef, ...], place: tuple[str, int], names: frozenset[str]
-) -> Mapping[str, tuple[int, str]]:
-    """Helpers whose guidance flag only doubles -> position and name of the flag.
+def doubled_for_denoiser(entry: cst.FunctionDef, helpers: tuple[cst.FunctionDef, ...], denoisers: Denoisers) -> bool:
+    """Whether what the call doubles reaches a denoiser."""
+    flags, joining = _flags(helpers)
+    return reaches_denoiser(suite(entry.body), {*flags, *joining}, denoisers.names(entry))
 
-    Raises:
-        UnsupportedError: a helper doubles or joins in another way, so that its result holds both sides unseen.
-    """
-    from omniport.errors import UnsupportedError
 
+def _flags(helpers: tuple[cst.FunctionDef, ...]) -> tuple[Mapping[str, tuple[int, str]], frozenset[str]]:
+    """Helpers whose guidance flag only doubles -> position and name of the flag; and those that join sides inside."""
     found: dict[str, tuple[int, str]] = {}
+    joining = set()
     for method in helpers:
         parameters = parameter_names(method)
         for flag in (*FLAGS, FLAG_ATTRIBUTE):
             verdict = only_doubles(method, flag)
             if verdict is None:
                 continue
-            if not verdict or flag not in parameters:
-                what = f"{method.name.value} doubles or joins batches inside"
-                raise UnsupportedError(f"the doubled batch cannot be split: {what}", *place)
-            found[method.name.value] = (parameters.index(flag), flag)
-    return found
+            if verdict and flag in parameters:
+                found[method.name.value] = (parameters.index(flag), flag)
+            else:
+                joining.add(method.name.value)
+    return found, frozenset(joining)
 
 
 def _joined_below(node: cst.If) -> bool:

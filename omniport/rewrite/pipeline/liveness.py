@@ -132,9 +132,9 @@ def live_in(block: Block, out: frozenset[str] = frozenset()) -> frozenset[str]:
     return _Flow(drop=False).block(block, out, out)[1]
 
 
-def drop_dead_stores(block: Block) -> Block:
-    """The block without assignments of effect-free values to names that nothing reads afterwards."""
-    return _Flow(drop=True).block(block, frozenset(), frozenset())[0]
+def drop_dead_stores(block: Block, out: frozenset[str] = frozenset()) -> Block:
+    """The block without assignments of effect-free values to names that nothing reads afterwards; ``out`` are read."""
+    return _Flow(drop=True).block(block, out, out)[0]
 
 
 def surely_bound(block: Block) -> frozenset[str]:

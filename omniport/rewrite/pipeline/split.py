@@ -13,7 +13,19 @@ import re
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, Statement, bare, bound, changed, indented, parse, reads, suite
+from omniport.rewrite.pipeline.blocks import (
+    Block,
+    Statement,
+    bare,
+    bound,
+    changed,
+    indented,
+    parse,
+    pure,
+    reads,
+    suite,
+)
+from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
 from omniport.rewrite.pipeline.split_parts import (
     Expression,
     chunked,
@@ -23,7 +35,9 @@ from omniport.rewrite.pipeline.split_parts import (
     text,
 )
 from omniport.rewrite.pipeline.split_sides import Sides
+from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import walk
 
 
 class Split(Sides):
@@ -67,12 +81,7 @@ class Split(Sides):
             head = node.iter if isinstance(node, cst.For) else node.test
             if self.reads_pair(head, inside):
                 raise self.refuse(f"a loop over {text(head)}")
-            before = dict(self.pairs)
-            body = self.block(suite(node.body), inside, off)
-            late = {k for k in self.pairs if k not in before}
-            if late & _read_first(suite(node.body)):
-                raise self.refuse(f"{', '.join(sorted(late))} of the round before is read")
-            return [changed(node, body=indented(body, node.body))]
+            return [changed(node, body=indented(self.rounds(suite(node.body), inside, off), node.body))]
         if isinstance(node, cst.With | cst.Try):
             parts = [i.item for i in node.items] if isinstance(node, cst.With) else []
             if any(self.reads_pair(p, inside) for p in parts):
@@ -81,6 +90,16 @@ class Split(Sides):
         if any(k in reads(node) for k in self.pairs):
             raise self.refuse(f"a pair inside a {type(node).__name__}")
         return [node]
+
+    def rounds(self, block: Block, inside: bool, off: bool) -> Block:
+        """The body of a loop: where a round reads what the one before it made a pair, every round has the same text."""
+        known, twins = set(self.pairs) | self.lost, set(self.pairs.values())
+        body = self.block(block, inside, off)
+        late = (set(self.pairs) | self.lost) - known
+        if late & live_in(block) and not _equal(body, self.block(block, inside, off)):
+            raise self.refuse(f"{', '.join(sorted(late))} of the round before is read")
+        made = set(self.pairs.values()) - twins  # of this round, since no round reads those of the one before
+        return drop_dead_stores(body, frozenset(self.taken - made - {"_"}))
 
     def branch(self, node: cst.If, inside: bool, off: bool) -> Block:
         test = text(node.test)
@@ -121,6 +140,8 @@ class Split(Sides):
                     self.pairs.pop(key, None)
         if not body and orelse is None:
             return []
+        if isinstance(orelse, cst.Else) and _equal(body, suite(orelse.body)) and pure(node.test):
+            return body
         body = body or [cst.SimpleStatementLine([cst.Pass()])]
         return [changed(node, body=indented(body, node.body), orelse=orelse)]
 
@@ -153,7 +174,9 @@ class Split(Sides):
             return self.halves(names, halves, inside)
         if isinstance(value, cst.IfExp) and self.is_guard(value.test):
             if (same := doubled(value.body, True)) is not None:
-                return self.assign(node, target, self.copied(target, same), inside, off)
+                lines = self.assign(node, target, self.copied(target, same), inside, off)
+                self.same.add(text(target))
+                return lines
             if (both := sides(value.body)) is not None:
                 twin = self.twin(target, both[0])
                 self.created(both[2], text(value.test))
@@ -167,17 +190,22 @@ class Split(Sides):
                 self.pair(target, twin)
                 return [*extra, *lines]
         if (same := doubled(value, inside)) is not None and (inside or self.guard):
-            if text(same) == text(target):
-                return []
-            return self.assign(node, target, self.copied(target, same), inside, off)
+            lines = (
+                [] if text(same) == text(target) else self.assign(node, target, self.copied(target, same), inside, off)
+            )
+            self.same.add(text(target))
+            return lines
         element = value.elt if isinstance(value, cst.ListComp) else None
         joined = sides(element if element is not None else value) if inside else None
         if joined is not None:
             return self.create(target, value, joined, inside)
         if isinstance(value, cst.Subscript) and (half := self.half(value, inside)) is not None:
             self.halved += 1
+            lines = self.store(target, half) if text(half) != text(target) else []
             self.clear(target)
-            return self.store(target, half) if text(half) != text(target) else []
+            if isinstance(half, cst.Name):
+                self.copies[text(target)] = half.value
+            return lines
         if inside and isinstance(value, cst.Tuple) and self.reads_pair(value, inside):
             found = [
                 isinstance(e.value, cst.Subscript) and self.half(e.value, inside) is not None for e in value.elements
@@ -187,8 +215,15 @@ class Split(Sides):
                 self.clear(target)
                 return [self.with_value(node, self.side(value, False, inside))]
         if self.reads_pair(value, inside) and not off:
+            if any((dotted(c.func) or "").startswith("self.scheduler.") for c in _calls(value)):
+                return self.stepped(node, target, value, inside)
             return self.twice_written(node, target, value, inside)
+        if self.returned(target, value):
+            self.clear(target)
+            return []
         self.clear(target)
+        if isinstance(value, cst.Name) and isinstance(target, cst.Name):
+            self.copies[target.value] = value.value
         if inside:
             return [self.with_value(node, self.side(value, False, inside))]
         return [self.with_value(node, value)]
@@ -221,14 +256,27 @@ class Split(Sides):
         self.twice.append(code(node))
         twin = self.twin(target, None)
         first = self.with_value(node, positive)
-        second = parse(f"{twin} = {code(negative)}\n")
+        second = _assigned(twin, negative)
         self.pair(target, twin)
-        if inside:
-            return [first, *second]
-        if self.guard is None:
-            raise self.refuse(f"{code(node).strip()} comes before any guard")
-        choice = cst.If(test=cst.parse_expression(self.guard), body=indented(second))
-        return [first, choice]
+        if not inside:
+            if self.guard is None:
+                raise self.refuse(f"{code(node).strip()} comes before any guard")
+            second = [cst.If(test=cst.parse_expression(self.guard), body=indented(second))]
+        rebound = target_names(bare(target)) & set(reads(negative))  # the other side reads what the first one binds
+        return [*second, first] if rebound else [first, *second]
+
+    def stepped(
+        self, node: cst.SimpleStatementLine, target: cst.BaseExpression, value: Expression, inside: bool
+    ) -> Block:
+        """R7: the scheduler steps once, with the positive side; what it would give for the other one is lost."""
+        first = self.with_value(node, self.side(value, False, inside))
+        self.clear(target)
+        self.lost |= target_names(bare(target))
+        return [first]
+
+    def returned(self, target: cst.BaseExpression, value: Expression) -> bool:
+        """``x = y`` where ``y`` is a copy of ``x``."""
+        return isinstance(value, cst.Name) and self.copies.get(value.value) == text(target)
 
     def entry(
         self, node: cst.SimpleStatementLine, target: cst.BaseExpression, value: Expression, inside: bool
@@ -257,8 +305,11 @@ class Split(Sides):
     def halves(self, names: cst.Tuple, base: Expression, inside: bool) -> Block:
         both = self.reads_pair(base, inside)
         order = self.order or "np"
-        values = [code(self.side(base, both and order[i] == "n", inside)).strip() for i in range(2)]
         targets = [text(e.value) for e in names.elements]
+        values = [
+            code(self.side(base, both and order[i] == "n", inside)).strip() if targets[i] != "_" else "_"
+            for i in range(2)
+        ]
         for element in names.elements:
             self.clear(element.value)
         self.halved += both
@@ -268,12 +319,6 @@ class Split(Sides):
         return parse(f"{', '.join(t for t, _ in live)} = {', '.join(v for _, v in live)}\n")
 
     # --------------------------------------------------------------------------------------------------- small parts
-    def created(self, order: str, guard: str) -> None:
-        if self.order and order != self.order:
-            raise self.refuse("the sides are joined in different orders")
-        self.order = order
-        self.guard = self.guard or guard
-
     def store(self, target: cst.BaseExpression, value: Expression) -> Block:
         return parse(f"{code(target)} = {code(value)}\n")
 
@@ -308,11 +353,25 @@ def _unified(node: cst.If) -> cst.If:
     return node.with_changes(body=indented(body, node.body))
 
 
-def _read_first(block: Block) -> set[str]:
-    """Names that a block may read before it binds them."""
-    from omniport.rewrite.pipeline.liveness import live_in
+def _assigned(names: str, value: Expression) -> Block:
+    """``a, b = x, y`` as two statements where neither reads the other's name, ``a = x`` as one."""
+    both = names.split(", ")
+    if isinstance(value, cst.Tuple) and len(value.elements) == len(both) and not set(both) & set(reads(value)):
+        return [s for n, e in zip(both, value.elements, strict=True) for s in parse(f"{n} = {code(e.value)}\n")]
+    return parse(f"{names} = {code(value)}\n")
 
-    return set(live_in(block))
+
+def _equal(first: Block, second: Block) -> bool:
+    """Whether two blocks have the same text, comments aside."""
+
+    def plain(block: Block) -> str:
+        return "".join(code(s.with_changes(leading_lines=[])) for s in block)
+
+    return plain(first) == plain(second)
+
+
+def _calls(node: Expression) -> list[cst.Call]:
+    return [n for n in walk(node) if isinstance(n, cst.Call)]
 
 
 def _merges(first: Statement, second: Statement) -> bool:
@@ -323,10 +382,13 @@ def _merges(first: Statement, second: Statement) -> bool:
         and first.orelse is None
         and text(first.test) == text(second.test)
         and not bound(suite(first.body)) & set(reads(first.test))
-        and not any(line.comment for line in second.leading_lines)
     )
 
 
 def _merged(first: cst.If, second: cst.If) -> cst.If:
-    body = [*suite(first.body), *suite(second.body)]
+    rest = suite(second.body)
+    comments = [line for line in second.leading_lines if line.comment]
+    if comments:
+        rest[0] = rest[0].with_changes(leading_lines=[*comments, *rest[0].leading_lines])
+    body = [*suite(first.body), *rest]
     return first.with_changes(body=indented(body, first.body), orelse=second.orelse)

@@ -9,6 +9,7 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import bare, suite
+from omniport.rewrite.pipeline.denoiser import denoiser_calls
 from omniport.rewrite.pipeline.split_parts import (
     META,
     META_CALLS,
@@ -45,9 +46,12 @@ class Sides:
         self.function, self.flags, self.denoisers, self.place = function, flags, denoisers, place
         self.pairs: dict[str, str] = {}
         self.chosen: dict[str, str] = {}
+        self.same: set[str] = set()  # doubled in the source, with equal sides
+        self.lost: set[str] = set()  # of whose sides only the positive one is known
+        self.copies: dict[str, str] = {}
         self.order = ""
         self.guard: str | None = None
-        self.guards = _guards(function)
+        self.guards = _guards(function, denoisers)
         self.taken = set(re.findall(r"\w+", code(function)))
         self.twice: list[str] = []
         self.halved = 0
@@ -61,10 +65,12 @@ class Sides:
         if base is not None and index in ("0", "1"):
             negative = self.reads_pair(base, inside) and order[int(index)] == "n"
             return self.side(base, negative, inside)
-        found = re.fullmatch(r":\s*\w*batch\w*|\w*batch\w*\s*:", index)
+        name = text(node.value)
+        middle = rf"len\({re.escape(name)}\) // 2"
+        found = re.fullmatch(rf":\s*\w*batch\w*|\w*batch\w*\s*:|:\s*{middle}|{middle}\s*:", index)
         if inside and found and self.reads_pair(node.value, inside):
             return self.side(node.value, order[0 if index.startswith(":") else 1] == "n", inside)
-        return None
+        return node.value if inside and found and name in self.same else None
 
     def side(self, node: Expression, negative: bool, inside: bool) -> Expression:
         """What an expression is on one side."""
@@ -78,9 +84,12 @@ class Sides:
                 if (same := doubled(inner, inside)) is not None:
                     return self.side(same, negative, inside)
                 if (both := sides(inner)) is not None and inside:
+                    self.created(both[2], self.tests[-1])
                     return self.side(both[0] if negative else both[1], negative, inside)
             if isinstance(inner, cst.Subscript) and (half := self.half(inner, inside)) is not None:
                 return half
+            if negative and self.lost and text(inner) in self.lost:
+                raise self.refuse(f"the negative side of {text(inner)}, of which the step made only the other, is read")
             if negative and isinstance(inner, cst.Name | cst.Attribute | cst.Subscript):
                 twin = self.pairs.get(text(inner))
                 return cst.parse_expression(twin) if twin is not None else None
@@ -93,7 +102,9 @@ class Sides:
         if isinstance(node, cst.BaseExpression):
             if isinstance(node, cst.Call | cst.BinaryOperation) and inside and sides(node) is not None:
                 return True
-            if isinstance(node, cst.Name | cst.Attribute | cst.Subscript) and text(node) in self.pairs:
+            if isinstance(node, cst.Name | cst.Attribute | cst.Subscript) and (
+                text(node) in self.pairs or text(node) in self.lost
+            ):
                 return True
             if isinstance(node, cst.Attribute):
                 return node.attr.value not in META and self.reads_pair(node.value, inside)
@@ -108,6 +119,13 @@ class Sides:
         return any(
             self.reads_pair(c, inside) for c in node.children if not isinstance(c, cst.BaseParenthesizableWhitespace)
         )
+
+    def created(self, order: str, guard: str) -> None:
+        """A pair was made in that order, below that condition."""
+        if self.order and order != self.order:
+            raise self.refuse("the sides are joined in different orders")
+        self.order = order
+        self.guard = self.guard or guard
 
     def is_guard(self, node: Expression) -> bool:
         return text(node) in self.guards
@@ -138,6 +156,7 @@ class Sides:
             for element, name in zip(names.elements, twin.split(", "), strict=True):
                 self.pair(element.value, name)
         elif text(target) != "_":
+            self.clear(target)
             self.pairs[text(target)] = twin
             if (found := re.fullmatch(r"self\._(\w+)", text(target))) is not None:
                 self.pairs[f"self.{found[1]}"] = twin  # the property of that name
@@ -145,6 +164,9 @@ class Sides:
     def clear(self, target: cst.BaseExpression) -> None:
         for name in target_names(bare(target)) or {text(target)}:
             self.pairs.pop(name, None)
+            self.lost.discard(name)
+            self.same.discard(name)
+            self.copies = {k: v for k, v in self.copies.items() if name not in (k, v)}
 
     def copied(self, target: cst.BaseExpression, value: Expression) -> Expression:
         """``value``, as a clone where the copy is written to later."""
@@ -208,7 +230,7 @@ def _keywords_kept(node: Expression, choose: Callable[[cst.CSTNode], cst.CSTNode
     return replaced(node, guarded)
 
 
-def _guards(function: cst.FunctionDef) -> frozenset[str]:
+def _guards(function: cst.FunctionDef, denoisers: frozenset[str]) -> frozenset[str]:
     """Texts of the conditions below which sides are joined or values doubled."""
     found: set[str] = set()
     for node in walk(function):
@@ -217,7 +239,7 @@ def _guards(function: cst.FunctionDef) -> frozenset[str]:
         elif isinstance(node, cst.If):
             for statement in suite(node.body):
                 small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
-                if isinstance(small, cst.Assign) and _joins(small.value):
+                if isinstance(small, cst.Assign) and (_joins(small.value) or _joins_for(small.value, denoisers)):
                     found.add(text(node.test))
     return frozenset(found) | {"self.do_classifier_free_guidance", "do_classifier_free_guidance"}
 
@@ -225,3 +247,13 @@ def _guards(function: cst.FunctionDef) -> frozenset[str]:
 def _joins(value: Expression) -> bool:
     inner = value.elt if isinstance(value, cst.ListComp) else value
     return doubled(value, True) is not None or sides(inner) is not None
+
+
+def _joins_for(value: Expression, denoisers: frozenset[str]) -> bool:
+    """Whether two sides are joined in the arguments of a denoiser call."""
+    return any(
+        sides(n) is not None
+        for call in denoiser_calls(value, denoisers)
+        for n in walk(call)
+        if isinstance(n, cst.Call | cst.BinaryOperation)
+    )
