@@ -305,7 +305,7 @@ def scaffold(
         port.transformer,
         header=found.header,
         attributes=port.pipeline.transformer_attributes,
-        separate_cfg=port.pipeline.cfg == "sequential",
+        separate_cfg=port.pipeline.cfg in ("sequential", "batched", "branches"),
         qk_rope=target.features.qk_rope,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)

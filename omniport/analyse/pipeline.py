@@ -22,6 +22,7 @@ from omniport.analyse.pipeline_components import (
     constructor_decisions,
     settings,
 )
+from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.errors import UnsupportedError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Component", "Index", "analyse_pipeline", "component_role"]
 
-Way = Literal["none", "embedded", "sequential", "batched", "whole"]
+Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
 
 
 def analyse_pipeline(
@@ -255,6 +256,11 @@ class _Analysis:
             way = "batched"
         else:
             form = guided(entry, denoisers)
+        if form.branches:
+            for subject, reason, node in guiders(self.source, self.module, self.call, tuple(self.decisions)):
+                self.decisions.append(Decision(subject, True, self.why(reason, node)))
+            self.decide("guidance", "branches", "a guider object says which calls a round makes", line)
+            return "branches", form
         if not form.pairs:
             embedded = any(name == "guidance" for name in re.findall(r"(\w+)=", code(entry)))
             way = "embedded" if embedded else "none"

@@ -12,7 +12,7 @@ from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.rewrite.pipeline.walk import attributes, calls
 from omniport.source.syntax import dotted
 
-PREDICT = ("self.predict_noise_maybe_with_cfg",)
+PREDICT = ("self.predict_noise_maybe_with_cfg", "self.predict_noise_with_multi_branch_cfg")
 
 
 def find_span(entry: cst.FunctionDef, denoisers: Denoisers, file: str, line: int) -> tuple[int, int]:

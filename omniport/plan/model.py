@@ -245,7 +245,8 @@ class PipelinePlan:
     """Everything the port's pipeline file is written from.
 
     ``cfg``: no guidance; a scale that the denoiser takes; two calls a step; one call of a doubled batch, split in two;
-    one such call that stays whole on every rank (the decision "guidance" says why).
+    one such call that stays whole on every rank (the decision "guidance" says why); as many calls as a guider object
+    says (branches).
     """
 
     class_name: str
@@ -253,7 +254,7 @@ class PipelinePlan:
     output: Literal["image", "video", "audio"]
     arguments: tuple[ArgumentPlan, ...]
     dropped: tuple[Decision, ...]
-    cfg: Literal["none", "embedded", "sequential", "batched", "whole"]
+    cfg: Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
     transformer_attributes: tuple[str, ...]  # config values of the transformer that the pipeline reads
     post_process: str | None
     pre_process: str | None

@@ -10,6 +10,7 @@ import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import indented, suite
 from omniport.rewrite.pipeline.both import reaches_denoiser
+from omniport.rewrite.pipeline.branches import branched
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.rewrite.pipeline.hoist import hoisted
 from omniport.rewrite.pipeline.liveness import drop_dead_stores
@@ -28,16 +29,22 @@ FLAG_ATTRIBUTE = "self.do_classifier_free_guidance"
 
 @dataclass(frozen=True)
 class Guided:
-    """``entry`` with its pairs formed; ``single`` counts the denoiser calls that stay as they are."""
+    """``entry`` with its pairs formed; ``single`` counts the denoiser calls that stay as they are.
+
+    ``branches``: a guider object says how many calls a round makes, and all of them are one call of the mixin.
+    """
 
     entry: cst.FunctionDef
     pairs: tuple[Pair, ...]
     single: int
+    branches: bool = False
 
 
 @functools.lru_cache(maxsize=16)
 def guided(entry: cst.FunctionDef, denoisers: Denoisers) -> Guided:
     """``entry`` with every pair of predictions as one call."""
+    if (found := branched(entry, denoisers)) is not None:
+        return Guided(found, (), 0, branches=True)
     form = PairForm(entry, denoisers)
     block = form.block(suite(entry.body))
     return Guided(entry.with_changes(body=indented(block, entry.body)), tuple(form.pairs), form.single)

@@ -44,8 +44,11 @@ class _ByName(cst.CSTTransformer):
         self.denoisers, self.names = denoisers, names
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        if dotted(original_node.func) not in self.names or any(a.star for a in original_node.args):
+        if dotted(original_node.func) not in self.names:
             return updated_node
+        if any(a.star for a in original_node.args):
+            kept = [a for a in updated_node.args if a.keyword is None or not dropped(a.keyword.value, a.value)]
+            return updated_node.with_changes(args=kept)
         found = keyword_arguments(original_node, self.denoisers, self.names)
         if found is None:
             return updated_node

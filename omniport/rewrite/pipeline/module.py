@@ -40,6 +40,12 @@ def combine_cfg_noise(self, positive_noise_pred, negative_noise_pred, true_cfg_s
     return {positive}, {negative}
 '''
 
+_BRANCHES = '''
+def combine_multi_branch_cfg_noise(self, predictions, true_cfg_scale, cfg_normalize=False):
+    """Hand all predictions back: the guider combines them."""
+    return predictions
+'''
+
 _PREDICT = '''
 def predict_noise(self, {model}**kwargs):
     """{doc}"""
@@ -131,6 +137,8 @@ def _denoisers(plan: PipelinePlan) -> Denoisers:
 
 def _guidance_methods(plan: PipelinePlan) -> str:
     """What the guidance mixin needs to be told: how a denoiser is called, and to hand both predictions back."""
+    if plan.cfg == "branches":
+        return _BRANCHES
     combine = facts.decision(plan.decisions, "guidance combine")
     if combine is None:
         return ""
@@ -164,7 +172,7 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
 def _class(
     normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]
 ) -> cst.ClassDef:
-    paired = plan.cfg in ("sequential", "batched")
+    paired = plan.cfg in ("sequential", "batched", "branches")
     bases = ["nn.Module", *(["CFGParallelMixin"] if paired else [])]
     bases += ["ProgressBarMixin"] if features.progress_bar else []
     bases += ["DiffusionPipelineProfilerMixin"] if features.profiler else []

@@ -1,0 +1,55 @@
+"""Guider objects of a pipeline: whether they leave the denoiser alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from omniport.analyse import pipeline_reading as reading
+from omniport.analyse.pipeline_components import component_roles
+from omniport.errors import UnsupportedError
+from omniport.plan.model import Decision
+from omniport.rewrite.pipeline.branches import CLEANUP, PREPARE
+from omniport.source.tree import SourceModule, SourceTree
+
+ROOT = "BaseGuidance"  # of which both methods count calls and do nothing else
+
+
+def guiders(
+    source: SourceTree, module: SourceModule, call: ast.FunctionDef, decisions: tuple[Decision, ...]
+) -> Iterator[tuple[str, str, ast.AST]]:
+    """Subject, reason and place of a decision for every guider class that the call may run with.
+
+    Raises:
+        UnsupportedError: a class changes the denoiser for a branch: hooks on its layers, or another model.
+    """
+    classes: dict[str, ast.AST] = {}
+    for dotted, _ in component_roles(decisions).values():
+        if f"{source.package}.guiders." in dotted:
+            classes[dotted] = call
+    for node in ast.walk(call):
+        found = source.resolve(module.name, node.id) if isinstance(node, ast.Name) else None
+        if found is not None and f"{source.package}.guiders." in f"{found[0].name}.":
+            classes[f"{found[0].name}.{found[1]}"] = node
+    for dotted, node in classes.items():
+        where, _, name = dotted.rpartition(".")
+        if changed := _changes(source, where, name):
+            what = f"guider {name}: {changed} changes the denoiser for one branch, whose layers are the port's own"
+            raise UnsupportedError(what, module.file, getattr(node, "lineno", 0))
+        yield f"guider {name}", f"its class leaves the denoiser alone: no {PREPARE} of its own", node
+
+
+def _changes(source: SourceTree, where: str, name: str) -> str:
+    """The method by which a guider class, or a base of it, changes the denoiser; empty if it does not."""
+    module = source.module(where)
+    node = module.definitions.get(name) if module is not None else None
+    if module is None or not isinstance(node, ast.ClassDef) or name == ROOT:
+        return ""
+    for method in node.body:
+        if isinstance(method, ast.FunctionDef) and method.name in (PREPARE, CLEANUP):
+            return method.name
+    for base in node.bases:
+        found = source.resolve(where, reading.dotted(base) or "")
+        if found is not None and (inherited := _changes(source, found[0].name, found[1])):
+            return inherited
+    return ""
