@@ -24,7 +24,14 @@ Into = Annotated[
 ]
 Source = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Reference source: a diffusers checkout (default: the installed one)."),
+    typer.Option(
+        metavar="DIR",
+        help="Reference source: a diffusers checkout (default: the installed one), or a model's own code.",
+    ),
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(metavar="FILE:CLASS", help="The denoiser of a model's own code, where it cannot be told."),
 ]
 Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit of the model repository.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
@@ -122,17 +129,27 @@ def plan(
     into: Into = None,
     revision: Revision = None,
     source: Source = None,
+    backbone: Backbone = None,
     offline: Offline = False,
     json: Json = False,
 ) -> None:
     """Show every decision, its reason and its source line; write nothing."""
     from omniport import port
 
+    if source is not None and port.is_custom(source):
+        roles = port.custom_plan(model, source, backbone)
+        if json:
+            _print_plan(roles)
+        else:
+            from omniport.report.custom import render as render_roles
+
+            render_roles(roles, _console())
+        return
+    if backbone is not None:
+        raise OmniportError("--backbone applies to a model's own code, given with --source DIR")
     result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
-        from omniport.plan.serial import dumps
-
-        typer.echo(dumps(result), nl=False)
+        _print_plan(result)
     else:
         from omniport.report.plan import render
 
@@ -253,6 +270,12 @@ def _print_json(data: object) -> None:
     from json import dumps
 
     typer.echo(dumps(data, indent=2, ensure_ascii=False))
+
+
+def _print_plan(plan: object) -> None:
+    from omniport.plan.serial import dumps
+
+    typer.echo(dumps(plan), nl=False)
 
 
 def _console(*, stderr: bool = False) -> Console:

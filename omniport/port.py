@@ -12,6 +12,7 @@ from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, 
 
 if TYPE_CHECKING:
     from omniport.hub.repo import Repo
+    from omniport.plan.custom import CustomPlan
     from omniport.source.normal import NormalForm
     from omniport.source.tree import SourceTree
     from omniport.target.tree import Target
@@ -255,6 +256,31 @@ def plan(
 
     target = open_target(into) if into else installed_target()
     return analyse(model, target=target, source=source, revision=revision, offline=offline).plan
+
+
+def is_custom(source: Path) -> bool:
+    """Whether ``source`` is a model's own code: a folder that holds no diffusers."""
+    from omniport.source.tree import SourceTree
+
+    try:
+        SourceTree.locate(source)
+    except OmniportError:
+        return source.is_dir()
+    return False
+
+
+def custom_plan(model: str, source: Path, backbone: str | None = None) -> CustomPlan:
+    """The role report of the code at ``source``, which the weights of ``model`` are made for (Path B).
+
+    Raises:
+        OmniportError: the code cannot be read, ``backbone`` names no class of it, or ``model`` is a class of diffusers.
+    """
+    from omniport.custom import read_repository
+    from omniport.hub.names import parse_model
+
+    if parse_model(model).form == "diffusers":
+        raise OmniportError(f"{model} is a class of diffusers; --source takes a diffusers checkout for it")
+    return read_repository(source, backbone)
 
 
 def scaffold(

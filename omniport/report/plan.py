@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from omniport.plan.model import Decision, PipelinePlan, PortPlan, TransformerPlan, Why
+from omniport.plan.model import Decision, PipelinePlan, PortPlan, TransformerPlan
+from omniport.report.parts import grid, heading, print_parts, reason, table
 
-UNFOLDED = 2_000  # columns: wider than any row
 #: what each parallel role means for a rank, for the reader
 ROLES = {
     "column": "output sharded",
@@ -24,22 +22,8 @@ ROLES = {
 
 
 def render(plan: PortPlan, console: Console) -> None:
-    """Print a plan.  Where the output is no terminal every row is one line, however long, for grep and diff."""
-    if console.is_terminal:
-        for part in _parts(plan):
-            console.print(part)
-        return
-    wide = Console(file=io.StringIO(), width=UNFOLDED, highlight=False)
-    with wide.capture() as captured:
-        for part in _parts(plan):
-            wide.print(part)
-    for line in captured.get().splitlines():
-        console.file.write(line.rstrip() + "\n")
-
-
-def place(why: Why) -> str:
-    """``file:line`` of a reason, the file alone where the whole of it is the evidence, empty without either."""
-    return f"{why.file}:{why.line}" if why.file and why.line else why.file
+    """Print a plan."""
+    print_parts(_parts(plan), console)
 
 
 def _parts(plan: PortPlan) -> Iterator[RenderableType]:
@@ -53,7 +37,7 @@ def _parts(plan: PortPlan) -> Iterator[RenderableType]:
 
 def _model(plan: PortPlan) -> Iterator[RenderableType]:
     model = plan.model
-    yield _heading("Model")
+    yield heading("Model")
     facts = [
         ("model", model.model),
         ("revision", model.revision or "none"),
@@ -63,16 +47,16 @@ def _model(plan: PortPlan) -> Iterator[RenderableType]:
         ("port", plan.name),
         ("next", model.follows),
     ]
-    yield _grid(facts)
+    yield grid(facts)
     for why in model.why:
-        yield Text.assemble("  ", _reason(why))
+        yield Text.assemble("  ", reason(why))
     rows = [(c.name, c.role, f"{c.library}.{c.class_name}", c.why) for c in model.components]
-    yield from _table("Components", ("component", "role", "class", "why"), rows)
+    yield from table("Components", ("component", "role", "class", "why"), rows)
 
 
 def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
-    yield _heading(f"Transformer {plan.class_name}", plan.module)
-    yield from _table(
+    yield heading(f"Transformer {plan.class_name}", plan.module)
+    yield from table(
         "Classes",
         ("class", "origin", "fixed by every call", "why"),
         [
@@ -85,7 +69,7 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
             for c in plan.classes
         ],
     )
-    yield from _table(
+    yield from table(
         "Linears",
         ("linear", "role", "meaning", "fused into", "packed input", "why"),
         [
@@ -100,7 +84,7 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
             for linear in plan.linears
         ],
     )
-    yield from _table(
+    yield from table(
         "Attention",
         ("class", "kind", "heads", "kv heads", "head dim", "scale", "causal", "why"),
         [
@@ -117,7 +101,7 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
             for a in plan.attentions
         ],
     )
-    yield from _table(
+    yield from table(
         "Sequence parallelism (_sp_plan)",
         ("module", "key", "what", "dim", "rank", "padding", "why"),
         [
@@ -133,17 +117,17 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
             for e in plan.sp
         ],
     )
-    yield from _table(
+    yield from table(
         "Weights",
         ("parameter", "checkpoint", "shard"),
         [(w.parameter, w.checkpoint, w.shard or "-") for w in plan.weights],
     )
-    yield from _table(
+    yield from table(
         "Blocks",
         ("list", "class", "cache-dit pattern", "why"),
         [(b.attribute, b.class_name, "none fits" if b.pattern is None else str(b.pattern), b.why) for b in plan.blocks],
     )
-    yield from _table(
+    yield from table(
         "Features declared",
         ("feature", "declared", "why"),
         [(f.name, "yes" if f.supported else "no", f.why) for f in plan.features],
@@ -153,12 +137,12 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
 
 
 def _pipeline(plan: PipelinePlan) -> Iterator[RenderableType]:
-    yield _heading(f"Pipeline {plan.class_name}", plan.module)
+    yield heading(f"Pipeline {plan.class_name}", plan.module)
     hooks = [("output", plan.output), ("guidance", plan.cfg), ("post-process", plan.post_process or "none")]
     hooks += [("pre-process", plan.pre_process or "none")]
     hooks += [("reads of the transformer", ", ".join(plan.transformer_attributes) or "none")]
-    yield _grid(hooks)
-    yield from _table(
+    yield grid(hooks)
+    yield from table(
         "Arguments",
         ("argument", "from the request", "default", "why"),
         [(a.name, a.source, "-" if a.default is None else a.default, a.why) for a in plan.arguments],
@@ -169,34 +153,4 @@ def _pipeline(plan: PipelinePlan) -> Iterator[RenderableType]:
 
 def _decisions(title: str, decisions: Sequence[Decision]) -> Iterator[RenderableType]:
     rows = [(d.subject, str(d.value), d.why) for d in decisions]
-    yield from _table(title, ("subject", "value", "why"), rows)
-
-
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Why]]) -> Iterator[RenderableType]:
-    """A titled table with its number of rows; nothing at all without rows."""
-    rows = list(rows)
-    if not rows:
-        return
-    table = Table(title=f"{title} ({len(rows)})", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", header_style="dim")
-    for row in rows:
-        table.add_row(*(_reason(cell) if isinstance(cell, Why) else Text(cell) for cell in row))
-    yield table
-    yield Text()
-
-
-def _grid(pairs: Sequence[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for name, value in pairs:
-        table.add_row(Text(name, style="dim"), Text(value))
-    return table
-
-
-def _reason(why: Why) -> Text:
-    """The reason and where it stands, as text that is no markup, whatever the source says."""
-    return Text.assemble(why.reason, (f"  {place(why)}" if place(why) else "", "dim"))
-
-
-def _heading(title: str, note: str = "") -> Text:
-    return Text.assemble((title, "bold cyan"), (f"  {note}" if note else "", "dim"))
+    yield from table(title, ("subject", "value", "why"), rows)

@@ -25,7 +25,8 @@ from omniport.plan.model import (
     WeightPlan,
     Why,
 )
-from omniport.report.plan import place, render
+from omniport.report.parts import place
+from omniport.report.plan import render
 
 LINES = iter(range(1, 1000))
 

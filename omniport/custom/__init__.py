@@ -1,0 +1,44 @@
+"""Custom model repositories (Path B): read as text, every role with its score and evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omniport.plan.custom import CustomPlan
+
+__all__ = ["read_repository"]
+
+
+def read_repository(root: Path, backbone: str | None = None) -> CustomPlan:
+    """The role report of the code at ``root``.
+
+    Args:
+        root: folder of the model's own code.
+        backbone: ``file.py:Class`` of the denoiser, where the reader cannot tell.
+
+    Raises:
+        OmniportError: the folder cannot be read, or ``backbone`` names no class in it.
+    """
+    from omniport.custom import accept, dependencies, licence, weights
+    from omniport.custom.code import read_code
+    from omniport.custom.facts import Facts
+    from omniport.custom.signals import SIGNALS
+
+    tree = read_code(root)
+    facts = Facts(tree)
+    found = [candidate for find in SIGNALS for candidate in find(facts)]
+    found.sort(key=lambda c: (-c.score, c.file, c.line))
+    chosen, questions = accept.backbone(facts, [c for c in found if c.role == "backbone"], backbone)
+    text, permissive = licence.find(tree)
+    return CustomPlan(
+        source=f"{root.name}: {len(tree.files)} Python files",
+        backbone=chosen,
+        candidates=tuple(found),
+        dependencies=dependencies.find(tree),
+        weights=weights.named(tree),
+        hazards=weights.hazards(tree),
+        licence=text,
+        permissive=permissive,
+        questions=questions,
+        notes=tree.notes,
+    )

@@ -1,0 +1,68 @@
+"""What was read from a custom model repository: who plays which role, on what evidence.
+
+Part of the plan: frozen, JSON in and out (:mod:`omniport.plan.serial`), written by :mod:`omniport.custom`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from omniport.plan.model import Why
+
+CustomRole = Literal[
+    "backbone", "block", "attention", "fusion", "vae", "text encoder", "loader", "denoise loop", "config source"
+]
+Position = Literal["hard", "soft", "lazy"]
+Provenance = Literal["declared", "known name", "not on the index", "unknown"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A class or function that may play a role.
+
+    ``score`` is the sum of the evidence's weights; ``variants`` are candidates of the same family (``WanModel`` and
+    ``WanModel_S2V``), which are another model each and no rival.
+    """
+
+    role: CustomRole
+    name: str
+    file: str
+    line: int
+    score: int
+    evidence: tuple[Why, ...]
+    variants: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dependency:
+    """A package that the code imports and vLLM-Omni does not bring.
+
+    ``position``: at the top of a module, within ``try`` or ``if``, or within a function.  ``distribution`` is the name
+    to install, empty where nobody says which it is.
+    """
+
+    name: str
+    distribution: str
+    position: Position
+    provenance: Provenance
+    why: Why
+
+
+@dataclass(frozen=True)
+class CustomPlan:
+    """The role report of a repository.
+
+    ``backbone`` is the accepted one, None where it must be asked; then ``questions`` says what to ask.
+    """
+
+    source: str  # the folder's name and its files
+    backbone: Candidate | None
+    candidates: tuple[Candidate, ...]
+    dependencies: tuple[Dependency, ...]
+    weights: tuple[Why, ...]  # literal names of weight files, where they are read
+    hazards: tuple[Why, ...]  # pickles without weights_only, eval, HTTP
+    licence: Why
+    permissive: bool
+    questions: tuple[Why, ...]
+    notes: tuple[Why, ...]

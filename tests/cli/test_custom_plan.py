@@ -1,0 +1,41 @@
+"""``omniport plan --source DIR`` for a model's own code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from omniport.cli import app
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "custom"
+
+
+def test_the_report_names_roles_with_their_lines() -> None:
+    result = CliRunner().invoke(app, ["plan", "org/toy", "--source", str(FIXTURES / "root_files")])
+    assert result.exit_code == 0
+    assert "backbone  Painter (toy/model.py:38)" in result.output
+    assert "ema.safetensors" in result.output
+
+
+def test_json_is_the_plan() -> None:
+    result = CliRunner().invoke(app, ["plan", "org/toy", "--source", str(FIXTURES / "fusion"), "--json"])
+    data = json.loads(result.output)
+    assert data["backbone"]["name"] == "StackModel"
+
+
+def test_an_open_question_is_shown_and_answered() -> None:
+    arguments = ["plan", "org/toy", "--source", str(FIXTURES / "ode")]
+    asked = CliRunner().invoke(app, arguments)
+    assert "question: several denoisers score alike" in asked.output
+    answered = CliRunner().invoke(app, [*arguments, "--backbone", "sound/model.py:Chord"])
+    assert "question:" not in answered.output
+
+
+def test_wrong_use_is_one_message() -> None:
+    runner = CliRunner()
+    source = ["--source", str(FIXTURES / "ode")]
+    assert runner.invoke(app, ["plan", "diffusers:FluxPipeline", *source]).exit_code == 2
+    assert runner.invoke(app, ["plan", "org/toy", *source, "--backbone", "x.py:Y"]).exit_code == 2
+    assert runner.invoke(app, ["plan", "diffusers:FluxPipeline", "--backbone", "x.py:Y"]).exit_code == 2
