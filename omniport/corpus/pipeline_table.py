@@ -22,7 +22,7 @@ def guidance(result: ClassResult) -> str:
 
 
 def _cpu(result: ClassResult) -> float:
-    return max((s.figure for s in result.stages if s.figure is not None), default=0.0)
+    return max((s.figure for s in result.stages[:2] if s.figure is not None), default=0.0)
 
 
 def summary(report: CorpusReport) -> list[str]:

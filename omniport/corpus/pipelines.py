@@ -10,14 +10,16 @@ import gc
 import importlib.util
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from multiprocessing import get_context
 from pathlib import Path
 
 from rich.console import Console
 
+from omniport.corpus.pipeline_run import DISPATCHED, verify_pipelines
+from omniport.corpus.pipeline_run import STAGES as PROOF
 from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
 from omniport.corpus.produce import MODELS, SHOWN, cpu_seconds, failure, fresh_tree
 from omniport.corpus.results import ClassResult, CorpusReport, StageResult, completed
@@ -29,6 +31,9 @@ from omniport.hub.index import ModelIndex
 from omniport.hub.synthetic import constructor, find_pipeline, pipeline_names, synthesise
 from omniport.plan.model import ModelPlan, PipelinePlan, PortPlan, TransformerPlan
 from omniport.source.tree import SourceTree
+from omniport.verify.api import missing_packages
+from omniport.verify.components.entries import entries_of, with_published
+from omniport.verify.pipelines import RECIPES, Recipe
 
 STAGES = ("plan", "scaffold")
 
@@ -44,6 +49,8 @@ class Written:
     plan: PipelinePlan | None
     transformers: tuple[str, ...]
     cpu: float
+    module: str = ""  # of the reference
+    entries: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)  # component -> library, class
 
 
 def corpus_pipelines(tree: SourceTree) -> dict[str, str]:
@@ -61,7 +68,12 @@ def corpus_pipelines(tree: SourceTree) -> dict[str, str]:
 
 
 def run_pipelines(
-    tree: Path, *, source: Path | None = None, only: tuple[str, ...] = ()
+    tree: Path,
+    *,
+    source: Path | None = None,
+    only: tuple[str, ...] = (),
+    prove: bool = False,
+    on_pipeline: Callable[[str], None] | None = None,
 ) -> tuple[CorpusReport, dict[str, Written]]:
     """Plan every pipeline and write it into the fresh tree ``tree``: ruff and ``omniport check`` clean, imports found.
 
@@ -69,9 +81,12 @@ def run_pipelines(
         tree: folder that is written anew with a copy of the installed vllm_omni.
         source: another diffusers than the installed one.
         only: class names; all if empty.
+        prove: whether to run the ports in vLLM-Omni's worker beside diffusers, too.
+        on_pipeline: called with the name of each pipeline that was proved.
 
     Raises:
-        OmniportError: an unknown class, no vllm_omni to copy, or ``tree`` holds something else.
+        OmniportError: an unknown class, no vllm_omni to copy, ``tree`` holds something else, or a package of the
+            verify environment is missing.
     """
     started = time.monotonic()
     found = SourceTree.locate(source)
@@ -83,16 +98,37 @@ def run_pipelines(
     if package is None or not package.submodule_search_locations:
         raise OmniportError("the pipeline corpus needs vllm_omni, which is not installed")
     fresh_tree(Path(package.submodule_search_locations[0]), tree)
+    if prove and (missing := missing_packages()):
+        raise OmniportError(f"proving pipelines needs packages that are not installed: {'; '.join(missing)}")
     written = write_all(source, classes, WORKERS)
     results = _finish(tree, written)
+    stages: tuple[str, ...] = STAGES
+    versions = {"diffusers": found.version}
+    heavy: dict[str, list[StageResult]] = {}
+    if prove:
+        stages = (*STAGES, *PROOF)
+        heavy = verify_pipelines(
+            tree, written, source=source, on_pipeline=on_pipeline, keep=tree.parent / f"{tree.name}.logs"
+        )
     report = CorpusReport(
-        tuple(ClassResult(n, f, completed(list(results[n]), STAGES, {})) for n, f in classes.items()),
-        STAGES,
-        {"diffusers": found.version},
+        tuple(
+            ClassResult(n, f, completed([*results[n], *heavy.get(n, [])], stages, _undispatched(written[n])))
+            for n, f in classes.items()
+        ),
+        stages,
+        versions,
         datetime.now(timezone.utc).isoformat(timespec="seconds"),
         round(time.monotonic() - started, 1),
     )
     return report, written
+
+
+def _undispatched(written: Written) -> dict[str, str]:
+    """``cfg2`` with the reason, where the plan gives no branches to ranks."""
+    if written.plan is None or written.plan.cfg in DISPATCHED:
+        return {}
+    why = next((d.why.reason for d in written.plan.decisions if d.subject == "guidance"), "")
+    return {"cfg2": f"guidance {written.plan.cfg}{f': {why}' if why else ''}"}
 
 
 def write_all(source: Path | None, names: Iterable[str], processes: int) -> dict[str, Written]:
@@ -122,9 +158,13 @@ def write(source: Path | None, name: str) -> Written:
     stages: list[StageResult] = []
     code, plan = None, None
     transformers: tuple[str, ...] = ()
+    module, entries = "", {}
     cpu, started = cpu_seconds(), time.monotonic()
     try:
-        index, _ = synthesise(name, tree)
+        recipe = RECIPES.get(name, Recipe())
+        index = with_published(synthesise(name, tree)[0], recipe)
+        entries = entries_of(index)
+        module = find_pipeline(name, tree).name
         plan = analyse_pipeline(tree, name, index, features, name=port)
         stages.append(StageResult("plan", "ok", detail=f"guidance {plan.cfg}", seconds=_since(started)))
         transformers = _transformers(index, tree)
@@ -134,7 +174,7 @@ def write(source: Path | None, name: str) -> Written:
         stages.append(failure("scaffold" if stages else "plan", error, _since(started)))
     cpu = round(cpu_seconds() - cpu, 2)
     stages[-1] = replace(stages[-1], figure=cpu, seconds=_since(started))
-    return Written(name, port, tuple(stages), code, plan, transformers, cpu)
+    return Written(name, port, tuple(stages), code, plan, transformers, cpu, module, entries)
 
 
 def _since(started: float) -> float:
@@ -206,12 +246,19 @@ def main() -> int:
     )
     parser.add_argument("--source", type=Path, help="another diffusers: a checkout, or a folder that holds the package")
     parser.add_argument("--only", action="append", default=[], metavar="CLASS", help="this class only; may be repeated")
+    parser.add_argument("--verify", action="store_true", help="run the ports beside diffusers, too")
     parser.add_argument("--json", type=Path, help="write the report as JSON")
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
-        report, _ = run_pipelines(options.tree, source=options.source, only=tuple(options.only))
+        report, _ = run_pipelines(
+            options.tree,
+            source=options.source,
+            only=tuple(options.only),
+            prove=options.verify,
+            on_pipeline=lambda name: print(name, file=sys.stderr, flush=True),
+        )
     except OmniportError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,9 +95,23 @@ def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: bo
 
 
 def verify_ports(
-    tree: Path, jobs: list[dict[str, Any]], *, source: Path | None = None, on_class: Callable[[str], None] | None = None
+    tree: Path,
+    jobs: list[dict[str, Any]],
+    *,
+    source: Path | None = None,
+    on_class: Callable[[str], None] | None = None,
+    runner: str = "omniport.corpus.runner",
+    keep: Path | None = None,
 ) -> tuple[dict[str, list[StageResult]], dict[str, str]]:
     """Run the heavy stages of ports in ``tree`` in one process.
+
+    Args:
+        tree: where the ports are.
+        jobs: what the runner's ``verify`` is asked for, one each.
+        source: another diffusers than the installed one.
+        on_class: called with the key of each job that is done.
+        runner: module to run as the heavy process.
+        keep: folder for the logs of all ranks.
 
     Returns:
         the stages by key of the job, and the versions of what took part.
@@ -108,7 +123,9 @@ def verify_ports(
         work = Path(folder)
         request = {"root": str(tree.resolve()), "jobs": jobs, "workers": WORKERS}
         (work / "jobs.json").write_text(json.dumps(request))
-        log = _heavy_process(work, tree, source, on_class)
+        log = _heavy_process(work, tree, source, on_class, runner)
+        if keep is not None and (work / "logs").is_dir():
+            shutil.copytree(work / "logs", keep, dirs_exist_ok=True)
         heavy: dict[str, list[StageResult]] = {}
         for key in (job["key"] for job in jobs):
             path = work / f"{key}.json"
@@ -128,7 +145,9 @@ def _undeclared(done: Produced) -> dict[str, str]:
     return {stage: done.unsupported[name] for stage, name in FEATURES.items() if name in done.unsupported}
 
 
-def _heavy_process(work: Path, tree: Path, source: Path | None, on_class: Callable[[str], None] | None) -> str:
+def _heavy_process(
+    work: Path, tree: Path, source: Path | None, on_class: Callable[[str], None] | None, runner: str
+) -> str:
     """Start the runner and wait; returns the end of its log."""
     package = Path(__file__).resolve().parents[2]
     other = [str(SourceTree.locate(source).root.resolve().parent)] if source else []
@@ -137,7 +156,7 @@ def _heavy_process(work: Path, tree: Path, source: Path | None, on_class: Callab
     log = work / "runner.log"
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "omniport.corpus.runner", str(work)],
+            [sys.executable, "-m", runner, str(work)],
             cwd=work,
             env=env,
             stdout=subprocess.PIPE,

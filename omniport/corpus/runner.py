@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +26,7 @@ LIMIT = 180.0  # seconds for all stages of one class on one rank
 MODULES = ("vllm.config", "omniport.verify.tasks", "omniport.verify.probes")
 
 
-def preload(root: Path, references: list[str]) -> None:
+def preload(root: Path, references: list[str], ready: Callable[[], None]) -> None:
     """Import the stack and the references; freeze the heap so that children do not walk it.
 
     Raises:
@@ -34,7 +35,10 @@ def preload(root: Path, references: list[str]) -> None:
     import torch
 
     torch.set_num_threads(1)
-    for name in (*PRELOAD, *MODULES, *references):
+    for name in (*PRELOAD, *MODULES):
+        importlib.import_module(name)
+    ready()
+    for name in references:
         importlib.import_module(name)
     import vllm_omni
     from vllm_omni.plugins import load_omni_general_plugins
@@ -43,19 +47,29 @@ def preload(root: Path, references: list[str]) -> None:
     if package != (root / "vllm_omni").resolve():
         raise OmniportError(f"{package} was imported instead of the vllm_omni of {root}; unset PYTHONPATH")
     load_omni_general_plugins()
-    if any(name in references for name in stand_ins.USERS):
+    if any(name in references or name in sys.modules for name in stand_ins.USERS):
         stand_ins.install()
     gc.collect()
     gc.freeze()
 
 
-def main(work: Path) -> None:
-    """Verify the ports listed in ``work``."""
+def serve(
+    work: Path,
+    verify: Callable[[dict[str, Any], Path, Path], list[StageResult]],
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Verify the ports listed in ``work``.
+
+    Args:
+        work: folder with ``jobs.json``.
+        verify: gets a job, the tree and ``work``; runs in a child.
+        ready: called once when vLLM-Omni is imported and the references are not.
+    """
     request = json.loads((work / "jobs.json").read_text())
     root = Path(request["root"])
     answers = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout; the answers have a descriptor of their own
-    preload(root, sorted({job["reference"] for job in request["jobs"]}))
+    preload(root, sorted({job["reference"] for job in request["jobs"]}), ready)
     _write(work / "versions.json", versions())
     _say(answers, "")
     (work / "logs").mkdir(exist_ok=True)
@@ -66,13 +80,20 @@ def main(work: Path) -> None:
     for _ in range(request["workers"]):
         pid = os.fork()
         if pid == 0:
-            _work(read, work, root, request["jobs"], answers)
+            _work(read, work, root, request["jobs"], answers, verify)
         workers.append(pid)
     status = [os.waitpid(pid, 0)[1] for pid in workers]
     os._exit(int(any(status)))
 
 
-def _work(queue: int, work: Path, root: Path, jobs: list[dict[str, Any]], answers: int) -> NoReturn:
+def _work(
+    queue: int,
+    work: Path,
+    root: Path,
+    jobs: list[dict[str, Any]],
+    answers: int,
+    verify: Callable[[dict[str, Any], Path, Path], list[StageResult]],
+) -> NoReturn:
     """Take jobs off the queue, a pipe of job numbers, until it is empty."""
     while number := os.read(queue, 1):
         job = jobs[number[0]]
@@ -148,4 +169,4 @@ def _say(answers: int, line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), verify)

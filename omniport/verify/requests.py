@@ -18,7 +18,7 @@ def run_case(worker: Any, config: Any, case: Case, output_type: str) -> torch.Te
     requests = [_request(case, index, output_type) for index in range(len(case.prompts))]
     if len(requests) == 1:
         return _tensor(worker.execute_model(requests[0], config))
-    return torch.cat([_tensor(output.result) for output in _batch(worker, requests, config).runner_outputs])
+    return torch.cat([_tensor(output.result) for output in run_batch(worker, requests, config).runner_outputs])
 
 
 def _request(case: Case, index: int, output_type: str) -> Any:
@@ -34,7 +34,8 @@ def _request(case: Case, index: int, output_type: str) -> Any:
     return OmniDiffusionRequest(prompt=prompt, sampling_params=sampling, request_id=f"{case.name}-{index}")
 
 
-def _batch(worker: Any, requests: list[Any], config: Any) -> Any:
+def run_batch(worker: Any, requests: list[Any], config: Any) -> Any:
+    """Run several of vLLM-Omni's requests as the scheduler batches them; the worker's answer."""
     from vllm_omni.diffusion.sched.interface import CachedRequestData, DiffusionSchedulerOutput, NewRequestData
 
     scheduled = DiffusionSchedulerOutput(
@@ -45,7 +46,7 @@ def _batch(worker: Any, requests: list[Any], config: Any) -> Any:
         num_running_reqs=len(requests),
         num_waiting_reqs=0,
     )
-    return worker.worker.execute_model_batch(scheduled, config)
+    return worker.worker.execute_modelrun_batch(scheduled, config)
 
 
 def _tensor(output: Any) -> torch.Tensor:

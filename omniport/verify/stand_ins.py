@@ -7,7 +7,9 @@ torchvision, whose builds for other hardware do not load on a CPU build of torch
 from __future__ import annotations
 
 import importlib
-from types import SimpleNamespace
+import importlib.util
+import sys
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 USERS = ("diffusers.models.transformers.transformer_cosmos",)
@@ -43,3 +45,57 @@ def install() -> bool:
     for module in (torchvision, *map(importlib.import_module, USERS)):
         vars(module)["transforms"] = transforms
     return True
+
+
+class Unguarded:
+    """In place of Cosmos' guardrail, a gated package of its own models: lets every text and every video pass."""
+
+    def to(self, device: Any) -> Unguarded:
+        return self
+
+    def check_text_safety(self, text: str) -> bool:
+        return True
+
+    def check_video_safety(self, frames: Any) -> Any:
+        return frames
+
+
+def guardrail() -> None:
+    """A guardrail for the Cosmos pipelines and their ports, where its package is missing; before they are imported."""
+    name = "cosmos_guardrail"
+    if importlib.util.find_spec(name) is not None:
+        return
+    from diffusers.utils import import_utils
+
+    module = ModuleType(name)
+    vars(module)["CosmosSafetyChecker"] = Unguarded
+    sys.modules[name] = module
+    vars(import_utils)["_cosmos_guardrail_available"] = True
+
+
+def processors() -> None:
+    """Let transformers' processors of text and images work without torchvision, which they need for videos only.
+
+    A processor that may take videos has a part for them; here it has none, and none is given a video.
+    """
+    import torchvision
+
+    from omniport.verify.cpu.stubs import StubModule
+
+    if not isinstance(torchvision, StubModule):
+        return
+    import transformers
+    from transformers.processing_utils import ProcessorMixin
+
+    parts = ProcessorMixin.get_attributes.__func__  # type: ignore[attr-defined]
+    without = classmethod(lambda cls: [name for name in parts(cls) if name != "video_processor"])
+    ProcessorMixin.get_attributes = without  # type: ignore[assignment,method-assign]
+    for module, name, path in PIL_ONLY:
+        vars(transformers)[name] = getattr(importlib.import_module(f"transformers.models.{module}"), path)
+
+
+PIL_ONLY = (
+    ("pixtral.processing_pixtral", "PixtralProcessor", "PixtralProcessor"),
+    ("siglip2.image_processing_pil_siglip2", "Siglip2ImageProcessorFast", "Siglip2ImageProcessorPil"),
+)
+"""Classes that transformers hides without torchvision although they, or their namesakes, work on PIL images."""

@@ -1,0 +1,106 @@
+"""Proving the pipelines of a corpus run: each gets its transformer's own port, then import, load, e2e and cfg2."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniport.corpus.produce import MODELS
+from omniport.corpus.results import StageResult
+from omniport.corpus.run import WORKERS, verify_ports
+from omniport.errors import OmniportError
+from omniport.source.tree import SourceTree
+
+if TYPE_CHECKING:
+    from omniport.corpus.pipelines import Written
+
+STAGES = ("import", "load", "e2e", "cfg2")
+DISPATCHED = ("sequential", "batched")
+"""Ways of guidance whose two branches a port gives to two ranks."""
+
+
+def verify_pipelines(
+    tree: Path,
+    written: Mapping[str, Written],
+    *,
+    source: Path | None = None,
+    on_pipeline: Callable[[str], None] | None = None,
+    keep: Path | None = None,
+) -> dict[str, list[StageResult]]:
+    """Prove every pipeline that was written into ``tree``; the stages by pipeline.
+
+    Raises:
+        OmniportError: the process that runs vLLM-Omni ended without all answers.
+    """
+    refused = write_transformers(tree, written, source)
+    jobs = [_job(w) for w in written.values() if w.code is not None and w.name not in refused]
+    if not jobs:
+        return refused
+    heavy, _ = verify_ports(
+        tree, jobs, source=source, on_class=on_pipeline, runner="omniport.corpus.pipeline_runner", keep=keep
+    )
+    return {**refused, **heavy}
+
+
+def _job(written: Written) -> dict[str, Any]:
+    assert written.plan is not None
+    return {
+        "key": written.name,
+        "name": written.name,
+        "module": f"{MODELS.replace('/', '.')}.{written.port}.pipeline_{written.port}",
+        "reference": written.module,
+        "entries": written.entries,
+        "features": ("cfg2",) if written.plan.cfg in DISPATCHED else (),
+        "post_process": written.plan.post_process,
+    }
+
+
+def write_transformers(tree: Path, written: Mapping[str, Written], source: Path | None) -> dict[str, list[StageResult]]:
+    """Port the transformer of each pipeline next to it; why not, by pipeline, as a failed ``import``."""
+    groups: dict[tuple[str, ...], list[tuple[str, str, tuple[str, ...], bool]]] = {}
+    for w in written.values():
+        if w.code is not None and w.plan is not None:
+            wanted = (w.name, w.port, w.plan.transformer_attributes, w.plan.cfg == "sequential")
+            groups.setdefault(w.transformers, []).append(wanted)
+    jobs = [(tree, source, classes, wanted) for classes, wanted in sorted(groups.items(), key=lambda g: -len(g[1]))]
+    gc.freeze()
+    refused: dict[str, list[StageResult]] = {}
+    with get_context("fork").Pool(WORKERS) as pool:
+        for part in pool.imap_unordered(_write_group, jobs):
+            refused.update({name: [StageResult("import", "failed", why)] for name, why in part.items()})
+    return refused
+
+
+def _write_group(
+    job: tuple[Path, Path | None, tuple[str, ...], list[tuple[str, str, tuple[str, ...], bool]]],
+) -> dict[str, str]:
+    """Write the ports of one transformer class; pipeline -> why it has none."""
+    from omniport.port import analyse_transformer
+    from omniport.rewrite.transformer import render_transformer
+    from omniport.target.tree import installed_target
+
+    tree, source, classes, wanted = job
+    try:
+        if len(classes) != 1:
+            raise OmniportError(f"denoisers of {len(classes)} classes: {', '.join(classes)}")
+        found = analyse_transformer(SourceTree.locate(source), classes[0])
+        made: dict[tuple[tuple[str, ...], bool], str] = {}
+        for _, port, attributes, separate in wanted:
+            key = (attributes, separate)
+            if key not in made:
+                made[key] = render_transformer(
+                    found.normal,
+                    found.plan,
+                    header=found.header,
+                    attributes=attributes,
+                    separate_cfg=separate,
+                    qk_rope=installed_target().features.qk_rope,
+                )
+            (tree / f"{MODELS}/{port}/{port}_transformer.py").write_text(made[key], "utf-8")
+    except Exception as error:
+        reason = " ".join(f"the transformer: {type(error).__name__}: {error}".split())
+        return {name: reason for name, *_ in wanted}
+    return {}

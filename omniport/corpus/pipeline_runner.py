@@ -1,0 +1,91 @@
+"""The heavy process of the pipeline corpus: imports vLLM-Omni and every reference once, then forks per pipeline.
+
+Started by :mod:`omniport.corpus.pipeline_run`, as :mod:`omniport.corpus.runner` is by its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from omniport.corpus.results import StageResult
+from omniport.corpus.runner import serve
+from omniport.verify import stand_ins
+from omniport.verify.forks import Rank, RankError, fork_ranks
+
+LIMIT = 150.0  # seconds for all calls of one pipeline on one rank
+HEAVY = ("import", "load", "e2e")
+
+
+def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
+    """All heavy stages of one pipeline."""
+    given = {**job, "features": tuple(job["features"])}
+    given.pop("reference")
+    progress = work / f"{job['key']}.stages"
+    died = ""
+
+    def alone(rank: Rank) -> None:
+        from omniport.corpus.pipeline_stages import Job, one_rank
+
+        with progress.open("a") as file:
+
+            def done(result: StageResult) -> None:
+                file.write(json.dumps(asdict(result)) + "\n")
+                file.flush()
+
+            one_rank(Job(**given), root, work, rank, done)
+
+    try:
+        fork_ranks(alone, 1, logs=work / "logs", name=job["key"], limit=LIMIT)
+    except RankError as error:
+        died = " ".join(error.outcome.error.split())
+    lines = progress.read_text().splitlines() if progress.exists() else []
+    results = [StageResult(**json.loads(line)) for line in lines]
+    if died:
+        reached = [r.stage for r in results]
+        results.append(StageResult(next((s for s in HEAVY if s not in reached), HEAVY[-1]), "failed", died[:600]))
+    if all(r.state == "ok" for r in results) and "cfg2" in given["features"]:
+        results.append(cfg2(given, root, work))
+    shutil.rmtree(work / f"{job['key']}.checkpoint", ignore_errors=True)
+    (work / f"{job['key']}.reference").unlink(missing_ok=True)
+    return results
+
+
+def cfg2(job: dict[str, Any], root: Path, work: Path) -> StageResult:
+    """Guidance over two ranks: both give the reference's steps, each with half of the forwards."""
+
+    def ranks(rank: Rank) -> dict[str, Any]:
+        from omniport.corpus.pipeline_stages import Job, two_ranks
+
+        return two_ranks(Job(**job), root, work, rank, "cfg2")
+
+    def alone(rank: Rank) -> int:
+        from omniport.corpus.pipeline_stages import Job, alone_forwards
+
+        return alone_forwards(Job(**job), root, work, rank)
+
+    try:
+        whole = fork_ranks(alone, 1, logs=work / "logs", name=f"{job['key']}.alone", limit=LIMIT)[0]
+        both = fork_ranks(ranks, 2, logs=work / "logs", name=f"{job['key']}.cfg2", limit=LIMIT)
+    except RankError as error:
+        return StageResult("cfg2", "failed", " ".join(error.outcome.error.split())[:600])
+    forwards = [r["forwards"] for r in both]
+    reason = next((f"rank {i}: {r['reason']}" for i, r in enumerate(both) if r["reason"]), "")
+    if not reason and not (forwards[0] == forwards[1] and 2 * forwards[0] == whole):
+        reason = f"forwards {forwards} on the two ranks, {whole} on one alone"
+    detail = f"forwards {forwards[0]} and {forwards[1]}, one rank alone {whole}"
+    return StageResult("cfg2", "failed" if reason else "ok", reason, detail, max(r["figure"] for r in both))
+
+
+def stand_in() -> None:
+    """Stand-ins for packages that are not installed, for the reference and its port alike."""
+    stand_ins.processors()
+    stand_ins.guardrail()
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), verify, stand_in)

@@ -1,0 +1,236 @@
+"""The calls that a pipeline is compared on, made up from the reference's signature.  Runs in a forked child.
+
+Every call is a mapping of the reference's parameters to values; :func:`request` turns it into vLLM-Omni's request.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from omniport.errors import OmniportError
+from omniport.verify.cases import HEIGHT, RENAMED, SEED, WIDTH
+from omniport.verify.pipelines.form import Recipe
+from omniport.verify.tokenizers import NEGATIVE, PROMPTS
+
+STEPS = 3
+FRAMES = 9
+GUIDANCE = 3.0
+STRENGTH = 0.7
+
+GUIDANCE_NAMES = ("true_cfg_scale", "guidance_scale")
+"""The first that a pipeline has is the scale that switches its two branches on."""
+
+MEDIA = ("image", "mask_image", "video", "audio")
+"""Keys of ``multi_modal_data`` that vLLM-Omni's front ends fill."""
+
+#: Parameter -> front end's key, where the names differ; the first of a pipeline that has none of that name takes it.
+MEDIA_ALIASES = {
+    "images": "image",
+    "input_images": "image",
+    "image_reference": "image",
+    "reference_images": "image",
+    "ref_image": "image",
+    "cond_image": "image",
+    "src_audio": "audio",
+    "initial_audio_waveforms": "audio",
+}
+OTHER_MEDIA = (
+    "control_image", "control_mask", "control_video", "mask", "mask_video", "pose_video", "face_video",
+    "background_video", "last_image", "reference_audio", "controls",
+)  # fmt: skip
+
+#: Fields of the request that are never None, so that a port may read an extra argument of the same name instead.
+AMBIGUOUS = ("eta", "guidance_rescale", "layers", "resolution", "num_frames", "frames", "video_length", "seed")
+
+_FIELDS = {
+    **RENAMED,
+    "num_waveforms_per_prompt": "num_outputs_per_prompt",
+    "distilled_guidance_scale": "guidance_scale",
+    "frames": "num_frames",
+    "video_length": "num_frames",
+    "image_latents": "image_latent",
+}
+#: Parameter -> field of ``OmniDiffusionSamplingParams``, where the names differ.
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call.  ``arguments`` by the reference's names; ``prompts`` has several entries for a batch of requests;
+    ``latent`` asks for latents instead of the decoded output."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    prompts: tuple[str, ...] = PROMPTS[:1]
+    latent: bool = False
+
+
+def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Any:
+    """A smooth picture with no symmetry."""
+    import numpy
+    from PIL import Image
+
+    rows, columns = numpy.mgrid[0:height, 0:width]
+    waves = [
+        numpy.sin(columns / (7 + 3 * c + seed)) + numpy.cos(rows / (11 - 2 * c) + seed) + 0.01 * rows for c in range(3)
+    ]
+    return Image.fromarray((numpy.stack(waves, -1) * 50 + 110).clip(0, 255).astype("uint8"))
+
+
+def mask(width: int = WIDTH, height: int = HEIGHT) -> Any:
+    """White where a picture is to be painted: a block off the middle."""
+    from PIL import Image
+
+    made = Image.new("L", (width, height), 0)
+    made.paste(255, (width // 4, height // 3, width - width // 8, height - height // 8))
+    return made
+
+
+def film(frames: int = FRAMES) -> list[Any]:
+    """Pictures that change from one to the next."""
+    return [picture(seed=i) for i in range(frames)]
+
+
+def sound(samples: int = 512, channels: int = 2) -> Any:
+    """Two channels [1, channels, samples] of different tones."""
+    import torch
+
+    time = torch.arange(samples) / samples
+    return torch.stack([torch.sin(40 * time + c) * 0.5 for c in range(channels)])[None]
+
+
+def _media() -> dict[str, Any]:
+    return {
+        "image": picture(),
+        "images": [picture()],
+        "input_images": [picture()],
+        "image_reference": picture(),
+        "reference_images": [picture(seed=2)],
+        "mask_image": mask(),
+        "mask": mask(),
+        "control_image": picture(seed=3),
+        "control_mask": mask(),
+        "video": film(),
+        "control_video": film(),
+        "pose_video": film(),
+        "face_video": film(),
+        "audio": sound(),
+    }
+
+
+def base_arguments(signature: inspect.Signature, recipe: Recipe) -> dict[str, Any]:
+    """Arguments of the fullest call: every common parameter with a value that is not its default.
+
+    Raises:
+        OmniportError: a required parameter has no rule.
+    """
+    parameters = signature.parameters
+    made: dict[str, Any] = {
+        "prompt": PROMPTS[0],
+        "prompt_2": PROMPTS[1],
+        "negative_prompt": NEGATIVE,
+        "height": HEIGHT,
+        "width": WIDTH,
+        "num_frames": FRAMES,
+        "frames": FRAMES,
+        "video_length": FRAMES,
+        "num_inference_steps": STEPS,
+        "strength": STRENGTH,
+        "max_sequence_length": 64,
+        **_media(),
+    }
+    for name in GUIDANCE_NAMES:
+        if name in parameters:
+            made[name] = GUIDANCE if parameters[name].default != GUIDANCE else GUIDANCE + 0.5
+    chosen = {k: v for k, v in made.items() if k in parameters} | dict(recipe.call)
+    chosen = {k: v for k, v in chosen.items() if v is not None}
+    required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
+    if missing := sorted(required - chosen.keys() - {"self"}):
+        raise OmniportError(f"no rule makes a value for the required {', '.join(missing)}")
+    return chosen
+
+
+def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
+    """The calls of a pipeline.
+
+    * ``base``: every common argument given, guidance on, two texts; decoded output.
+    * ``defaults``: guidance, strength, lengths left out, so that the reference's own defaults must hold; latents.
+    * ``guidance off``: the scale that says no guidance.
+    * ``two outputs``: of one prompt.  ``two prompts``: two requests of different length.
+    """
+    base = base_arguments(signature, recipe)
+    parameters = signature.parameters
+    calls = [Call("base", base)]
+    scale = next((n for n in GUIDANCE_NAMES if n in parameters), None)
+    left_out = {*GUIDANCE_NAMES, "strength", "max_sequence_length", "negative_prompt", "prompt_2"} - recipe.call.keys()
+    calls.append(Call("defaults", {k: v for k, v in base.items() if k not in left_out}, latent=True))
+    if scale is not None:
+        calls.append(Call("guidance off", {**base, scale: 1.0}, latent=True))
+    number = next((n for n in parameters if _FIELDS.get(n) == "num_outputs_per_prompt"), None)
+    if number is not None:
+        calls.append(Call("two outputs", {**base, number: 2}, latent=True))
+    if "prompt" in base:
+        calls.append(Call("two prompts", base, prompts=PROMPTS, latent=True))
+    changed = []
+    for call in calls:
+        more = recipe.cases.get(call.name, {})
+        if more is not None:
+            arguments = {k: v for k, v in {**call.arguments, **more}.items() if v is not None}
+            changed.append(replace(call, arguments=arguments))
+    return changed
+
+
+def run_reference(pipeline: Any, call: Call) -> Any:
+    """The reference's output of a call."""
+    import torch
+
+    arguments = dict(call.arguments)
+    several = len(call.prompts) > 1
+    generators = [torch.Generator("cpu").manual_seed(SEED + i) for i in range(len(call.prompts))]
+    if several:
+        arguments["prompt"] = list(call.prompts)
+        for name in arguments:
+            if name.startswith(("prompt_", "negative_prompt")) and isinstance(arguments[name], str):
+                arguments[name] = [arguments[name]] * len(call.prompts)
+    torch.manual_seed(SEED)
+    return pipeline(
+        generator=generators if several else generators[0], output_type="latent" if call.latent else "np", **arguments
+    )
+
+
+def request(call: Call, index: int, parameters: Mapping[str, Any]) -> Any:
+    """vLLM-Omni's request of the call's prompt number ``index``."""
+    from vllm_omni.diffusion.request import OmniDiffusionRequest
+    from vllm_omni.inputs.data import OmniDiffusionSamplingParams
+
+    known = {f.name for f in fields(OmniDiffusionSamplingParams)}
+    prompt: dict[str, Any] = {"prompt": call.prompts[index]}
+    media: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in call.arguments.items():
+        field = _FIELDS.get(name, name)
+        if name == "prompt":
+            continue
+        if name == "negative_prompt":
+            prompt[name] = value
+        elif name in MEDIA:
+            media[name] = value
+        elif name in MEDIA_ALIASES and MEDIA_ALIASES[name] not in parameters:
+            media[MEDIA_ALIASES[name]] = extra[name] = value
+        elif name in OTHER_MEDIA or name in MEDIA_ALIASES:
+            media[name] = extra[name] = value
+        elif field in known and field != "seed":
+            sampling[field] = value
+            if name in AMBIGUOUS:
+                extra[name] = value
+        else:
+            extra[name] = value
+    if media:
+        prompt["multi_modal_data"] = media
+    params = OmniDiffusionSamplingParams(
+        seed=SEED + index, output_type="latent" if call.latent else "np", extra_args=extra, **sampling
+    )
+    return OmniDiffusionRequest(prompt=prompt, sampling_params=params, request_id=f"{call.name}-{index}")

@@ -1,0 +1,28 @@
+"""The form of a pipeline's recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a tiny checkpoint and the calls of one pipeline need that its signatures do not tell.
+
+    ``components`` are the published classes of components (``library.Class``; empty: absent) where the constructor's
+    annotation names a base, a union or nothing.  ``tokenizers`` names the family of a tokenizer.  ``configs`` replaces
+    config values of components, ``settings`` are further arguments of the constructor.  ``call`` are arguments of every
+    call; ``cases`` adds to those of one case, None leaves the case out.  ``reference`` is what the reference needs to
+    run at all, by the name of a repair (:mod:`omniport.verify.repairs`).  ``reason`` says why all that.
+    """
+
+    reason: str = ""
+    components: Mapping[str, str] = field(default_factory=dict)
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    call: Mapping[str, Any] = field(default_factory=dict)
+    cases: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    repairs: tuple[str, ...] = ()
