@@ -46,7 +46,7 @@ def run_batch(worker: Any, requests: list[Any], config: Any) -> Any:
         num_running_reqs=len(requests),
         num_waiting_reqs=0,
     )
-    return worker.worker.execute_modelrun_batch(scheduled, config)
+    return worker.worker.execute_model_batch(scheduled, config)
 
 
 def _tensor(output: Any) -> torch.Tensor:
