@@ -338,7 +338,18 @@ def scaffold(
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
     left_out = (*left_out, *of_transformer, *of_pipeline)
     style: list[Any] = []
-    changes = emit.port_files(port, transformer, pipeline, target, plugin=into is None, force=force, notes=style)
+    said: list[str] = []
+    changes = emit.port_files(
+        port,
+        transformer,
+        pipeline,
+        target,
+        plugin=into is None,
+        force=force,
+        notes=style,
+        model_id=_model_id(found),
+        said=said,
+    )
     changes.append(
         emit.manifest_file(
             port,
@@ -350,7 +361,8 @@ def scaffold(
             configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},
         )
     )
-    prepared = write.prepare(root, changes, package=target.package, force=force, others=(found.source.root,))
+    packages = [found.source.root, *([root / "tests"] if into is not None and (root / "tests").is_dir() else [])]
+    prepared = write.prepare(root, changes, package=target.package, force=force, others=packages)
     files = prepared.files if dry_run else write.apply(prepared)
     unchecked = sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})
     return ScaffoldResult(
@@ -358,7 +370,7 @@ def scaffold(
         root=root,
         files=files,
         unchecked=tuple(unchecked),
-        notes=(*left_out, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
+        notes=(*left_out, *said, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
         dry_run=dry_run,
         diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
     )
@@ -378,6 +390,17 @@ def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> 
         return replace(plan, model=known.port_plan().model)
     except ValueError:  # another version of omniport recorded its plans differently
         return plan
+
+
+def _model_id(found: Analysis) -> str:
+    """The id of a published checkpoint: the model itself, or the one in the reference's example."""
+    from omniport.emit.example_id import example_id
+
+    model = found.plan.model
+    if model.form == "hub":
+        return model.model
+    module = found.source.module(found.plan.pipeline.module)
+    return example_id(module.text, found.plan.pipeline.class_name) if module and model.form == "diffusers" else ""
 
 
 def _inputs(found: Analysis, target: Target, model: str) -> dict[str, Any]:

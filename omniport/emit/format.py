@@ -41,10 +41,13 @@ def ruff_settings(root: Path | None) -> Path | None:
     return None
 
 
-def format_files(files: Mapping[str, str], settings: Path | None) -> tuple[dict[str, str], tuple[LintFinding, ...]]:
+def format_files(
+    files: Mapping[str, str], settings: Path | None, root: Path | None = None
+) -> tuple[dict[str, str], tuple[LintFinding, ...]]:
     """Fix and format Python files (path relative to the root -> text); returns them and what cannot be fixed.
 
-    ``settings`` is a ruff configuration file; without one, 120 columns and the default rules hold.
+    ``settings`` is a ruff configuration file; without one, 120 columns and the default rules hold.  Modules below
+    ``root`` are the tree's own, which imports are sorted by.
 
     Raises:
         OmniportError: ruff is missing, or refuses the settings or a file.
@@ -61,9 +64,9 @@ def format_files(files: Mapping[str, str], settings: Path | None) -> tuple[dict[
             settings = base / "ruff.toml"
             settings.write_text(_SETTINGS, encoding="utf-8")
         names = sorted(files)
-        _ruff(base, settings, ["check", "--fix-only", "--exit-zero", "--quiet"], names)
-        _ruff(base, settings, ["format", "--quiet"], names)
-        found = _ruff(base, settings, ["check", "--no-fix", "--exit-zero", "--output-format", "json"], names)
+        _ruff(base, settings, root, ["check", "--fix-only", "--exit-zero", "--quiet"], names)
+        _ruff(base, settings, root, ["format", "--quiet"], names)
+        found = _ruff(base, settings, root, ["check", "--no-fix", "--exit-zero", "--output-format", "json"], names)
         findings = tuple(
             LintFinding(
                 Path(f["filename"]).resolve().relative_to(base.resolve()).as_posix(),
@@ -76,8 +79,10 @@ def format_files(files: Mapping[str, str], settings: Path | None) -> tuple[dict[
         return {name: (base / name).read_bytes().decode("utf-8") for name in files}, findings
 
 
-def _ruff(base: Path, settings: Path, command: list[str], names: list[str]) -> str:
-    arguments = [_binary(), command[0], "--no-cache", "--config", str(settings.absolute()), *command[1:], "--", *names]
+def _ruff(base: Path, settings: Path, root: Path | None, command: list[str], names: list[str]) -> str:
+    own = json.dumps([str(path.resolve()) for path in (base, root) if path is not None])
+    where = ["--config", str(settings.absolute()), "--config", f"src = {own}"]
+    arguments = [_binary(), command[0], "--no-cache", *where, *command[1:], "--", *names]
     try:
         done = subprocess.run(arguments, cwd=base, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omniport import __version__
+from omniport.emit.edits import Context, all_edits
 from omniport.emit.format import LintFinding, format_files, ruff_settings
 from omniport.emit.names import check_name
 from omniport.emit.render import comment, render
+from omniport.emit.tree_files import tree_files
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.target import manifest
 from omniport.target.manifest import FileEntry, PortEntry
-from omniport.target.paths import sha256
+from omniport.target.paths import STATE, sha256
 from omniport.target.registry import POST, PRE, RegistryRow, read_text
 from omniport.target.registry_edit import RowEdit, edit_registry
 from omniport.target.tree import MODELS_FOLDER, Target
@@ -33,12 +36,15 @@ def port_files(
     plugin: bool,
     force: bool = False,
     notes: list[LintFinding] | None = None,
+    model_id: str = "",
+    said: list[str] | None = None,
 ) -> list[FileChange]:
     """The files of the port, formatted, without its manifest (:func:`manifest_file`).
 
-    In a tree these are the model folder and the edited registry, in a plugin a whole package.  Both code texts start
-    with the copyright comment of their source, if it has one.  ``force`` allows replacing the registry row of a port
-    that is not ours.  Style findings that ruff cannot fix are appended to ``notes``.
+    In a tree these are the model folder, tests and recipe, and the edited files of the tree, in a plugin a whole
+    package.  Both code texts start with the copyright comment of their source, if it has one.  ``force`` allows
+    replacing the registry row of a port that is not ours.  Style findings that ruff cannot fix are appended to
+    ``notes``, what could not be made to ``said``.  ``model_id`` is the id of a published checkpoint, if one is known.
 
     Raises:
         OmniportError: the name or the registry row belongs to somebody else, the tree cannot take plugins, or the code
@@ -48,20 +54,70 @@ def port_files(
     manifest.check_port(port_entry(plan, plugin=plugin))
     _check_defined(plan, transformer_code, pipeline_code)
     files = _modules(plan, transformer_code, pipeline_code, target, plugin)
-    edits: list[FileChange] = []
     if plugin:
         files |= _plugin(plan, target)
     else:
-        edits.append(_registry(plan, target, force))
+        registry = _registry(plan, target, force)
+        context = tree_context(plan, target, model_id)
+        beside, missing = tree_files(context, _spdx(target))
+        files |= beside
+        said.extend(missing) if said is not None else None
     python = {path: text for path, text in files.items() if path.endswith(".py")}
-    formatted, findings = format_files(python, None if plugin else ruff_settings(target.root))
+    formatted, findings = format_files(
+        python, None if plugin else ruff_settings(target.root), None if plugin else target.root
+    )
     errors = [f for f in findings if f.code[0] == "F" or f.code in ("syntax", "invalid-syntax") or f.code == "E999"]
     if errors:
         lines = "\n".join(f"  {f.path}:{f.line}: {f.code} {f.message}" for f in errors)
         raise OmniportError(f"the code made for {plan.name} has errors:\n{lines}")
     if notes is not None:
         notes.extend(findings)
-    return [FileChange(path, formatted.get(path, text), "create") for path, text in sorted(files.items())] + edits
+    made = [FileChange(path, formatted.get(path, text), "create") for path, text in sorted(files.items())]
+    if plugin:
+        return made
+    unchanged = all(_on_disk(context.root / change.path) == change.content for change in made)
+    proven = replace(context, states=_proven(context.root, plan.name) if unchanged else {})
+    return made + tree_edits(proven, registry)
+
+
+def _on_disk(path: Path) -> str | None:
+    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
+
+
+def tree_context(plan: PortPlan, target: Target, model_id: str) -> Context:
+    """What the files and rows beside the model folder are made from; nothing is taken for proven."""
+    assert target.root is not None
+    known = manifest.find(target.root).get(plan.name)
+    recorded = frozenset(f.path for f in known.files if f.verb == "edit") if known else frozenset()
+    return Context(plan, target.root, target.features, {}, model_id, recorded)
+
+
+def _proven(root: Path, name: str) -> dict[str, str]:
+    """The state of each feature of ``verify``, where the evidence is of the port as it is on disk."""
+    from omniport.report.evidence import read_evidence
+    from omniport.verify.port import find_port
+
+    if not (root / STATE / f"{name}.evidence.json").is_file():
+        return {}
+    port = find_port(root, name)
+    digest = port.digest()
+    return {k: r.state for k, r in read_evidence(port.evidence_path).items() if r.digest == digest}
+
+
+def tree_edits(context: Context, registry: FileChange) -> list[FileChange]:
+    """The edited files of the tree; a file without rows of the port is left out, unless it was recorded before."""
+    texts = {registry.path: registry.content}
+    old = {registry.path: registry.base}
+    for edit in all_edits(context):
+        if edit.path not in texts:
+            texts[edit.path] = read_text(context.root / edit.path)
+            old[edit.path] = sha256(texts[edit.path])
+        texts[edit.path] = edit.add(texts[edit.path])
+    return [
+        FileChange(path, text, "edit", base=old[path])
+        for path, text in texts.items()
+        if path == registry.path or sha256(text) != old[path] or path in context.recorded
+    ]
 
 
 def package_name(name: str) -> str:
