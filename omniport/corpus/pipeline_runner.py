@@ -17,7 +17,7 @@ from omniport.corpus.runner import serve
 from omniport.verify import stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
 
-LIMIT = 150.0  # seconds for all calls of one pipeline on one rank
+LIMIT = 420.0  # seconds for all calls of one pipeline on one rank
 HEAVY = ("import", "load", "e2e")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from omniport.errors import OmniportError
 from omniport.verify.cases import HEIGHT, RENAMED, SEED, WIDTH
-from omniport.verify.pipelines.form import Recipe
+from omniport.verify.pipelines.form import Picture, Recipe
 from omniport.verify.tokenizers import NEGATIVE, PROMPTS
 
 STEPS = 3
@@ -101,6 +101,19 @@ def sound(samples: int = 512, channels: int = 2) -> Any:
     return torch.stack([torch.sin(40 * time + c) * 0.5 for c in range(channels)])[None]
 
 
+def drawn(value: Any) -> Any:
+    """The value with pictures in place of each :class:`Picture`."""
+    if isinstance(value, Picture):
+        size = (value.width or WIDTH, value.height or HEIGHT)
+        made = [picture(*size, seed=value.seed + i) for i in range(value.frames or 1)]
+        return made if value.frames else made[0]
+    if isinstance(value, (list, tuple)):
+        return type(value)(drawn(v) for v in value)
+    if isinstance(value, dict):
+        return {k: drawn(v) for k, v in value.items()}
+    return value
+
+
 def _media() -> dict[str, Any]:
     return {
         "image": picture(),
@@ -145,7 +158,7 @@ def base_arguments(signature: inspect.Signature, recipe: Recipe) -> dict[str, An
         if name in parameters:
             made[name] = GUIDANCE if parameters[name].default != GUIDANCE else GUIDANCE + 0.5
     chosen = {k: v for k, v in made.items() if k in parameters} | dict(recipe.call)
-    chosen = {k: v for k, v in chosen.items() if v is not None}
+    chosen = {k: drawn(v) for k, v in chosen.items() if v is not None}
     required = {n for n, p in parameters.items() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
     if missing := sorted(required - chosen.keys() - {"self"}):
         raise OmniportError(f"no rule makes a value for the required {', '.join(missing)}")

@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import os
 import pickle
+import random
 import signal
 import socket
 import sys
@@ -57,10 +58,18 @@ class RankError(Exception):
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nothing listens on now.
+
+    It lies below the ports that systems hand out to connections, so that none takes it before the ranks do.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
 
 
 def thread_count() -> int:

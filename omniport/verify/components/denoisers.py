@@ -138,8 +138,8 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
     "QwenImageTransformer2DModel": _QWEN,
     "SD3ControlNetModel": {**_SD3, "num_layers": 2},
     "SD3Transformer2DModel": _SD3,
-    "SanaControlNetModel": {**_SANA, "num_layers": 1, "sample_size": 32},
-    "SanaTransformer2DModel": {**_SANA, "sample_size": 32},
+    "SanaControlNetModel": {**_SANA, "num_layers": 1, "sample_size": 16},
+    "SanaTransformer2DModel": {**_SANA, "sample_size": 16},
     "SanaVideoTransformer3DModel": {**_SANA},
     "SkyReelsV2Transformer3DModel": _WAN,
     "StableAudio3DiTModel": {
@@ -149,7 +149,10 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
         **_PLAIN, "sample_size": 32, "cross_attention_input_dim": 24, "global_states_input_dim": 48,
     },
     "Transformer2DModel": {},
-    "UVit2DModel": {},
+    "UVit2DModel": {
+        "vocab_size": 33, "codebook_size": 32, "encoder_hidden_size": _T, "cond_embed_dim": "=pooled('text_encoder')",
+        "micro_cond_encode_dim": 16, "micro_cond_embed_dim": 80, "sample_size": 8,
+    },
     "WanAnimateTransformer3DModel": {**_WAN, "in_channels": "=2 * z + 4", "latent_channels": "=z",
                                      "image_dim": "=width('image_encoder')"},
     "WanTransformer3DModel": _WAN,

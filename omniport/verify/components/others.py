@@ -33,6 +33,7 @@ OTHERS: dict[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 SCHEDULERS: dict[str, Mapping[str, Any]] = {
+    "AmusedScheduler": {"mask_token_id": 32},
     "FlowMatchEulerDiscreteScheduler": {"shift": 3.0},
 }
 """Settings that published models share and without which a step would not show a mistake."""

@@ -11,14 +11,14 @@ VAES: dict[str, Mapping[str, Any]] = {
     "AutoencoderDC": {
         "latent_channels": 4,
         "attention_head_dim": 2,
-        "encoder_block_types": ["ResBlock", "EfficientViTBlock"],
-        "decoder_block_types": ["ResBlock", "EfficientViTBlock"],
-        "encoder_block_out_channels": [8, 8],
-        "decoder_block_out_channels": [8, 8],
-        "encoder_qkv_multiscales": [[], [5]],
-        "decoder_qkv_multiscales": [[], [5]],
-        "encoder_layers_per_block": [1, 1],
-        "decoder_layers_per_block": [1, 1],
+        "encoder_block_types": ["ResBlock"] * 5 + ["EfficientViTBlock"],
+        "decoder_block_types": ["ResBlock"] * 5 + ["EfficientViTBlock"],
+        "encoder_block_out_channels": [8] * 6,
+        "decoder_block_out_channels": [8] * 6,
+        "encoder_qkv_multiscales": [[]] * 5 + [[5]],
+        "decoder_qkv_multiscales": [[]] * 5 + [[5]],
+        "encoder_layers_per_block": [1] * 6,
+        "decoder_layers_per_block": [1] * 6,
         "upsample_block_type": "interpolate",
         "downsample_block_type": "stride_conv",
         "decoder_norm_types": "rms_norm",
@@ -67,7 +67,7 @@ VAES: dict[str, Mapping[str, Any]] = {
         "spatial_compression_ratio": 16, "temporal_compression_ratio": 4,
     },
     "AutoencoderKLLTX2Audio": {
-        "base_channels": 8, "latent_channels": 4, "ch_mult": [1, 2], "num_res_blocks": 1, "resolution": 32,
+        "base_channels": 16, "latent_channels": 4, "ch_mult": [1, 2], "num_res_blocks": 1, "resolution": 32,
         "mel_bins": 16,
     },
     "AutoencoderKLLTX2Video": {
@@ -100,8 +100,8 @@ VAES: dict[str, Mapping[str, Any]] = {
         "downsampling_ratio": 4, "sample_rate": 64,
     },
     "VQModel": {
-        "latent_channels": 8, "block_out_channels": [8, 8], "norm_num_groups": 4, "num_vq_embeddings": 32,
-        "layers_per_block": 1, "down_block_types": ["DownEncoderBlock2D"] * 2,
-        "up_block_types": ["UpDecoderBlock2D"] * 2,
+        "latent_channels": 8, "block_out_channels": _FOUR, "norm_num_groups": 4, "num_vq_embeddings": 32,
+        "layers_per_block": 1, "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
     },
 }  # fmt: skip

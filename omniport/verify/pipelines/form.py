@@ -8,6 +8,16 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture, made when a call is; ``frames`` asks for a list of that many."""
+
+    seed: int = 0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a tiny checkpoint and the calls of one pipeline need that its signatures do not tell.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from omniport.verify.pipelines.form import Recipe
+from omniport.verify.components.encoders import QWEN3_VL
+from omniport.verify.pipelines.form import Picture, Recipe
 
 _GEMMA2 = {"text_encoder": "transformers.Gemma2Model"}
 _QWEN3 = {"text_encoder": "transformers.Qwen3Model"}
@@ -12,6 +13,16 @@ _ZIMAGE = Recipe("the encoder is annotated by the base class of all; published i
 _OUT_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
 _FLUX2 = Recipe("texts are taken from three layers of a deep encoder", call=_OUT_LAYERS)
 _LONGCAT = Recipe("the pipeline asks for 16 latent channels", configs={"vae": {"latent_channels": 16}})
+_SPRINT = Recipe("two steps only: the schedule has one time between", _GEMMA2, call={"num_inference_steps": 2})
+_JOY = Recipe(
+    "pictures come in buckets of a megapixel, so the autoencoder compresses by 32",
+    configs={"vae": {"patch_size": 4, "in_channels": 48, "out_channels": 48, "scale_factor_spatial": 32}},
+)
+_TWO_LEVELS = {
+    "block_out_channels": [8, 8],
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+}
 _HUNYUAN_DIT = Recipe(
     "the second encoder is optional in the signature only",
     {"text_encoder_2": "transformers.T5EncoderModel", "tokenizer_2": "transformers.T5Tokenizer"},
@@ -22,6 +33,38 @@ IMAGE: dict[str, Recipe] = {
     "Flux2KleinKVPipeline": _FLUX2,
     "Flux2KleinPipeline": _FLUX2,
     "Flux2Pipeline": _FLUX2,
+    "DiTPipeline": Recipe("class labels instead of a text", call={"class_labels": [3, 5]}),
+    "HiDreamImagePipeline": Recipe(
+        "latents always have 128 by 128 points in other proportions, so there are few calls of few steps",
+        configs={"transformer": {"max_resolution": [128, 128]}, "vae": _TWO_LEVELS},
+        call={"num_inference_steps": 2},
+        cases={"two outputs": None, "two prompts": None, "guidance off": None},
+    ),
+    "Ideogram4Pipeline": Recipe(
+        "texts are taken from thirteen of 36 layers; the encoder is annotated by the base class of all",
+        {"text_encoder": "transformers.Qwen3VLModel"},
+        configs={
+            "text_encoder": {"text_config": {**QWEN3_VL["text_config"], "num_hidden_layers": 36}},
+            "transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
+            "unconditional_transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
+        },
+    ),
+    "JoyImageEditPipeline": _JOY,
+    "JoyImageEditPlusPipeline": _JOY,
+    "Krea2Pipeline": Recipe(
+        "texts are taken from three layers of a deep encoder",
+        configs={"transformer": {"num_text_layers": 3}},
+        settings={"text_encoder_select_layers": (1, 2, 3)},
+    ),
+    "VisualClozeGenerationPipeline": Recipe(
+        "rows of pictures, the last one to be filled in, with a text for the task and one for the content",
+        call={
+            "task_prompt": "a grid of two rows",
+            "content_prompt": "a photo of a cat",
+            "image": [[Picture(0), Picture(1)], [Picture(2), None]],
+        },
+        settings={"resolution": 64},
+    ),
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPAGPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPipeline": _HUNYUAN_DIT,
@@ -32,8 +75,8 @@ IMAGE: dict[str, Recipe] = {
     "SanaControlNetPipeline": _SANA,
     "SanaPAGPipeline": _SANA,
     "SanaPipeline": _SANA,
-    "SanaSprintImg2ImgPipeline": _SANA,
-    "SanaSprintPipeline": _SANA,
+    "SanaSprintImg2ImgPipeline": _SPRINT,
+    "SanaSprintPipeline": _SPRINT,
     "ZImageControlNetInpaintPipeline": _ZIMAGE,
     "ZImageControlNetPipeline": _ZIMAGE,
     "ZImageImg2ImgPipeline": _ZIMAGE,

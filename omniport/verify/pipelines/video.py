@@ -7,6 +7,7 @@ from omniport.verify.pipelines.form import Recipe
 _SANA = Recipe(
     "Gemma 2 is annotated by its base class; published with Wan's VAE",
     {"text_encoder": "transformers.Gemma2Model", "vae": "diffusers.AutoencoderKLWan"},
+    call={"use_resolution_binning": False},
 )
 _MOTIF = Recipe(
     "scheduler and guider are annotated by their base classes",
