@@ -85,6 +85,7 @@ def stand_in() -> None:
     """Stand-ins for packages that are not installed, for the reference and its port alike."""
     stand_ins.processors()
     stand_ins.guardrail()
+    stand_ins.ftfy()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 
 from omniport.errors import OmniportError
 from omniport.verify.cases import HEIGHT, RENAMED, SEED, WIDTH
-from omniport.verify.pipelines.form import Picture, Recipe
+from omniport.verify.pipelines.form import Noise, Picture, Recipe
 from omniport.verify.tokenizers import NEGATIVE, PROMPTS
 
 STEPS = 3
@@ -102,16 +102,26 @@ def sound(samples: int = 512, channels: int = 2) -> Any:
 
 
 def drawn(value: Any) -> Any:
-    """The value with pictures in place of each :class:`Picture`."""
+    """The value with pictures and tensors in place of each :class:`Picture` and :class:`Noise`."""
     if isinstance(value, Picture):
         size = (value.width or WIDTH, value.height or HEIGHT)
         made = [picture(*size, seed=value.seed + i) for i in range(value.frames or 1)]
         return made if value.frames else made[0]
+    if isinstance(value, Noise):
+        tensors = [_noise(value, i) for i in range(value.count or 1)]
+        return tensors if value.count else tensors[0]
     if isinstance(value, (list, tuple)):
         return type(value)(drawn(v) for v in value)
     if isinstance(value, dict):
         return {k: drawn(v) for k, v in value.items()}
     return value
+
+
+def _noise(noise: Noise, seed: int) -> Any:
+    import torch
+
+    made = torch.randn(noise.shape, generator=torch.Generator().manual_seed(seed))
+    return (made > 0).float() if noise.binary else made
 
 
 def _media() -> dict[str, Any]:
@@ -175,16 +185,17 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
     """
     base = base_arguments(signature, recipe)
     parameters = signature.parameters
-    calls = [Call("base", base)]
+    prompts = (base["prompt"],) if isinstance(base.get("prompt"), str) else PROMPTS[:1]
+    calls = [Call("base", base, prompts)]
     scale = next((n for n in GUIDANCE_NAMES if n in parameters), None)
     left_out = {*GUIDANCE_NAMES, "strength", "max_sequence_length", "negative_prompt", "prompt_2"} - recipe.call.keys()
-    calls.append(Call("defaults", {k: v for k, v in base.items() if k not in left_out}, latent=True))
+    calls.append(Call("defaults", {k: v for k, v in base.items() if k not in left_out}, prompts, latent=True))
     if scale is not None:
-        calls.append(Call("guidance off", {**base, scale: 1.0}, latent=True))
+        calls.append(Call("guidance off", {**base, scale: 1.0}, prompts, latent=True))
     number = next((n for n in parameters if _FIELDS.get(n) == "num_outputs_per_prompt"), None)
     if number is not None:
-        calls.append(Call("two outputs", {**base, number: 2}, latent=True))
-    if "prompt" in base:
+        calls.append(Call("two outputs", {**base, number: 2}, prompts, latent=True))
+    if base.get("prompt") == PROMPTS[0]:
         calls.append(Call("two prompts", base, prompts=PROMPTS, latent=True))
     changed = []
     for call in calls:

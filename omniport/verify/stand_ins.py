@@ -73,6 +73,18 @@ def guardrail() -> None:
     vars(import_utils)["_cosmos_guardrail_available"] = True
 
 
+def ftfy() -> None:
+    """A package that mends texts, where it is missing: one reference calls it without asking whether it is there."""
+    if importlib.util.find_spec("ftfy") is not None:
+        return
+    from diffusers.utils import import_utils
+
+    module = ModuleType("ftfy")
+    vars(module)["fix_text"] = str
+    sys.modules["ftfy"] = module
+    vars(import_utils)["_ftfy_available"] = True
+
+
 def processors() -> None:
     """Let transformers' processors of text and images work without torchvision, which they need for videos only.
 

@@ -55,7 +55,7 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
         "in_channels": "=3 * z", "audio_acoustic_hidden_dim": "=z",
     },
     "AllegroTransformer3DModel": {
-        **_PLAIN, "caption_channels": _T, "cross_attention_dim": 64, "sample_height": 8, "sample_width": 12,
+        **_PLAIN, "caption_channels": _T, "sample_height": 8, "sample_width": 12,
         "sample_frames": 2,
     },
     "AnyFlowFARTransformer3DModel": _WAN,
@@ -78,7 +78,9 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
     },
     "CosmosTransformer3DModel": {"in_channels": "=z + 1", "out_channels": "=z", "text_embed_dim": _T},
     "Cosmos3OmniTransformer": {},
-    "DiTTransformer2DModel": {"in_channels": "=z", "out_channels": "=2 * z", "sample_size": 8},
+    "DiTTransformer2DModel": {
+        "in_channels": "=z", "out_channels": "=2 * z", "sample_size": 8, "num_embeds_ada_norm": 1000,
+    },
     "EasyAnimateTransformer3DModel": {**_PLAIN, "text_embed_dim": _T, "sample_height": 8, "sample_width": 12},
     "ErnieImageTransformer2DModel": {"in_channels": _PACKED, "out_channels": _PACKED, "text_in_dim": _T},
     "Flux2Transformer2DModel": {"in_channels": _PACKED, "joint_attention_dim": "=3 * width('text_encoder')"},

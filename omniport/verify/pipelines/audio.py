@@ -8,7 +8,7 @@ AUDIO: dict[str, Recipe] = {
     "AceStepPipeline": Recipe(
         "published with Qwen3 for the texts; a sound of few samples",
         {"text_encoder": "transformers.Qwen3Model", "tokenizer": "transformers.Qwen2TokenizerFast"},
-        configs={"vae": {"sampling_rate": 200}},
+        configs={"vae": {"sampling_rate": 200}, "transformer": {"model_version": "base"}},
         call={"audio_duration": 4.0, "lyrics": "a song of a cat"},
     ),
     "LongCatAudioDiTPipeline": Recipe(

@@ -18,6 +18,16 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A tensor, made when a call is: normal numbers of ``shape``, or ones and zeros with ``binary``; ``count`` asks for
+    a list of that many."""
+
+    shape: tuple[int, ...]
+    binary: bool = False
+    count: int = 0
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What a tiny checkpoint and the calls of one pipeline need that its signatures do not tell.
 

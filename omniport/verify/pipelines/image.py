@@ -28,7 +28,37 @@ _HUNYUAN_DIT = Recipe(
     {"text_encoder_2": "transformers.T5EncoderModel", "tokenizer_2": "transformers.T5Tokenizer"},
 )
 
+_JSON = '{"short_description": "a photo of a cat"}'
+_FIBO = Recipe(
+    "texts are structured, and taken from every layer",
+    call={"prompt": _JSON, "negative_prompt": '{"quality": "low"}'},
+)
+_CONTROL = {"transformer": {"in_channels": "=8 * z", "out_channels": "=4 * z"}}
+_FLUX_CONTROL = Recipe("the control image joins the channels", configs=_CONTROL)
+_KONTEXT = Recipe("pictures are resized to a megapixel if they may", call={"max_area": 6144, "_auto_resize": False})
+
 IMAGE: dict[str, Recipe] = {
+    "AmusedImg2ImgPipeline": Recipe(
+        "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
+    ),
+    "AmusedInpaintPipeline": Recipe(
+        "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
+    ),
+    "AmusedPipeline": Recipe("codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}),
+    "BriaFiboEditPipeline": _FIBO,
+    "CogView4ControlPipeline": Recipe(
+        "the control image joins the channels",
+        configs={"transformer": {"in_channels": "=2 * z", "out_channels": "=z"}},
+    ),
+    "FluxControlImg2ImgPipeline": _FLUX_CONTROL,
+    "FluxControlInpaintPipeline": _FLUX_CONTROL,
+    "FluxControlPipeline": _FLUX_CONTROL,
+    "FluxFillPipeline": Recipe(
+        "the masked picture and the mask, 64 values a point, join the channels",
+        configs={"transformer": {"in_channels": "=8 * z + 256", "out_channels": "=4 * z"}},
+    ),
+    "FluxKontextInpaintPipeline": _KONTEXT,
+    "FluxKontextPipeline": _KONTEXT,
     "Flux2KleinInpaintPipeline": _FLUX2,
     "Flux2KleinKVPipeline": _FLUX2,
     "Flux2KleinPipeline": _FLUX2,
