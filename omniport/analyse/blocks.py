@@ -3,103 +3,118 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
+from typing import Any
 
-from omniport.analyse.facts import Facts, RootCall
-from omniport.analyse.shapes import Instance, Modules, Seq, Tensor
+from omniport.analyse.block_loops import read_loops
+from omniport.analyse.facts import Facts
+from omniport.analyse.shapes import Either, Instance, Modules, modules_in
 from omniport.plan.model import BlockListPlan, FeaturePlan, Why
 from omniport.source.normal import NormalForm
 
-#: cache-dit's forward patterns: (takes encoder_hidden_states, what is returned) -> number.
-#: Source: cache_dit.caching.forward_pattern.ForwardPattern.
-PATTERNS: dict[tuple[bool, tuple[str, ...]], int] = {
-    (True, ("hidden_states", "encoder_hidden_states")): 0,
-    (True, ("encoder_hidden_states", "hidden_states")): 1,
-    (True, ("hidden_states",)): 2,
-    (False, ("hidden_states",)): 3,
-    (False, ("hidden_states", "encoder_hidden_states")): 4,
-    (False, ("encoder_hidden_states", "hidden_states")): 5,
-}
+#: Blocks that cache-dit computes on every step by its own default: a shorter list fails its check, or saves nothing.
+#: Source: cache_dit.DBCacheConfig.Fn_compute_blocks.
+COMPUTED = 8
 
 
 def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, ...], tuple[FeaturePlan, ...]]:
     """The block lists of the root in the order of their construction, and the features that follow from them."""
     module = ast.parse(normal.code)
     classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
-    root = facts.instances[normal.root][0]
-    lists = []
-    for name, value in root.attributes.items():
-        if isinstance(value, Modules) and value.many and value.items and isinstance(value.items[0], Instance):
-            block = value.items[0].cls
-            call = next((c for c in facts.calls if c.path == f"{name}.*"), None)
-            if block not in classes:
-                continue  # only imported: nothing of the port repeats
-            number, why = _pattern(normal, classes[block], _carried(facts, call))
-            lists.append(BlockListPlan(name, block, number, why))
+    root = classes[normal.root]
+    lists = [
+        _list(normal, classes, name, block)
+        for name, value in facts.instances[normal.root][0].attributes.items()
+        for block in _repeated(value, classes)
+    ]
     if not lists:
         none = Why("the model has no list of repeated blocks")
         return (), tuple(
             FeaturePlan(name, False, none) for name in ("hsdp", "layerwise offload", "compile", "cache-dit")
         )
-    found = Why(f"repeated blocks: {', '.join(plan.attribute for plan in lists)}", lists[0].why.file, lists[0].why.line)
-    unfit = next((plan for plan in lists if plan.pattern is None), None)
-    reached = _reached(normal, classes[normal.root], lists)
-    features = [FeaturePlan(name, reached is None, reached or found) for name in ("hsdp", "layerwise offload")]
-    features.append(FeaturePlan("compile", True, found))
-    features.append(FeaturePlan("cache-dit", unfit is None, unfit.why if unfit else found))
-    return tuple(lists), tuple(features)
+    lists = _long_enough(lists, root)
+    names = ", ".join(dict.fromkeys(plan.attribute for plan in lists))
+    found = Why(f"repeated blocks: {names}", lists[0].why.file, lists[0].why.line)
+    moved = _moved(normal, root, lists)
+    cached = next((plan for plan in lists if plan.cache), None)
+    return tuple(lists), (
+        FeaturePlan("hsdp", True, found),
+        FeaturePlan("layerwise offload", moved is None, moved or found),
+        FeaturePlan("compile", True, found),
+        FeaturePlan("cache-dit", cached is not None, cached.why if cached else lists[-1].why),
+    )
 
 
-def _reached(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -> Why | None:
-    """Where the root uses a part of a block past the block's own forward: its weights are only there during that."""
-    names = {f"self.{plan.attribute}" for plan in lists}
-    forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
-    for node in ast.walk(forward):
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Subscript)
-            and ast.unparse(node.value.value) in names
-        ):
-            origin = normal.origin(node.lineno)
-            what = f"uses {ast.unparse(node)} itself: a block's weights are gathered or loaded for its own forward only"
-            return Why(f"{root.name} {what}", origin.file, origin.line)
+def _repeated(value: Any, classes: dict[str, ast.ClassDef]) -> list[str]:
+    """The classes of a list's blocks, more than one where the configuration chooses; [] if it is no list of blocks."""
+    if isinstance(value, Either):
+        return [name for item in value.items for name in _repeated(item, classes)]
+    if not (isinstance(value, Modules) and value.many and value.items and isinstance(value.items[0], Instance)):
+        return []
+    own = any(isinstance(part, Instance) and part.cls in classes for part in modules_in(value.items[0]))
+    return [value.items[0].cls] if own else []  # only imported: nothing of the port repeats
+
+
+def _list(normal: NormalForm, classes: dict[str, ast.ClassDef], attribute: str, block: str) -> BlockListPlan:
+    node = classes.get(block)
+    forward = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None) if node else None
+    parameters = [arg.arg for arg in forward.args.args[1:]] if forward else None
+    reading = read_loops(classes[normal.root], attribute, parameters)
+    origin = normal.origin(reading.line)
+    why = Why(f"{attribute}: {reading.reason}", origin.file, origin.line)
+    reached = tuple(dict.fromkeys(_reached(classes[normal.root], attribute)))
+    return BlockListPlan(attribute, block, reading.pattern, why, reading.cache, reading.named, reached)
+
+
+def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockListPlan]:
+    """The lists with the short ones left to themselves, if there are others."""
+    init = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    lengths = {plan.attribute: _length(init, plan.attribute) for plan in lists}
+    if not any(plan.cache and (lengths[plan.attribute] or COMPUTED) >= COMPUTED for plan in lists):
+        return lists
+    found = []
+    for plan in lists:
+        length = lengths[plan.attribute]
+        if plan.cache and length is not None and length < COMPUTED:
+            why = replace(plan.why, reason=f"{plan.attribute}: {length} blocks, and cache-dit computes {COMPUTED} anyway")
+            plan = replace(plan, cache="", why=why)
+        found.append(plan)
+    return found
+
+
+def _length(init: ast.FunctionDef, attribute: str) -> int | None:
+    """How many blocks the constructor's own defaults make."""
+    arguments = init.args.args[len(init.args.args) - len(init.args.defaults) :]
+    defaults = {a.arg: d.value for a, d in zip(arguments, init.args.defaults, strict=True) if isinstance(d, ast.Constant)}
+    for node in ast.walk(init):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{attribute}":
+            for part in ast.walk(node.value):
+                if isinstance(part, ast.comprehension) and isinstance(part.iter, ast.Call) and part.iter.args:
+                    length = defaults.get(ast.unparse(part.iter.args[-1]).removeprefix("self."))
+                    return length if isinstance(length, int) else None
     return None
 
 
-def _carried(facts: Facts, call: RootCall | None) -> tuple[str, ...]:
-    """Which of its token streams a block returns, in order, by the parameter that brings them in; () if unknown."""
-    if call is None:
-        return ()
-    outputs = call.output.items if isinstance(call.output, Seq) else [call.output]
-    found = []
-    for output in outputs:
-        names = [
-            name
-            for name in ("hidden_states", "encoder_hidden_states")
-            if isinstance(output, Tensor) and output.streams and _axes(call.inputs.get(name)) == _axes(output)
-        ]
-        found.append(names[0] if len(names) == 1 else "?")
-    return tuple(found)
+def _reached(root: ast.ClassDef, attribute: str) -> list[str]:
+    """Modules within a block that the root calls itself, past the block's own forward: ``blocks.0.norm1.emb``."""
+    return [
+        ast.unparse(node.func).removeprefix("self.").replace("[", ".").replace("]", "")
+        for node in ast.walk(root)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(f"self.{attribute}[")
+        if isinstance(node.func, ast.Attribute)
+    ]
 
 
-def _axes(value: object) -> list[tuple[str, ...]]:
-    return [dim.streams for dim in value.dims or ()] if isinstance(value, Tensor) else []
+def _moved(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -> Why | None:
+    """Where the root uses a part of a block other than the first.
 
-
-def _pattern(normal: NormalForm, block: ast.ClassDef, carried: tuple[str, ...]) -> tuple[int | None, Why]:
-    """cache-dit's pattern of a block, from the parameters of its forward and the streams it returns."""
-    forward = next(n for n in block.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
-    names = [arg.arg for arg in forward.args.args[1:]]
-    returns = [node for node in ast.walk(forward) if isinstance(node, ast.Return)]
-    origin = normal.origin(returns[-1].lineno if returns else forward.lineno)
-    if "hidden_states" not in names[:1] or not returns:
-        return None, Why("the first parameter of its forward is not hidden_states", origin.file, origin.line)
-    shapes = {_returned(node.value) for node in returns}
-    returned = carried if carried and "?" not in carried else shapes.pop() if len(shapes) == 1 else ()
-    number = PATTERNS.get(("encoder_hidden_states" in names, returned))
-    taken = "takes " + ", ".join(n for n in names if n in ("hidden_states", "encoder_hidden_states"))
-    return number, Why(f"{taken} and returns {', '.join(returned) or 'something else'}", origin.file, origin.line)
-
-
-def _returned(value: ast.expr | None) -> tuple[str, ...]:
-    elements = value.elts if isinstance(value, ast.Tuple) else [value]
-    return tuple(node.id if isinstance(node, ast.Name) else "?" for node in elements)
+    The first block's weights are there when the forward begins and again when its loop has ended, for the hook of the
+    last block brings them; those of the others are there during the block's own forward only.
+    """
+    for path in (path for plan in lists for path in plan.reached):
+        if path.split(".")[1] != "0":
+            line = next(n.lineno for n in ast.walk(root) if isinstance(n, ast.Call) and path.split(".")[0] in ast.unparse(n))
+            origin = normal.origin(line)
+            reason = f"{root.name} calls {path} itself: a block's weights are loaded for its own forward only"
+            return Why(reason, origin.file, origin.line)
+    return None

@@ -15,8 +15,14 @@ FEATURES = {
     "sp2": "sequence parallelism",
     "sp2-odd": "sequence parallelism",
     "hsdp2": "hsdp",
+    "layerwise": "layerwise offload",
+    "compile": "compile",
+    "cache": "cache-dit",
 }
 """Stages that a plan may leave undeclared, and the plan's name of the feature."""
+
+ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache"}
+"""Features that need one rank, and the module of :mod:`omniport.verify.proofs` that proves each."""
 
 CPU = 1.5
 """Seconds of CPU that planning and writing one port may take."""

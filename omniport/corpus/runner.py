@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from omniport.corpus.results import STAGES, StageResult
+from omniport.corpus.results import ALONE, STAGES, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
@@ -105,10 +105,30 @@ def _work(
 def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
     """All heavy stages of one class: the first four in one child, each feature on two ranks."""
     given = {**job, "features": tuple(job["features"])}
-    progress = work / f"{job['key']}.stages"
+    results = one_rank(given, root, work, "stages", STAGES[2:])
+    if all(r.state == "ok" for r in results):
+        results += [two_ranks(given, root, work, f) for f in given["features"] if f not in ALONE]
+        results += one_rank(given, root, work, "features", tuple(f for f in given["features"] if f in ALONE))
+    return results
+
+
+def one_rank(
+    job: dict[str, Any], root: Path, work: Path, what: str, stages: tuple[str, ...]
+) -> list[StageResult]:
+    """Stages in one child on one rank, kept as they pass; the one during which it dies has failed.
+
+    Args:
+        job: the port.
+        root: of the tree.
+        work: folder for results and logs.
+        what: "stages", each of which needs the one before, or "features".
+        stages: their names in order.
+    """
+    progress = work / f"{job['key']}.{what}"
     died = ""
 
     def alone(rank: Rank) -> None:
+        from omniport.corpus import features
         from omniport.corpus.stages import Job, one_rank
 
         with progress.open("a") as file:
@@ -117,20 +137,19 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
                 file.write(json.dumps(asdict(result)) + "\n")
                 file.flush()
 
-            one_rank(Job(**given), root, work, rank, done)
+            (one_rank if what == "stages" else features.alone)(Job(**job), root, work, rank, done)
 
-    try:
-        fork_ranks(alone, 1, logs=work / "logs", name=job["key"], limit=LIMIT)
-    except RankError as error:
-        died = " ".join(error.outcome.error.split())
+    if stages:
+        try:
+            fork_ranks(alone, 1, logs=work / "logs", name=f"{job['key']}.{what}", limit=LIMIT)
+        except RankError as error:
+            died = " ".join(error.outcome.error.split())
     lines = progress.read_text().splitlines() if progress.exists() else []
     results = [StageResult(**json.loads(line)) for line in lines]
     reached = [r.stage for r in results]
     if died:
-        missing = next((s for s in STAGES[2:] if s not in reached), STAGES[-1])
+        missing = next((s for s in stages if s not in reached), stages[-1])
         results.append(StageResult(missing, "failed", died))
-    if all(r.state == "ok" for r in results):
-        results += [two_ranks(given, root, work, feature) for feature in given["features"]]
     return results
 
 

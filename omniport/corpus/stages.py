@@ -110,7 +110,7 @@ def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stage
             check = probes.constructor_check(port, engine.transformer_class(port))
             if not check.ok:
                 raise StageError(check.note)
-        with _worker(port, work, rank, cases[0], {}) as config, torch.no_grad():
+        with worker(port, work, rank, cases[0], {}) as config, torch.no_grad():
             with stages.stage("load") as said:
                 said["detail"] = "; ".join(_load(port, config, reference, case, i == 0) for i, case in enumerate(cases))
             with stages.stage("parity") as said:
@@ -123,7 +123,7 @@ def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stage
 
 
 @contextmanager
-def _worker(port: Port, work: Path, rank: Rank, case: TransformerCase, parallel: dict[str, Any]) -> Iterator[Any]:
+def worker(port: Port, work: Path, rank: Rank, case: TransformerCase, parallel: dict[str, Any]) -> Iterator[Any]:
     """A worker of one rank for a model folder that has configs and no weights."""
     folder = work / "models" / f"{port.transformer_module}.{rank.world}.{rank.rank}"
     (folder / "transformer").mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _worker(port: Port, work: Path, rank: Rank, case: TransformerCase, parallel:
         yield config
 
 
-def _build(port: Port, config: Any, case: TransformerCase) -> nn.Module:
+def build(port: Port, config: Any, case: TransformerCase) -> nn.Module:
     """The port with a form's config; no key of it may be lost on the way to the constructor."""
     from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
 
@@ -153,14 +153,14 @@ def _build_half(port: Port, config: Any, case: TransformerCase) -> nn.Module:
 
     config.dtype = half.HALF
     with set_default_torch_dtype(half.HALF):
-        return _build(port, config, case)
+        return build(port, config, case)
 
 
 def _load(port: Port, config: Any, reference: Any, case: TransformerCase, thorough: bool) -> str:
     """Load marked weights; ``thorough`` also tries checkpoints with something wrong, one of each kind of tensor."""
     with the_references_own(f"building the reference ({case.variant})"):
         weights = build_reference(reference, case).state_dict()
-    model = _build(port, config, case)
+    model = build(port, config, case)
     kinds = {re.sub(r"\d+", "N", name): name for name in weights} if thorough else {}
     found = probes.load_marked(model, weights, set(kinds.values()) if thorough else set())
     problems = [
@@ -232,7 +232,7 @@ def compare(
     """
     with the_references_own(f"the reference ({case.variant})"):
         model = build_reference(reference, case)
-    ported = _build(port, config, case)
+    ported = build(port, config, case)
     ported.load_weights(iter(model.state_dict().items()))  # type: ignore[operator]
     engine.finish_loading(ported)
     if after is not None:
@@ -270,7 +270,7 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     measures: dict[str, float] = {}
     details = [f"{len(cases)} forms", *(f"without {name}" for name in job.absent if feature.startswith("sp"))]
     alone = json.loads(_queries(work, job.key).read_text())
-    with _worker(port, work, rank, cases[0], PARALLEL[feature]) as config, torch.no_grad():
+    with worker(port, work, rank, cases[0], PARALLEL[feature]) as config, torch.no_grad():
         if feature == "hsdp2":
             kept = work / f"{port.name}.hsdp.{rank.rank}"
             return half.hsdp(
@@ -307,12 +307,12 @@ def _published_share(port: Port, config: Any, reference: Any) -> float | None:
     """Share of the block parameters that this rank holds at published size."""
     published = published_size(reference)
 
-    def build() -> nn.Module:
+    def whole() -> nn.Module:
         config.tf_model_config.params.clear()
         config.tf_model_config.params.update(published)
         return engine.build_transformer(port, config)
 
-    return block_share(build, reference, published)
+    return block_share(whole, reference, published)
 
 
 def shares(alone: list[int], local: list[int]) -> tuple[str, str]:

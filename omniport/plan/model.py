@@ -198,12 +198,21 @@ class FeaturePlan:
 
 @dataclass(frozen=True)
 class BlockListPlan:
-    """A ``ModuleList`` of repeated blocks.  ``pattern`` is cache-dit's forward pattern number, None if it fits none."""
+    """A ``ModuleList`` of repeated blocks.
+
+    ``pattern`` is cache-dit's forward pattern number, None if it fits none.  ``cache``: cache-dit runs the list as one
+    "stack", or block by block ("blocks") because the forward gives each something of its own, or not at all ("").
+    ``named``: the block's parameters have the names that cache-dit looks for.  ``reached`` are modules within blocks
+    that the root calls past the block's own forward.
+    """
 
     attribute: str
     class_name: str
     pattern: int | None
     why: Why
+    cache: Literal["stack", "blocks", ""] = ""
+    named: bool = True
+    reached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.plan.model import SpEntry, TransformerPlan
+from omniport.rewrite.cached_blocks import cache_declaration
 from omniport.rewrite.layers import parameter
 from omniport.rewrite.precision import precision_attributes, precision_statements
 from omniport.rewrite.syntax import assignment, code, method, names_in, self_attribute, single, statements
@@ -161,19 +162,14 @@ def check(plan: TransformerPlan) -> str:
 def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
     """Class attributes that vLLM-Omni reads."""
     lines: list[str] = []
-    names = [block.attribute for block in plan.blocks]
+    names = list(dict.fromkeys(block.attribute for block in plan.blocks))
     left_out = {feature.name for feature in plan.features if not feature.supported}
     if names:
         classes = list(dict.fromkeys(block.class_name for block in plan.blocks))
         lines.append(f"_repeated_blocks = {classes!r}")
         if "layerwise offload" not in left_out:
             lines.append(f"_layerwise_offload_blocks_attrs = {names!r}")
-        if all(block.pattern is not None for block in plan.blocks):
-            patterns = ", ".join(f'"{b.attribute}": ForwardPattern.Pattern_{b.pattern}' for b in plan.blocks)
-            cfg = ", has_separate_cfg=True" if separate_cfg else ""
-            lines.append(
-                f"_cache_dit_adapter_config = CacheDiTAdapterConfig(block_forward_patterns={{{patterns}}}{cfg})"
-            )
+        lines += cache_declaration(plan, separate_cfg)
     lines += precision_attributes(plan)
     if plan.sp:
         lines.append(sp_plan(plan.sp))
@@ -184,11 +180,13 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
         stacked = ", ".join(f'(".{w.parameter}", ".{w.checkpoint}", "{w.shard}")' for w in plan.weights)
         lines += [f"packed_modules_mapping = {fused!r}", f"stacked_params_mapping = [{stacked}]"]
     if names and "hsdp" not in left_out:
+        reached = [path for block in plan.blocks for path in block.reached]
+        alone = f" or name in {reached!r}" if reached else ""
         lines.append(
             "@staticmethod\n"
             "def _is_block(name: str, module: nn.Module) -> bool:\n"
             '    parent, _, index = name.rpartition(".")\n'
-            f"    return parent in {names!r} and index.isdigit()\n\n"
+            f"    return parent in {names!r} and index.isdigit(){alone}\n\n"
             "_hsdp_shard_conditions = [_is_block]"
         )
     return "\n".join(lines)

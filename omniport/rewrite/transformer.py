@@ -9,6 +9,7 @@ import libcst as cst
 
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
+from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
@@ -33,6 +34,8 @@ IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
     "F": "torch.nn",
     "ForwardPattern": "cache_dit",
+    "CachedAdapter": "cache_dit.caching.cache_adapters.cache_adapter",
+    "CachedBlocks_Pattern_Base": "cache_dit.caching.cache_blocks.pattern_base",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
     "tensor_model_parallel_all_reduce": "vllm.distributed",
     "RMSNorm": "vllm.model_executor.layers.layernorm",
@@ -126,7 +129,8 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
     rope = HELPER if f"{FUNCTION}(" in classes else ""
-    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + helpers(plan) + rope + "\n\n" + classes
+    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + helpers(plan) + rope + cached_blocks(plan)
+    rest += "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))
