@@ -29,6 +29,7 @@ class Reading:
 
     ``cache``: "stack" if one module may stand for the whole list, "blocks" if the forward gives every block something
     of its own, "" if neither fits, for ``reason``.  ``named``: the block's parameters have cache-dit's own names.
+    ``streams`` are the variables that a block gives back.
     """
 
     cache: Cache
@@ -36,6 +37,7 @@ class Reading:
     named: bool
     reason: str
     line: int
+    streams: tuple[str, ...] = ()
 
 
 def read_loops(root: ast.ClassDef, attribute: str, parameters: list[str] | None) -> Reading:
@@ -52,8 +54,8 @@ def read_loops(root: ast.ClassDef, attribute: str, parameters: list[str] | None)
         return Reading("", None, False, "no loop of the forward runs it", forward.lineno)
     if unfit := next((reading for reading in found if not reading.cache), None):
         return unfit
-    if len({reading.pattern for reading in found}) > 1:
-        return Reading("", None, False, "two loops use it in different ways", found[1].line)
+    if len({(reading.pattern, reading.streams) for reading in found}) > 1:
+        return Reading("", None, False, "two loops run it on different streams", found[1].line)
     other = _other_use(forward, attribute)
     if other is not None:
         return Reading("blocks", found[0].pattern, False, f"the forward reads {other[0]}", other[1])
@@ -108,10 +110,10 @@ def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | 
     own = _own_work(loop, calls[0], index) if len(calls) == 1 else "calls a block in two ways"
     if own or not first.in_order:
         what = f"the loop {own}" if own else "the streams are not the first parameters of a block"
-        return Reading("blocks", pattern, False, what, line)
+        return Reading("blocks", pattern, False, what, line, _targets(calls[0]))
     taken = "takes two streams" if first.second else "takes one stream"
     back = "two" if len(first.returned) == 2 else "one"
-    return Reading("stack", pattern, first.named, f"{taken} and returns {back}", line)
+    return Reading("stack", pattern, first.named, f"{taken} and returns {back}", line, _targets(calls[0]))
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,15 @@ class _Streams:
     named: bool
 
 
+def _targets(call: ast.Assign) -> tuple[str, ...]:
+    target = call.targets[0]
+    return tuple(ast.unparse(t) for t in (target.elts if isinstance(target, ast.Tuple) else [target]))
+
+
 def _streams(call: ast.Assign, parameters: list[str] | None) -> _Streams | str:
     """The streams, or why they are not known."""
     assert isinstance(call.value, ast.Call)
-    target = call.targets[0]
-    targets = [ast.unparse(t) for t in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    targets = _targets(call)
     names = parameters or []
     bound = {names[i] if i < len(names) else f"#{i}": ast.unparse(a) for i, a in enumerate(call.value.args)}
     by_name = {keyword.arg: ast.unparse(keyword.value) for keyword in call.value.keywords if keyword.arg}
@@ -179,6 +185,10 @@ def _other_use(forward: ast.FunctionDef, attribute: str) -> tuple[str, int] | No
             continue
         if isinstance(node, ast.Call) and ast.unparse(node) == f"len(self.{attribute})":
             return ast.unparse(node), node.lineno
-        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == f"self.{attribute}":
+        if (
+            isinstance(node, ast.Subscript)
+            and not isinstance(node.slice, ast.Slice)
+            and ast.unparse(node.value) == f"self.{attribute}"
+        ):
             return ast.unparse(node), node.lineno
     return None

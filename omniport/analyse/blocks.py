@@ -35,10 +35,11 @@ def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, 
     lists = _long_enough(lists, root)
     names = ", ".join(dict.fromkeys(plan.attribute for plan in lists))
     found = Why(f"repeated blocks: {names}", lists[0].why.file, lists[0].why.line)
-    moved = _moved(normal, root, lists)
+    opened = _opened(normal, root, lists)
+    moved = opened or _moved(normal, root, lists)
     cached = next((plan for plan in lists if plan.cache), None)
     return tuple(lists), (
-        FeaturePlan("hsdp", True, found),
+        FeaturePlan("hsdp", opened is None, opened or found),
         FeaturePlan("layerwise offload", moved is None, moved or found),
         FeaturePlan("compile", True, found),
         FeaturePlan("cache-dit", cached is not None, cached.why if cached else lists[-1].why),
@@ -57,7 +58,9 @@ def _repeated(value: Any, classes: dict[str, ast.ClassDef]) -> list[str]:
 
 def _list(normal: NormalForm, classes: dict[str, ast.ClassDef], attribute: str, block: str) -> BlockListPlan:
     node = classes.get(block)
-    forward = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None) if node else None
+    forward = (
+        next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None) if node else None
+    )
     parameters = [arg.arg for arg in forward.args.args[1:]] if forward else None
     reading = read_loops(classes[normal.root], attribute, parameters)
     origin = normal.origin(reading.line)
@@ -76,7 +79,9 @@ def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockLi
     for plan in lists:
         length = lengths[plan.attribute]
         if plan.cache and length is not None and length < COMPUTED:
-            why = replace(plan.why, reason=f"{plan.attribute}: {length} blocks, and cache-dit computes {COMPUTED} anyway")
+            why = replace(
+                plan.why, reason=f"{plan.attribute}: {length} blocks, and cache-dit computes {COMPUTED} anyway"
+            )
             plan = replace(plan, cache="", why=why)
         found.append(plan)
     return found
@@ -85,7 +90,9 @@ def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockLi
 def _length(init: ast.FunctionDef, attribute: str) -> int | None:
     """How many blocks the constructor's own defaults make."""
     arguments = init.args.args[len(init.args.args) - len(init.args.defaults) :]
-    defaults = {a.arg: d.value for a, d in zip(arguments, init.args.defaults, strict=True) if isinstance(d, ast.Constant)}
+    defaults = {
+        a.arg: d.value for a, d in zip(arguments, init.args.defaults, strict=True) if isinstance(d, ast.Constant)
+    }
     for node in ast.walk(init):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{attribute}":
             for part in ast.walk(node.value):
@@ -113,8 +120,33 @@ def _moved(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -
     """
     for path in (path for plan in lists for path in plan.reached):
         if path.split(".")[1] != "0":
-            line = next(n.lineno for n in ast.walk(root) if isinstance(n, ast.Call) and path.split(".")[0] in ast.unparse(n))
-            origin = normal.origin(line)
             reason = f"{root.name} calls {path} itself: a block's weights are loaded for its own forward only"
-            return Why(reason, origin.file, origin.line)
+            return Why(reason, *_place(normal, root, path.split(".")[0]))
     return None
+
+
+def _opened(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -> Why | None:
+    """Where the root reads a tensor of a block: no hook gathers or loads it."""
+    names = {f"self.{plan.attribute}" for plan in lists}
+    called = {node.func for node in ast.walk(root) if isinstance(node, ast.Call)}
+    inner = {node.value for node in ast.walk(root) if isinstance(node, ast.Attribute)}
+    forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
+    for node in ast.walk(forward):
+        if isinstance(node, ast.Attribute) and node not in called and node not in inner:
+            base: ast.expr = node
+            while isinstance(base, ast.Attribute):
+                base = base.value
+            if isinstance(base, ast.Subscript) and ast.unparse(base.value) in names:
+                origin = normal.origin(node.lineno)
+                reason = (
+                    f"{root.name} reads {ast.unparse(node)} itself: a block's weights are there for its forward only"
+                )
+                return Why(reason, origin.file, origin.line)
+    return None
+
+
+def _place(normal: NormalForm, root: ast.ClassDef, attribute: str) -> tuple[str, int]:
+    start = f"self.{attribute}["
+    calls = (n for n in ast.walk(root) if isinstance(n, ast.Call) and ast.unparse(n.func).startswith(start))
+    origin = normal.origin(next(calls).lineno)
+    return origin.file, origin.line

@@ -23,7 +23,7 @@ def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
         ],
         "weights": [[w.parameter, w.checkpoint, w.shard] for w in plan.weights],
         "sp": [[e.module, e.key, e.kind, e.dim, e.dims, e.split_output, e.auto_pad] for e in plan.sp],
-        "blocks": [[b.attribute, b.class_name, b.pattern] for b in plan.blocks],
+        "blocks": [[b.attribute, b.class_name, b.pattern, b.cache] for b in plan.blocks],
         "features": {f.name: f.supported for f in plan.features},
         "float32": kept_names(plan.decisions),
         "tables": checkpoint_tables(plan.decisions),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +36,10 @@ def alone(job: stages.Job, root: Path, work: Path, rank: Rank, done: Callable[[S
 
 def subject_of(port: Any, config: Any, reference: Any, case: TransformerCase) -> Subject:
     """The port with one form's config and the reference's weights."""
-    import inspect
-
     model = build_reference(reference, case)
-    weights = model.state_dict()
     accepted = inspect.signature(engine.transformer_class(port).forward).parameters.keys()
 
-    def build() -> torch.nn.Module:
+    def build_with(weights: dict[str, torch.Tensor]) -> torch.nn.Module:
         with torch.no_grad():
             ported = stages.build(port, config, case)
             ported.load_weights(iter(weights.items()))  # type: ignore[operator]
@@ -52,7 +50,7 @@ def subject_of(port: Any, config: Any, reference: Any, case: TransformerCase) ->
         name: {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
         for name, make in case.calls.items()
     }
-    return Subject(build, calls, config, weights)
+    return Subject(build_with, model.state_dict(), calls)
 
 
 def _stage(feature: str, subjects: dict[str, Subject]) -> StageResult:
@@ -72,6 +70,5 @@ def _stage(feature: str, subjects: dict[str, Subject]) -> StageResult:
         worst = max(worst or 0.0, proof.figure or 0.0) if proof.figure is not None else worst
         problems += [f"{variant}: {problem}" for problem in proof.problems]
         details.append(f"{variant}: {proof.detail}")
-    state = "failed" if problems else "ok"
     seconds = round(time.monotonic() - started, 2)
-    return StageResult(feature, state, "; ".join(problems), "; ".join(details), worst, seconds)
+    return StageResult(feature, "failed" if problems else "ok", "; ".join(problems), "; ".join(details), worst, seconds)

@@ -18,10 +18,11 @@ FEATURES = {
     "layerwise": "layerwise offload",
     "compile": "compile",
     "cache": "cache-dit",
+    "lora": "lora",
 }
 """Stages that a plan may leave undeclared, and the plan's name of the feature."""
 
-ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache"}
+ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache", "lora": "lora"}
 """Features that need one rank, and the module of :mod:`omniport.verify.proofs` that proves each."""
 
 CPU = 1.5

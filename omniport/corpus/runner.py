@@ -23,7 +23,14 @@ from omniport.verify.forks import Rank, RankError, fork_ranks
 from omniport.verify.runner import PRELOAD, versions
 
 LIMIT = 180.0  # seconds for all stages of one class on one rank
-MODULES = ("vllm.config", "omniport.verify.tasks", "omniport.verify.probes")
+MODULES = (
+    "vllm.config",
+    "omniport.corpus.features",
+    *(f"omniport.verify.proofs.{name}" for name in ALONE.values()),
+    "torch._dynamo",
+    "vllm_omni.diffusion.cache.cachedit",
+    "vllm_omni.diffusion.offloader",
+)
 
 
 def preload(root: Path, references: list[str], ready: Callable[[], None]) -> None:
@@ -112,9 +119,7 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
     return results
 
 
-def one_rank(
-    job: dict[str, Any], root: Path, work: Path, what: str, stages: tuple[str, ...]
-) -> list[StageResult]:
+def one_rank(job: dict[str, Any], root: Path, work: Path, what: str, stages: tuple[str, ...]) -> list[StageResult]:
     """Stages in one child on one rank, kept as they pass; the one during which it dies has failed.
 
     Args:

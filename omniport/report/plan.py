@@ -124,8 +124,11 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
     )
     yield from table(
         "Blocks",
-        ("list", "class", "cache-dit pattern", "why"),
-        [(b.attribute, b.class_name, "none fits" if b.pattern is None else str(b.pattern), b.why) for b in plan.blocks],
+        ("list", "class", "cache-dit pattern", "cached as", "why"),
+        [
+            (b.attribute, b.class_name, "none fits" if b.pattern is None else str(b.pattern), b.cache or "not", b.why)
+            for b in plan.blocks
+        ],
     )
     yield from table(
         "Features declared",

@@ -66,7 +66,13 @@ PAIR = "hidden_states, encoder_hidden_states"
         (
             {"params": "x", "first": "x", "rest": "pass", "returned": "x"}
             | {"call": "hidden_states = block(hidden_states)"},
-            None,  # cache-dit asks for hidden_states
+            3,  # passed by position, so that the name does not matter
+        ),
+        (
+            BOTH
+            | {"rest": "out = hidden_states", "returned": "out, hidden_states"}
+            | {"call": "hidden_states, skip = block(hidden_states, encoder_hidden_states)"},
+            4,
         ),
     ],
 )
@@ -98,13 +104,123 @@ def test_without_blocks_nothing_is_declared() -> None:
     assert found.blocks == () and not any(f.supported for f in found.features if f.name != "lora")
 
 
-def test_a_block_used_past_its_forward_is_neither_sharded_nor_offloaded() -> None:
+def test_a_block_used_past_its_forward() -> None:
     parts = BOTH | {"params": "hidden_states", "rest": "pass", "returned": "hidden_states"}
     code = TWO.format(**parts, call="hidden_states = block(hidden_states)")
-    apart = code.replace("return (hidden_states,)", "return (self.blocks[0].lin(hidden_states),)")
-    assert apart != code
-    for text, supported in ((code, True), (apart, False)):
-        features = {f.name: f for f in plan_parallel(normal_form(text, "Root")).features}
-        assert features["hsdp"].supported is supported and features["layerwise offload"].supported is supported
-        assert features["compile"].supported
-        assert ("uses self.blocks[0].lin itself" in features["hsdp"].why.reason) is not supported
+    for text, hsdp, layerwise, reached in (
+        ("hidden_states", True, True, ()),
+        ("self.blocks[0].lin(hidden_states)", True, True, ("blocks.0.lin",)),  # the last block's hook brings the first
+        ("self.blocks[1].lin(hidden_states)", True, False, ("blocks.1.lin",)),
+        ("self.blocks[0].lin.weight", False, False, ()),
+    ):
+        found = plan_parallel(normal_form(code.replace("return (hidden_states,)", f"return ({text},)"), "Root"))
+        features = {f.name: f.supported for f in found.features}
+        assert (features["hsdp"], features["layerwise offload"]) == (hsdp, layerwise), text
+        assert features["compile"] and features["cache-dit"]
+        assert found.blocks[0].reached == reached
+        assert found.blocks[0].cache == ("stack" if text == "hidden_states" else "blocks")
+
+
+LOOPS = """
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int):
+        super().__init__()
+        self.lin = nn.Linear(dim, dim)
+
+    def forward(self, hidden_states, temb=None):
+        return hidden_states + self.lin(hidden_states)
+
+
+class Root(nn.Module):
+    def __init__(self, channels: int = 4, depth: int = 24, others: int = 24):
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(channels) for _ in range(depth)])
+        self.others = nn.ModuleList([Block(channels) for _ in range(others)])
+
+    def forward(self, hidden_states, tembs):
+        for block in self.others:
+            hidden_states = block(hidden_states)
+        {loop}
+        return (hidden_states,)
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "cache", "reason"),
+    [
+        ("for block in self.blocks:\n            hidden_states = block(hidden_states, tembs)", "stack", "one stream"),
+        (
+            "for block in self.blocks:\n            temb = tembs + 1\n"
+            "            hidden_states = block(hidden_states, temb)",
+            "stack",
+            "one stream",
+        ),
+        ("for i, block in enumerate(self.blocks):\n            hidden_states = block(hidden_states)", "stack", "one"),
+        (
+            "for i, block in enumerate(self.blocks):\n            hidden_states = block(hidden_states, tembs[i])",
+            "blocks",
+            "something by i",
+        ),
+        (
+            "for block in self.blocks:\n            hidden_states = block(hidden_states)"
+            "\n            hidden_states = hidden_states + 1",
+            "blocks",
+            "more than to call",
+        ),
+        (
+            "for block in self.blocks:\n            if tembs is not None:\n                "
+            "hidden_states = block(hidden_states)",
+            "blocks",
+            "under a condition",
+        ),
+        (
+            "for a, block in zip(tembs, self.blocks):\n            hidden_states = block(hidden_states, a)",
+            "blocks",
+            "side by side",
+        ),
+        ("for block in self.blocks[1:]:\n            hidden_states = block(hidden_states)", "blocks", "a part of"),
+        (
+            "for block in self.blocks:\n            hidden_states = block(hidden_states)\n"
+            "        hidden_states = hidden_states * len(self.blocks)",
+            "blocks",
+            "len(self.blocks)",
+        ),
+        (
+            "for block in self.blocks[:2]:\n            hidden_states = block(hidden_states)\n"
+            "        late = hidden_states\n        for block in self.blocks[2:]:\n            late = block(late)",
+            "",
+            "different streams",
+        ),
+        (
+            "for block in self.blocks:\n            hidden_states = hidden_states + block(hidden_states)",
+            "",
+            "more than",
+        ),
+        ("for block in self.blocks:\n            other = block(hidden_states)", "", "not what it gives back"),
+    ],
+)
+def test_how_a_loop_can_be_cached(loop: str, cache: str, reason: str) -> None:
+    blocks, others = plan_parallel(normal_form(LOOPS.replace("{loop}", loop), "Root")).blocks
+    assert (blocks.cache, others.cache) == (cache, "stack")
+    assert reason in blocks.why.reason and blocks.why.line > 0
+
+
+def test_a_list_shorter_than_what_cache_dit_computes_is_left_alone() -> None:
+    loop = "for block in self.blocks:\n            hidden_states = block(hidden_states)"
+    code = LOOPS.replace("{loop}", loop)
+    for text, wanted in (
+        (code, ["stack", "stack"]),
+        (code.replace("others: int = 24", "others: int = 2"), ["stack", ""]),
+        (code.replace("= 24", "= 2"), ["stack", "stack"]),  # nothing else is there to cache
+    ):
+        assert [b.cache for b in plan_parallel(normal_form(text, "Root")).blocks] == wanted
+
+
+def test_of_two_streams_without_names_none_is_cached() -> None:
+    parts = {"params": "und, gen", "first": "und", "rest": "pass", "returned": "und, gen"}
+    found = plan_parallel(normal_form(TWO.format(**parts, call=f"{PAIR} = block({PAIR})"), "Root"))
+    assert found.blocks[0].cache == "" and "which of them is denoised" in found.blocks[0].why.reason

@@ -35,20 +35,21 @@ class Pipeline(nn.Module):
 
 @dataclass(frozen=True)
 class Subject:
-    """A port's transformer to prove something of: ``build`` makes it anew with its weights, ``calls`` are inputs.
+    """A port's transformer to prove something of: ``build_with`` makes it anew from a checkpoint, ``weights`` are its
+    own, ``calls`` are inputs of its forward by name."""
 
-    ``config`` is the worker's; ``weights`` are the checkpoint that ``build`` loads.
-    """
-
-    build: Callable[[], nn.Module]
-    calls: dict[str, dict[str, Any]]
-    config: Any
+    build_with: Callable[[dict[str, torch.Tensor]], nn.Module]
     weights: dict[str, torch.Tensor]
+    calls: dict[str, dict[str, Any]]
+
+    def build(self) -> nn.Module:
+        """The transformer with its own weights."""
+        return self.build_with(self.weights)
 
 
 @dataclass(frozen=True)
 class Proof:
-    """``figure``: largest relative error; ``problems``: what is wrong; ``detail``: what shows that the feature acted."""
+    """``figure``: largest relative error; ``problems``: what is wrong; ``detail``: what shows that it acted."""
 
     figure: float | None
     problems: tuple[str, ...]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from omniport.verify.meter import block_lists
-from omniport.verify.proofs import Pipeline, Proof, Subject, distance, run, unequal
+from omniport.verify.proofs import PARITY, Pipeline, Proof, Subject, distance, run, unequal
 
 STEPS = 4
 WARMUP = 2
@@ -17,7 +17,7 @@ LOOSE = 1e6  # larger than any difference between two steps
 
 
 def prove(subject: Subject) -> Proof:
-    """Run some steps of different inputs: without a cache, with threshold 0, and with one that always hits."""
+    """Run some steps: without a cache, with threshold 0, with one that always hits, and one step again and again."""
     model = subject.build()
     name, first = next(iter(subject.calls.items()))
     steps = [_moved(first, step) for step in range(STEPS)]
@@ -32,13 +32,17 @@ def prove(subject: Subject) -> Proof:
     wanted = list(range(WARMUP, STEPS))
     if wrong := {list_: got for list_, got in hits.items() if got != wanted}:
         problems.append(f"a threshold that always hits reused steps {wrong}, not {wanted}")
-    first_cached = distance(loose[WARMUP], expected[WARMUP])
-    if not 0 < first_cached < float("inf"):
+    off = distance(loose[WARMUP], expected[WARMUP])
+    if not 0 < off < float("inf"):
         problems.append("a reused step gives what a computed one gives: the cache does not act")
+    same, _, _ = _cached(subject.build(), LOOSE, [first] * (WARMUP + 1))
+    error = distance(same[WARMUP], expected[0])
+    if not error <= PARITY:
+        problems.append(f"a step like the one before it, reused, is off by {error:.1e}: something is not restored")
     full, reused = computed[0], computed[WARMUP]
     if not reused < full:
         problems.append(f"a reused step computes {reused} of {full} blocks")
-    detail = f"{len(hits)} lists, a reused step computes {reused} of {full} blocks and is off by {first_cached:.0e}"
+    detail = f"{len(hits)} lists, a reused step computes {reused} of {full} blocks and is off by {off:.0e}"
     return Proof(worst, tuple(problems), detail)
 
 
@@ -68,8 +72,10 @@ def _cached(
         if separate:
             run(model, inputs)
         computed.append(counts[0] - before)
-    manager = model._context_manager
-    hits = {name: list(manager.get_context(name).get_cached_steps()) for name in model._context_names}  # type: ignore
+    manager: Any = model._context_manager
+    contexts = {name: manager.get_context(name) for name in list(model._context_names)}  # type: ignore[arg-type]
+    # A list that this call does not run has no steps.
+    hits = {n: list(c.get_cached_steps()) for n, c in contexts.items() if c.get_current_transformer_step() >= 0}
     return outputs, {name.rpartition("_")[0] or name: got for name, got in hits.items()}, computed
 
 

@@ -38,9 +38,12 @@ def prove(subject: Subject) -> Proof:
     stay = _resident(model)
     if not stay < whole:
         problems.append(f"all {whole} elements stay on the device")
-    if len(set(map(id, fired))) < 2:
-        problems.append(f"{len(set(map(id, fired)))} of {len(hooks)} hooked blocks ran")
-    detail = f"{len(hooks)} blocks hooked, {stay} of {whole} elements stay ({outside} outside the blocks, a block has {largest})"
+    ran = len({id(block) for block in fired})
+    if ran < 2:
+        problems.append(f"{ran} of {len(hooks)} hooked blocks ran")
+    detail = f"{ran} of {len(hooks)} hooked blocks ran, {stay} of {whole} elements stay on the device"
+    if stay > outside + 2 * largest:
+        detail += f", more than two blocks of {largest} and {outside} outside of them"
     return Proof(worst, tuple(dict.fromkeys(problems)), detail)
 
 
