@@ -49,7 +49,13 @@ def read_loops(root: ast.ClassDef, attribute: str, parameters: list[str] | None)
         parameters: of the block's forward, without ``self``; None where the class is only imported.
     """
     forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
-    found = [_read_loop(loop, element, index, parameters) for loop, element, index in _loops(forward, attribute)]
+    tuples = {
+        ast.unparse(node.targets[0])
+        for node in ast.walk(forward)
+        if isinstance(node, ast.Assign) and any(isinstance(part, ast.Tuple) for part in _branches(node.value))
+    }
+    loops = _loops(forward, attribute)
+    found = [_read_loop(loop, element, index, parameters, tuples) for loop, element, index in loops]
     if not found:
         return Reading("", None, False, "no loop of the forward runs it", forward.lineno)
     if unfit := next((reading for reading in found if not reading.cache), None):
@@ -60,6 +66,11 @@ def read_loops(root: ast.ClassDef, attribute: str, parameters: list[str] | None)
     if other is not None:
         return Reading("blocks", found[0].pattern, False, f"the forward reads {other[0]}", other[1])
     return next((reading for reading in found if reading.cache == "blocks"), found[0])
+
+
+def _branches(value: ast.expr) -> list[ast.expr]:
+    """What an expression may be: both branches of a condition."""
+    return [*_branches(value.body), *_branches(value.orelse)] if isinstance(value, ast.IfExp) else [value]
 
 
 def _loops(forward: ast.FunctionDef, attribute: str) -> Iterator[tuple[ast.For, str, str]]:
@@ -90,7 +101,7 @@ def _elements(target: ast.expr, source: ast.expr, names: set[str], index: str = 
             yield target.id, index or ("slice" if whole is not source else "")
 
 
-def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | None) -> Reading:
+def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | None, tuples: set[str]) -> Reading:
     calls = [
         node
         for node in ast.walk(loop)
@@ -100,7 +111,7 @@ def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | 
     mentions = sum(isinstance(n, ast.Name) and n.id == element for stmt in loop.body for n in ast.walk(stmt))
     if not calls or mentions != len(calls):
         return Reading("", None, False, f"{element} is used for more than calls that give back streams", line)
-    streams = [_streams(call, parameters) for call in calls]
+    streams = [_streams(call, parameters, tuples) for call in calls]
     first = streams[0]
     if isinstance(first, str):
         return Reading("", None, False, first, line)
@@ -134,8 +145,8 @@ def _targets(call: ast.Assign) -> tuple[str, ...]:
     return tuple(ast.unparse(t) for t in (target.elts if isinstance(target, ast.Tuple) else [target]))
 
 
-def _streams(call: ast.Assign, parameters: list[str] | None) -> _Streams | str:
-    """The streams, or why they are not known."""
+def _streams(call: ast.Assign, parameters: list[str] | None, tuples: set[str]) -> _Streams | str:
+    """The streams, or why they are not known.  ``tuples`` are variables that may hold several tensors."""
     assert isinstance(call.value, ast.Call)
     targets = _targets(call)
     names = parameters or []
@@ -151,7 +162,7 @@ def _streams(call: ast.Assign, parameters: list[str] | None) -> _Streams | str:
     returned = tuple("first" if name == stream else "second" for name in targets)
     leads = names[:1] == [key]
     if len(targets) == 1:
-        second = leads and names[1:2] == [ENCODER] and ENCODER in bound
+        second = leads and names[1:2] == [ENCODER] and bound.get(ENCODER, "") not in {"", *tuples}
         return _Streams(second, returned, leads, HIDDEN in names)
     if key != HIDDEN:
         return f"neither of its two streams is called {HIDDEN}: which of them is denoised is not known"

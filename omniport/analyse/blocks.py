@@ -57,16 +57,34 @@ def _repeated(value: Any, classes: dict[str, ast.ClassDef]) -> list[str]:
 
 
 def _list(normal: NormalForm, classes: dict[str, ast.ClassDef], attribute: str, block: str) -> BlockListPlan:
-    node = classes.get(block)
+    node, root = classes.get(block), classes[normal.root]
     forward = (
         next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None) if node else None
     )
     parameters = [arg.arg for arg in forward.args.args[1:]] if forward else None
-    reading = read_loops(classes[normal.root], attribute, parameters)
+    reading = read_loops(root, attribute, parameters)
     origin = normal.origin(reading.line)
     why = Why(f"{attribute}: {reading.reason}", origin.file, origin.line)
-    reached = tuple(dict.fromkeys(_reached(classes[normal.root], attribute)))
-    return BlockListPlan(attribute, block, reading.pattern, why, reading.cache, reading.named, reached)
+    reached = tuple(dict.fromkeys(_reached(root, attribute)))
+    optional = not _always(root, attribute)
+    if optional and reading.cache:  # vLLM-Omni looks for every list that is declared
+        why = replace(why, reason=f"{attribute}: some configurations have no such list")
+    cache = "" if optional else reading.cache
+    return BlockListPlan(attribute, block, reading.pattern, why, cache, reading.named, reached, optional)
+
+
+def _always(root: ast.ClassDef, attribute: str) -> bool:
+    """Whether the constructor makes the list whatever the configuration says."""
+
+    def makes(body: list[ast.stmt]) -> bool:
+        for node in body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{attribute}":
+                return ast.unparse(node.value) != "None"
+            if isinstance(node, ast.If) and node.orelse and makes(node.body) and makes(node.orelse):
+                return True
+        return False
+
+    return makes(next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").body)
 
 
 def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockListPlan]:

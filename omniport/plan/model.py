@@ -203,7 +203,7 @@ class BlockListPlan:
     ``pattern`` is cache-dit's forward pattern number, None if it fits none.  ``cache``: cache-dit runs the list as one
     "stack", or block by block ("blocks") because the forward gives each something of its own, or not at all ("").
     ``named``: the block's parameters have the names that cache-dit looks for.  ``reached`` are modules within blocks
-    that the root calls past the block's own forward.
+    that the root calls past the block's own forward.  ``optional``: some configurations have no such list.
     """
 
     attribute: str
@@ -213,6 +213,7 @@ class BlockListPlan:
     cache: Literal["stack", "blocks", ""] = ""
     named: bool = True
     reached: tuple[str, ...] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True)

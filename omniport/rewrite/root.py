@@ -12,6 +12,7 @@ from omniport.rewrite.cached_blocks import cache_declaration
 from omniport.rewrite.layers import parameter
 from omniport.rewrite.precision import precision_attributes, precision_statements
 from omniport.rewrite.syntax import assignment, code, method, names_in, self_attribute, single, statements
+from omniport.rewrite.truths import decided_once
 from omniport.source.walk import children
 
 LOAD_WEIGHTS = """
@@ -73,6 +74,7 @@ def rewrite_root(
     init = method(node, "__init__")
     if init is None:
         raise UnsupportedError(f"class {node.name.value} has no constructor of its own")
+    node = decided_once(node)
     body: list[cst.BaseStatement] = []
     for item in node.body.body:
         if isinstance(item, cst.SimpleStatementLine) and _declared(item, node):
@@ -167,8 +169,9 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
     if names:
         classes = list(dict.fromkeys(block.class_name for block in plan.blocks))
         lines.append(f"_repeated_blocks = {classes!r}")
-        if "layerwise offload" not in left_out:
-            lines.append(f"_layerwise_offload_blocks_attrs = {names!r}")
+        loaded = list(dict.fromkeys(block.attribute for block in plan.blocks if not block.optional))
+        if loaded and "layerwise offload" not in left_out:
+            lines.append(f"_layerwise_offload_blocks_attrs = {loaded!r}")
         lines += cache_declaration(plan, separate_cfg)
     lines += precision_attributes(plan)
     if plan.sp:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from omniport.rewrite.cached_blocks import ADAPTER
 from omniport.rewrite.generation.edit import removed
 from omniport.rewrite.syntax import dotted, expression
 
@@ -22,8 +23,16 @@ def needed(features: TargetFeatures) -> bool:
 
 def older(module: cst.Module, features: TargetFeatures) -> tuple[cst.Module, list[str]]:
     if not features.cachedit_module:
-        return removed(module, [_ATTRIBUTE]), []
+        return _without_adapter(removed(module, [_ATTRIBUTE])), []
     return module.visit(_Import(features.cachedit_module)), []
+
+
+def _without_adapter(module: cst.Module) -> cst.Module:
+    """Without the classes that only the declaration names."""
+    own = ("BlockwiseCachedBlocks", "BlockwiseCachedBlock", ADAPTER)
+    return module.with_changes(
+        body=[s for s in module.body if not (isinstance(s, cst.ClassDef) and s.name.value in own)]
+    )
 
 
 class _Import(cst.CSTTransformer):
