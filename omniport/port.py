@@ -172,6 +172,8 @@ def analyse_transformer(
         features=parallel.features,
         decisions=(*normal.decisions, *parallel.decisions, *plan_precision(tree, module, normal.form)),
         region=parallel.region,
+        slices=parallel.slices,
+        convs=parallel.convs,
     )
     return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
 

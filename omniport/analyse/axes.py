@@ -34,6 +34,12 @@ def _grouped(parts: tuple[Part, ...], sizes: list[Poly]) -> list[tuple[Part, ...
     return groups if not rest else None
 
 
+def unit_of(size: Poly, number: int) -> Poly | None:
+    """What ``size`` is ``number`` times of, where a condition of the constructor sets that number."""
+    counts = (atom for atom in size.atoms if str(number) in atom.split(" or ") and " or " in atom)
+    return next((unit for atom in counts if (unit := size.divide(Poly.of(atom))) is not None), None)
+
+
 class AxisOps(TensorOps):
     """The rules for operations that are given a dimension or a shape."""
 
@@ -107,8 +113,23 @@ class AxisOps(TensorOps):
         number = count.poly.constant if isinstance(count, Num) else None
         if at is None or x.dims is None or number is None:
             return self.unknown((x,), "chunk of unknown count or axis")
+        if (units := self.units(x, at, int(number))) is not None:
+            return units
         size = x.dims[at].size.divide(Poly.of(int(number)))
         return self.split(x, [size or Poly.of(f"chunk@{self.line}")] * int(number), at)
+
+    def units(self, x: Tensor, at: int, number: int) -> Seq | None:
+        """``chunk(5)`` of a width that is 5 or 3 times another: what a condition sets in the constructor, too."""
+        dim = x.known[at]
+        unit = unit_of(dim.size, number)
+        if unit is None or number == 1 or len(dim.parts) > 1 or dim.streams:
+            return None
+        for key in dim.sources:
+            count = dim.size.divide(unit)
+            if count is not None:
+                self.decisions.units.setdefault(key, (unit, count))
+        parts = tuple(Part(unit, part.sources) for part in dim.parts)
+        return Seq([x.with_dim(at, Dim(unit, parts)) for _ in range(number)])
 
     def split(self, x: Tensor, sizes: list[Poly], at: int, *, explicit: bool = False) -> Seq:
         """Cut dimension ``at`` into runs of ``sizes``, written out as numbers if ``explicit``."""
@@ -118,6 +139,8 @@ class AxisOps(TensorOps):
             if all(RANKS in monomial for size in sizes for monomial, _ in size.terms):
                 sizes = [size.quotient(PER_RANK) or size for size in sizes]  # what a rank holds of each part
             else:
+                for size in sizes:
+                    self.localise(size)
                 self.demand((dim,), "is split at sizes that are not those of a rank")
         if dim.streams:
             bounds = [Poly.of(0)]
@@ -133,9 +156,10 @@ class AxisOps(TensorOps):
         if (groups := _grouped(dim.parts, sizes)) is not None:
             return Seq([x.with_dim(at, Dim(size, group)) for size, group in zip(sizes, groups, strict=True)])
         key = next(iter(dim.sources))
-        fact = self.facts.linears[key]
-        parts = self.decisions.parts.get(key, (fact.width,))
-        if len(dim.sources) == 1 and at == len(x.dims) - 1 and dim.parts[0].size in parts and len(dim.parts) == 1:
+        linear = self.facts.linears.get(key)
+        parts = self.decisions.parts.get(key, (linear.width if linear is not None else dim.parts[0].size,))
+        own = len(dim.sources) == len(dim.parts) == 1 and (linear is None or at == len(x.dims) - 1)
+        if own and dim.parts[0].size in parts:
             place = parts.index(dim.parts[0].size)
             raise Refine(key, (*parts[:place], *sizes, *parts[place + 1 :]))
         self.demand((dim,), "is cut across its shards")
@@ -239,6 +263,8 @@ class AxisOps(TensorOps):
 
     def heads(self, dim: Dim, first: Poly, second: Poly) -> Dim | None:
         """The first of two factors that ``dim`` is cut into, sharded as ``dim`` is; None if they do not make it up."""
+        if len(dim.parts) < 2 and (unit := unit_of(dim.size, 1)) is not None:
+            dim = Dim(unit, tuple(Part(unit, part.sources) for part in dim.parts))
         if RANKS in first.atoms and not dim.parts:
             self.demand_local("the heads of a rank are cut out of a full width")
             return None
@@ -321,6 +347,8 @@ class AxisOps(TensorOps):
         last = x.dims[-1]
         if (kept := self.kept_in_front(x, polys)) is not None:
             return kept
+        if (packed := self.packed_heads(x, polys)) is not None:
+            return packed
         if len(polys) == 1:
             return self.unknown((x,), "reshape across dimensions", 1)
         if polys[-1].constant != -1 and not self.equal(polys[-1], self.held(last)):
@@ -341,11 +369,31 @@ class AxisOps(TensorOps):
             return Tensor((*self.front(x, polys, rank - 1, 2), *pair))
         if rank >= 2:
             run = self.flatten(Tensor(x.dims[-2:]), 0, 1) if not x.dims[-2].streams and not last.parts else None
+            if run is not None and run.sources and self.equal(polys[-1], (run.dims or ())[0].size):
+                self.localise(polys[-1])
+            if run is not None and run.sources and RANKS in polys[-1].atoms:
+                self.facts.widths.add((run.dims or ())[0].size)
             if run is not None and run.dims and self.fits_last(x, polys, rank - 2, self.held(run.dims[0])):
                 return Tensor((*self.front(x, polys, rank - 2, 1), *run.dims))
         if self.fits_last(x, polys, rank - 1, self.held(last)):
             return Tensor((*self.front(x, polys, rank - 1, 1), last))
         return self.shaped(x, sizes, "reshape across dimensions", known=True)
+
+    def packed_heads(self, x: Tensor, polys: list[Poly]) -> Tensor | None:
+        """``view(..., 3, heads, head_dim)`` of a fused projection: equal parts, each of them cut into heads."""
+        count = polys[-3].constant if len(polys) > 2 else None
+        last = x.known[-1]
+        if not last.parts or count is None or count < 2 or polys[-1].constant == -1:
+            return None
+        piece = last.size.divide(Poly.of(int(count)))
+        whole = polys[-2].quotient(PER_RANK) if RANKS in polys[-2].atoms else polys[-2]
+        if piece is None or whole is None or not self.exact(whole * polys[-1], piece):
+            return None
+        pieces = self.split(Tensor((last,)), [piece] * int(count), 0).items
+        heads = self.heads(pieces[0].known[0], polys[-2], polys[-1])
+        if heads is None:
+            return None
+        return Tensor((*self.front(x, polys, len(x.known) - 1, 3), Dim(polys[-3]), heads, Dim(polys[-1])))
 
     def shaped(self, x: Tensor, sizes: list[Any], what: str, *, known: bool) -> Tensor:
         """A tensor of ``sizes``, as far as they are numbers, of which nothing else is known."""

@@ -37,8 +37,6 @@ _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "
 class Calls(TensorCalls):
     """Evaluates calls."""
 
-    active: list[tuple[ast.FunctionDef, Env]]  # functions of the reference package that run
-
     def eval_call(self, node: ast.Call, env: Env) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id == "super":
             return Opaque("super")
@@ -75,9 +73,7 @@ class Calls(TensorCalls):
             env = self.bind(callee.function, args, kwargs, node)
             return self.run_function(callee.function, self.instance, {**callee.env, **env})
         if isinstance(callee, Modules) and len(args) == 1 and not kwargs:
-            for item in callee.items:
-                args = [self.call_item(item, args, {}, node)]
-            return args[0]
+            return self.call_chain(callee, args[0], node)
         if isinstance(callee, Method):
             return self.call_method(callee, args, kwargs, node)
         if isinstance(callee, Partial):
@@ -97,10 +93,16 @@ class Calls(TensorCalls):
         if isinstance(item, Either):
             return self.call_either(item, args, kwargs, node)
         if isinstance(item, Modules) and len(args) == 1 and not kwargs:
-            for inner in item.items:
-                args = [self.call_item(inner, args, {}, node)]
-            return args[0]
+            return self.call_chain(item, args[0], node)
         raise self.unsupported(f"call {text(node)}", node)
+
+    def call_chain(self, chain: Modules, value: Any, node: ast.Call) -> Any:
+        """Modules one after the other: what is between them is computed from what goes in."""
+        for item in chain.items:
+            given, value = value, self.call_item(item, [value], {}, node)
+            if isinstance(given, Tensor) and isinstance(value, Tensor) and value.origins is None:
+                value.origins = given.origins
+        return value
 
     def call_either(self, choice: Either, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """Each of the modules, and what holds of all their results."""
@@ -154,6 +156,8 @@ class Calls(TensorCalls):
                 return Tensor((*x.dims[:-1], Dim(size)))
             return Tensor((Dim(Poly.of("batch")), Dim(size)))
         rank = len(x.dims) if isinstance(x, Tensor) and x.dims else None
+        if name == "Conv2d" and (shared := self.conv(leaf, x)) is not None:
+            return shared
         if name in library.RANKS:
             result = self.unknown([x], f"{leaf.cls} ({leaf.path})", library.RANKS[name])
             width = leaf.argument(1, "out_channels")
@@ -202,6 +206,8 @@ class Calls(TensorCalls):
             tensors = [named.pop(key, None) for key in ("query", "key", "value")]
             site = (self.instance.cls, node.lineno, node.col_offset)
             return self.attention(site, tensors, named, heads_first=library.ATTENTION[last])
+        if (turned := self.rotary_of_all_heads(last, node, args)) is not None:
+            return turned
         if last in library.ROTARY:
             return self.rotary(last, args, kwargs)
         if last in library.ROTARY_TABLES:

@@ -91,7 +91,8 @@ class Closure:
         return found
 
     def brought(self, ref: Reference) -> bool:
-        """Whether a class comes into the port: it builds a linear, runs a processor, or builds a class that does."""
+        """Whether a class comes into the port: it builds a linear or a depthwise convolution, runs a processor, or
+        builds a class that does."""
         if ref not in self._brought:
             self._brought[ref] = False  # for recursion
             module = self.tree.module(ref.module)
@@ -108,7 +109,8 @@ class Closure:
             if not isinstance(node, ast.Call):
                 continue
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if called == "Linear":
+            grouped = called == "Conv2d" and any(keyword.arg == "groups" for keyword in node.keywords)
+            if called == "Linear" or grouped:
                 return True
             found = self.tree.resolve(module.name, called) if isinstance(node.func, ast.Name) else None
             if (

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse.facts import Demand, UnfitError
-from omniport.analyse.opened import OpenOps
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import (
@@ -27,20 +26,14 @@ from omniport.analyse.shapes import (
     Shape,
     Tensor,
 )
+from omniport.analyse.slices import Slices
+from omniport.analyse.syntax import text as text
 from omniport.errors import UnsupportedError
 from omniport.source.tree import SourceTree
 
 Env = dict[str, Any]
 #: What ``nn.Module`` and diffusers' ``ModelMixin`` give each module.
 _MODULE = frozenset({"training", "parameters", "named_parameters", "buffers", "dtype", "device", "config", "modules"})
-
-
-def text(node: ast.AST) -> str:
-    """Source text; it is kept with the node, since each walk asks for it again."""
-    kept: str | None = node.__dict__.get("_text")
-    if kept is None:
-        kept = node.__dict__["_text"] = ast.unparse(node)
-    return kept
 
 
 def _by_index(node: ast.expr, target: ast.expr) -> bool:
@@ -55,7 +48,7 @@ def _counts(value: Any) -> bool:
     return isinstance(value, Num) and any(atom.startswith(("range@", "index@")) for atom in value.poly.atoms)
 
 
-class Expressions(OpenOps):
+class Expressions(Slices):
     """Evaluates expressions; calls are added by ``calls.Calls``, statements and module bodies by ``dataflow.Walk``."""
 
     read: set[str]  # origins of the tensors that the expression being evaluated reads
@@ -225,7 +218,7 @@ class Expressions(OpenOps):
             return self.matmul(left, right)
         if isinstance(left, Tensor) or isinstance(right, Tensor):
             self.counted((left, right), "computes with")
-            return self.combine([left, right])
+            return self.combine(self.of_rank_too(node, left, right))
         if isinstance(left, Seq) and isinstance(right, Seq) and isinstance(node.op, ast.Add):
             return Seq([*left.items, *right.items], left.many or right.many)
         a, b = (

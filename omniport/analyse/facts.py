@@ -7,10 +7,13 @@ from typing import Any, Literal
 
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Instance, Key, Tensor
+from omniport.analyse.spelling import multiple
 from omniport.errors import UnsupportedError
+from omniport.plan.model import ConvRole
 
 Site = tuple[str, int, int]  # class, line and column of a call in the normal form
-Whole = Literal["gathered", "replicated"]
+Slice = tuple[str, str, str]  # class, called function ("" in arithmetic), text of the value
+Whole = Literal["gathered", "scattered", "replicated"]
 
 
 class UnfitError(UnsupportedError):
@@ -47,14 +50,21 @@ class Decisions:
 
     whole: dict[Key, tuple[Whole, str, int]] = field(default_factory=dict)  # role, reason, line
     parts: dict[Key, tuple[Poly, ...]] = field(default_factory=dict)
+    units: dict[Key, tuple[Poly, Poly]] = field(default_factory=dict)  # equal parts: size, number by a condition
     local: dict[tuple[str, str], Poly] = field(default_factory=dict)  # class, attribute: a head count, over all ranks
     kept: set[tuple[str, str]] = field(default_factory=set)  # class, attribute: used for something else, too
 
     def take_back(self, key: Key, demand: Demand, facts: Facts) -> None:
-        """A linear that cannot be a column: gathered if it computes one vector per sample, else replicated."""
+        """A linear that cannot be a column: gathered if it computes one vector per sample, scattered if it stands alone
+        between two streams of whole tokens in a repeated block, else replicated."""
         fact = facts.linears.get(key)
-        small = fact is not None and (fact.vector or not fact.token_sized) and key not in facts.plain
-        self.whole[key] = ("gathered" if small and not demand.replicate else "replicated", demand.reason, demand.line)
+        role: Whole = "replicated"
+        if fact is not None and key not in facts.plain and not demand.replicate:
+            if fact.vector or not fact.token_sized:
+                role = "gathered"
+            elif demand.sources == {key} and fact.lone and not fact.rows and not multiple(fact.width, fact.features):
+                role = "scattered" if "softmax" not in demand.reason else role  # a choice that rounding may change
+        self.whole[key] = (role, demand.reason, demand.line)
         for local in [local for local in self.local if local[0] == key[0]]:
             del self.local[local]
 
@@ -70,6 +80,7 @@ class LinearFact:
     row_sources: frozenset[Key] = frozenset()
     token_sized: bool = False
     vector: bool = False  # whether a use of its result shows that it has two dimensions
+    lone: bool = False  # whether it stands in a repeated block, in a class that calls no attention
     calls: int = 0  # how often it was called, the call that is being followed included
     inputs: list[int] = field(default_factory=list)  # serial of the input tensor, call by call
     lines: list[int] = field(default_factory=list)
@@ -82,6 +93,16 @@ class NormFact:
     kind: str
     sources: frozenset[Key]
     line: int
+
+
+@dataclass
+class ConvFact:
+    """One convolution that the ranks share: its role, and the equal parts that its channels are sharded in."""
+
+    role: ConvRole
+    line: int
+    parts: int
+    sources: frozenset[Key]  # that its input was sharded by
 
 
 @dataclass
@@ -125,11 +146,16 @@ class Facts:
     attentions: list[AttentionFact] = field(default_factory=list)
     given_up: dict[tuple[str, int], str] = field(default_factory=dict)  # file and line: construct not followed
     plain: dict[Key, int] = field(default_factory=dict)  # layers whose parameters the forward reads itself: line
+    convs: dict[Key, ConvFact] = field(default_factory=dict)
     norms: dict[Key, NormFact] = field(default_factory=dict)  # norms over a width that is sharded by heads
     heads: dict[Poly, int] = field(default_factory=dict)  # numbers of heads that a sharded width is cut into: line
+    widths: set[Poly] = field(default_factory=set)  # sharded widths that a reshape is given
     sized: set[Key] = field(default_factory=set)  # layers whose sizes a constructor reads
     whole_heads: dict[tuple[str, str], int] = field(default_factory=dict)  # class, expression over all heads: line
     lost: dict[Site, int] = field(default_factory=dict)  # attention on tensors of unknown rank: line
+    slices: dict[Slice, tuple[int, int]] = field(default_factory=dict)  # whole values that are cut: dimension, line
+    cut_for: dict[Slice, list[Tensor]] = field(default_factory=dict)  # what they meet
+    uncut: set[Slice] = field(default_factory=set)  # and those that are used as they are
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)
     instances: dict[str, list[Instance]] = field(default_factory=dict)

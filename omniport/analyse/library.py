@@ -90,6 +90,7 @@ NORMS = frozenset(
         "LayerNorm",
         "RMSNorm",
         "FP32LayerNorm",
+        "MochiRMSNorm",
     }
 )
 
@@ -131,6 +132,14 @@ ATTENTION_WITHOUT_EFFECT = ("dropout_p", "backend", "parallel_config")
 #: default).
 ROTARY: dict[str, tuple[int, int, str, int]] = {
     "apply_rotary_emb": (0, 1, "sequence_dim", 2),  # diffusers.models.embeddings: [B, H, S, D] unless told otherwise
+}
+
+#: Rotations of [batch, tokens, features of all heads], and the dimension of their tables (x first, tables second) that
+#: goes with the heads: diffusers' LTX rotates before it splits heads; tables of "split" are [batch, heads, tokens, r].
+ROTARY_OF_ALL_HEADS: dict[str, int] = {
+    "apply_rotary_emb": -1,
+    "apply_interleaved_rotary_emb": -1,
+    "apply_split_rotary_emb": -3,
 }
 
 #: Row-wise tables of positions, two results: name -> (argument of the width, argument of the positions).

@@ -6,14 +6,14 @@ from typing import Any
 
 from omniport.analyse import library
 from omniport.analyse.axes import in_front
-from omniport.analyse.products import ProductOps
+from omniport.analyse.convs import ConvOps
 from omniport.analyse.shapes import Const, Num, Opaque, Seq, Tensor
 
 #: Operations that are given one dimension, or none for the first; with the position of that argument.
 _ALONG = {"chunk": 1, "split": 1, "split_with_sizes": 1, "unflatten": 0, "unsqueeze": 0, "squeeze": 0}
 
 
-class OpenOps(ProductOps):
+class OpenOps(ConvOps):
     """The rules."""
 
     def join_open(self, a: Tensor, b: Tensor) -> Tensor:

@@ -92,7 +92,8 @@ class TensorOps:
             for atom in value.poly.atoms if isinstance(value, Num) else ():
                 self.barrier(_LENGTH.findall(atom), f"{what} the number of tokens")
                 if RANKS in atom and not heads:
-                    self.demand(self.local, f"{what} the width of a shard")
+                    read = [dim for dim in self.local if dim.size.atoms <= value.poly.atoms]
+                    self.demand(read or self.local, f"{what} the width of a shard")
                     self.demand_local(f"{what} the heads of a rank")
 
     def demand_local(self, reason: str) -> None:
@@ -253,6 +254,7 @@ class TensorOps:
             return Tensor(None, (Dim(width.poly),)) if x.dims is None else Tensor((*x.dims[:-1], Dim(width.poly)))
         fact = self.facts.linears.setdefault(key, LinearFact(leaf.line, width.poly, features.poly))
         fact.calls += 1
+        fact.lone = "*" in leaf.owner.dotted.split(".") and key[0] not in self.attending if leaf.owner else False
         fixed = width.poly.constant
         if key not in self.decisions.whole and fixed is not None and fixed % _RANKS:
             self.settle(key, f"its width is always {fixed}", replicate=True)

@@ -12,9 +12,11 @@ from omniport.analyse.tp import Sharding, infer
 from omniport.plan.model import (
     AttentionPlan,
     BlockListPlan,
+    ConvPlan,
     Decision,
     FeaturePlan,
     LinearPlan,
+    SlicePlan,
     SpEntry,
     SpRegion,
     WeightPlan,
@@ -36,6 +38,8 @@ class ParallelPlan:
     features: tuple[FeaturePlan, ...]
     decisions: tuple[Decision, ...]
     region: SpRegion | None
+    slices: tuple[SlicePlan, ...] = ()
+    convs: tuple[ConvPlan, ...] = ()
 
 
 def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> ParallelPlan:
@@ -60,6 +64,8 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         (_tensor(sharding), sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
         sharding.decisions,
         region,
+        sharding.slices,
+        sharding.convs,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omniport.analyse.axes import AxisOps
-from omniport.analyse.poly import ONE, RANKS, Poly
+from omniport.analyse.poly import ONE, PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import Dim, Num, Tensor, scaled
 
 
@@ -25,6 +25,21 @@ class ProductOps(AxisOps):
         if dim.parts and len(larger.parts) != len(dim.parts):
             self.demand((dim,), "is repeated")
         return x.with_dim(at, larger)
+
+    def expanded_to_heads(self, x: Tensor, sizes: list[Any]) -> Tensor | None:
+        """``mask.expand(-1, heads, -1, -1)`` for the heads of a rank: one entry for all of them.
+
+        An entry for each head would not fit the heads of a rank: the run would end there.
+        """
+        grown = [at for at, size in enumerate(sizes) if isinstance(size, Num) and RANKS in size.poly.atoms]
+        if len(grown) != 1 or x.sources or sizes[grown[0]].poly.quotient(PER_RANK) not in self.facts.heads:
+            return None
+        dims = list(self.of_rank(x, len(sizes)).known if x.dims is None else x.known)
+        for at, size in enumerate(sizes):
+            if at == grown[0] or size != Num(Poly.of(-1)):
+                known = isinstance(size, Num) and at != grown[0]
+                dims[at] = Dim(size.poly if known else ONE if at == grown[0] else Poly.of(f"size {at} of a mask"))
+        return Tensor(tuple(dims))
 
     def matmul(self, a: Any, b: Any) -> Tensor:
         """``[..., n, k] @ [..., k, m]``: batches meet, what is summed over is whole."""

@@ -33,6 +33,10 @@ class TensorCalls(Expressions):
             return self.cat(x, kwargs.get("dim", args[0] if args else ZERO))
         if name == "stack" and isinstance(x, Seq) and not x.many:
             return self.stack(x, kwargs.get("dim", args[0] if args else ZERO))
+        if name == "expand" and isinstance(x, Tensor):
+            sizes_to = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+            if len(sizes_to) >= len(x.known) and (mask := self.expanded_to_heads(x, sizes_to)) is not None:
+                return mask
         if not isinstance(x, Tensor) or x.dims is None:
             if name in ("stack", "unbind") or not isinstance(x, Tensor):
                 return self.unknown_rank(name, x, args, kwargs)

@@ -23,7 +23,7 @@ from omniport.analyse.settle import linear_layers, walk
 from omniport.analyse.shapes import Const, Key, Num
 from omniport.analyse.spelling import fused_name, multiple, names, written
 from omniport.errors import UnsupportedError
-from omniport.plan.model import AttentionPlan, Decision, LinearPlan, LinearRole, WeightPlan, Why
+from omniport.plan.model import AttentionPlan, ConvPlan, Decision, LinearPlan, LinearRole, SlicePlan, WeightPlan, Why
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -38,6 +38,8 @@ class Sharding:
     weights: tuple[WeightPlan, ...]
     decisions: tuple[Decision, ...]
     decided: Decisions  # that the last walk was made under
+    slices: tuple[SlicePlan, ...]
+    convs: tuple[ConvPlan, ...]
 
 
 def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
@@ -49,7 +51,8 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
         try:
             attentions, kept = planner.attentions()
             made = (*planner.divisors(), *planner.heads(), *planner.norms(), *kept, *planner.plain())
-            return Sharding(facts, planner.linears(), attentions, planner.weights(), made, decisions)
+            plans = (planner.linears(), attentions, planner.weights(), made)
+            return Sharding(facts, *plans, decisions, planner.slices(), planner.convs())
         except Demand as demand:
             fresh = demand.sources - decisions.whole.keys()
             if not fresh:
@@ -120,6 +123,7 @@ class _Planner:
             origin = self.normal.origin(at or line)
             size = "one vector per sample" if role == "gathered" else "as long as the tokens"
             reason = f"its result is {size} and {cause} ({origin.file.rpartition('/')[2]}:{origin.line})"
+            reason += ": each rank takes its run of the input, one all-reduce" if role == "scattered" else ""
         elif fact.rows:
             role = "row"
             sources = ", ".join(sorted(name for _, name in fact.row_sources))
@@ -129,6 +133,10 @@ class _Planner:
                 reason = f"its input is {len(packed)} parts that are sharded one by one (by {sources}): one all-reduce"
         elif fused is not None:
             role, reason = "qkv", "query, key and value of one input: heads are sharded, one matrix product"
+        elif key in self.decided.units:
+            unit, count = self.decided.units[key]
+            role, reason = "merged", "its result is cut into equal parts that are sharded one by one"
+            packed = (f"[{self.spell(key, unit)}] * {self.spell(key, count)}",)
         elif key in self.decided.parts:
             role, reason = "merged", "its result is cut into parts that are sharded one by one"
             packed = self._spelled(key, self.decided.parts[key], frozenset({key}))
@@ -237,6 +245,27 @@ class _Planner:
             for key, fact in self.facts.norms.items()
         )
 
+    def slices(self) -> tuple[SlicePlan, ...]:
+        """Whole values of which each rank takes its part."""
+        return tuple(
+            SlicePlan(*site, dim, self.why("it meets heads that are sharded: each rank takes its part", line))
+            for site, (dim, line) in self.facts.slices.items()
+        )
+
+    def convs(self) -> tuple[ConvPlan, ...]:
+        """Convolutions of which a rank holds its channels."""
+        reasons = {
+            "column": "its channels are used one by one up to a convolution that sums them up",
+            "depthwise": "it keeps channels apart: a rank convolves its own",
+            "row": "its input arrives sharded: one all-reduce",
+            "scattered": "it stands between whole tensors: each rank takes its run of the input, one all-reduce",
+        }
+        return tuple(
+            ConvPlan(".".join(key), fact.role, fact.parts, self.why(reasons[fact.role], fact.line))
+            for key, fact in self.facts.convs.items()
+            if key not in self.decided.whole
+        )
+
     def plain(self) -> tuple[Decision, ...]:
         """Layers that stay ``nn.Linear``, since the forward reads their parameters."""
         return tuple(
@@ -309,8 +338,8 @@ class _Planner:
                 raise Demand(sharded, f"attention of {cls} is sharded in some calls only", calls[0].line)
             counts = {size for (owner, _), size in self.decided.local.items() if owner == cls}
             own = {dim.size for call in calls for x in (call.query, call.key) for dim in (x.dims or ())[2:3]}
-            if sharded and counts - own - self.facts.heads.keys():
-                raise Demand(sharded, f"{min(map(str, counts - own))} counts no heads of the attention", calls[0].line)
+            if sharded and (odd := counts - own - self.facts.heads.keys() - self.facts.widths):
+                raise Demand(sharded, f"{min(map(str, odd))} counts no heads of the attention", calls[0].line)
             for (owner, name), size in self.decided.local.items() if sharded and plans else ():
                 if owner == cls:
                     queries = {(call.query.dims or ())[2].size for call in calls}
@@ -348,7 +377,8 @@ class _Planner:
             role = self.decided.whole.get(key, ("column",))[0]
             if role == "replicated":
                 continue
-            sizes = fact.rows or (self.decided.parts.get(key, (fact.width,)) if role == "column" else (fact.width,))
+            columns = self.decided.parts.get(key, (fact.width,)) if role == "column" else (fact.width,)
+            sizes = (fact.features,) if role == "scattered" else fact.rows or columns
             for size in sizes:
                 needed.setdefault(size, self.why(f"width of {'.'.join(key)}", fact.line))
         kept = []

@@ -21,6 +21,8 @@ def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
         "attentions": [
             [a.class_name, a.heads, a.kv_heads, a.head_dim, a.softmax_scale, a.causal, a.kind] for a in plan.attentions
         ],
+        **({"convs": {c.path: [c.role, c.parts] for c in plan.convs}} if plan.convs else {}),
+        **({"slices": [[s.class_name, s.call, s.dim] for s in plan.slices]} if plan.slices else {}),
         "weights": [[w.parameter, w.checkpoint, w.shard] for w in plan.weights],
         "sp": [[e.module, e.key, e.kind, e.dim, e.dims, e.split_output, e.auto_pad] for e in plan.sp],
         "blocks": [[b.attribute, b.class_name, b.pattern, b.cache] for b in plan.blocks],

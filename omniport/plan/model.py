@@ -85,7 +85,7 @@ class ClassPlan:
     why: Why
 
 
-LinearRole = Literal["column", "row", "qkv", "merged", "gathered", "replicated"]
+LinearRole = Literal["column", "row", "qkv", "merged", "gathered", "scattered", "replicated"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,10 @@ class LinearPlan:
 
     ``path`` is ``Class.attribute`` (``FluxAttention.to_q``, ``FeedForward.net.2``).  Roles: ``column`` shards the
     output, ``row`` the input (one all-reduce), ``qkv``/``merged`` are columns fused with siblings into ``fused``,
-    ``gathered`` is a column whose small output is gathered (modulation), ``replicated`` stays whole.
-    ``packed`` are the expressions of the widths that a row-parallel layer's concatenated input is made of, in order.
+    ``gathered`` is a column whose small output is gathered (modulation), ``scattered`` a row whose whole input each
+    rank takes its run of (between two whole streams of tokens: one all-reduce), ``replicated`` stays whole.
+    ``packed`` are the expressions of the widths that a row-parallel layer's concatenated input is made of, in order, or
+    a merged layer's output; one expression of a list where the constructor sets their number.
     """
 
     path: str
@@ -120,6 +122,37 @@ class AttentionPlan:
     why: Why
     local: bool = False  # under sequence parallelism each rank attends on its own: the keys are whole there
     streams: tuple[str, ...] = ()  # else the token streams that the keys are, in order, as SpTensor names them
+
+
+ConvRole = Literal["column", "depthwise", "row", "scattered"]
+
+
+@dataclass(frozen=True)
+class ConvPlan:
+    """A convolution that the ranks share: roles as of linears, ``depthwise`` keeps the channels of a rank.
+
+    ``parts``: the channels are so many equal runs, each sharded by itself.
+    """
+
+    path: str
+    role: ConvRole
+    parts: int
+    why: Why
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """A whole value of which a rank takes its part, since it meets heads that are sharded.
+
+    ``expression`` is its text in the forward of ``class_name``: an argument of ``call``, an operand of arithmetic if
+    that is empty.  ``dim`` is the dimension of the heads, counted from the last.
+    """
+
+    class_name: str
+    call: str
+    expression: str
+    dim: int
+    why: Why
 
 
 @dataclass(frozen=True)
@@ -234,6 +267,8 @@ class TransformerPlan:
     features: tuple[FeaturePlan, ...]
     decisions: tuple[Decision, ...]
     region: SpRegion | None = None
+    slices: tuple[SlicePlan, ...] = ()
+    convs: tuple[ConvPlan, ...] = ()
 
 
 # ------------------------------------------------------------------------------------------------------- the pipeline

@@ -17,6 +17,7 @@ ROLES = {
     "qkv": "fused, sharded by heads",
     "merged": "fused, output sharded",
     "gathered": "output sharded, then gathered",
+    "scattered": "input cut by rank, one all-reduce",
     "replicated": "whole on every rank",
 }
 

@@ -27,6 +27,7 @@ _LAYERS = {
     "gathered": "ColumnParallelLinear",
     "merged": "MergedColumnParallelLinear",
     "row": "RowParallelLinear",
+    "scattered": "RowParallelLinear",
     "replicated": "ReplicatedLinear",
 }
 
@@ -34,6 +35,9 @@ _LAYERS = {
 _SIZES = {"in_features": "input_size", "out_features": "output_size"}
 
 _NAMED = ("in_features", "out_features", "bias")
+
+#: How a layer differs from the common use of its class.
+_MODES = {"gathered": ("gather_output", "True"), "scattered": ("input_is_parallel", "False")}
 
 #: Layers that compute modulation stay unquantised unless the checkpoint itself is quantised (safe_quant_config).
 _QUANT = {"gathered": "safe_quant_config(quant_config)"}
@@ -180,12 +184,13 @@ class Constructor(cst.CSTTransformer):
         call = _positional(call)
         if linear.role == "qkv":
             return self._qkv(linear, call)
-        keywords = [("gather_output", "True")] if linear.role == "gathered" else []
+        keywords = [_MODES[linear.role]] if linear.role in _MODES else []
         quant = _QUANT.get(linear.role, "quant_config")
         keywords += [("return_bias", "False"), ("quant_config", quant), ("prefix", self.prefix(path))]
         call = call.with_changes(func=cst.Name(_LAYERS[linear.role]))
         if linear.role == "merged":
-            sizes = cst.Arg(expression(f"[{', '.join(linear.packed)}]"))
+            equal = linear.packed[0].startswith("[")
+            sizes = cst.Arg(expression(linear.packed[0] if equal else f"[{', '.join(linear.packed)}]"))
             call = call.with_changes(args=[call.args[0], sizes, *call.args[2:]])
         return with_keywords(call, keywords)
 

@@ -10,6 +10,7 @@ import libcst as cst
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
 from omniport.rewrite.cached_blocks import cached_blocks
+from omniport.rewrite.convs import conv_helpers, rewrite_convs
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
@@ -22,6 +23,7 @@ from omniport.rewrite.rms_norm import ALIAS as NORM
 from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.sequence import helpers, split_forward
+from omniport.rewrite.slices import rewrite_slices, slice_helpers
 from omniport.rewrite.syntax import imported_names
 from omniport.source.normal import NormalForm
 from omniport.source.transform import transform
@@ -36,6 +38,8 @@ IMPORTS: dict[str, str] = {
     "ForwardPattern": "cache_dit",
     "CachedAdapter": "cache_dit.caching.cache_adapters.cache_adapter",
     "CachedBlocks_Pattern_Base": "cache_dit.caching.cache_blocks.pattern_base",
+    "divide": "vllm.distributed",
+    "get_tensor_model_parallel_rank": "vllm.distributed",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
     "tensor_model_parallel_all_reduce": "vllm.distributed",
     "RMSNorm": "vllm.model_executor.layers.layernorm",
@@ -102,7 +106,7 @@ def render_transformer(
         node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(norms))
-        node = rewrite_heads(node, plan)
+        node = rewrite_slices(rewrite_heads(rewrite_convs(node, plan), plan), plan)
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
@@ -129,8 +133,8 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
     rope = HELPER if f"{FUNCTION}(" in classes else ""
-    rest = norm_helpers(plan) + (PACK_INPUT if packed else "") + helpers(plan) + rope + cached_blocks(plan)
-    rest += "\n\n" + classes
+    layers = norm_helpers(plan) + slice_helpers(plan) + conv_helpers(plan) + (PACK_INPUT if packed else "")
+    rest = layers + helpers(plan) + rope + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))

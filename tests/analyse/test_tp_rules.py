@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
 from tests.analyse.test_tp import ATTEND, QKV, plan
-from tests.support.normal import block_model, normal_form, roles
+from tests.support.normal import block_model, mixed, normal_form, roles
 
 
 def norms(found: ParallelPlan) -> dict[str, object]:
@@ -46,7 +48,7 @@ def test_a_feed_forward_of_unknown_rank_is_sharded() -> None:
     forward = "y = torch.mystery(x)\nreturn y + self.down(F.gelu(self.up(y)))"
     assert roles(plan(init, forward)) == {"up": "column", "down": "row"}
     gated = forward.replace("F.gelu(self.up(y))", "self.up(y) * torch.mystery(x)")
-    assert roles(plan(init, gated)) == {"up": "replicated", "down": "replicated"}, "a gate of unknown width"
+    assert roles(plan(init, gated)) == {"up": "replicated", "down": "scattered"}, "a gate of unknown width"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_a_feed_forward_of_unknown_rank_is_sharded() -> None:
         ("self.lin(temb)[:, None]", "gathered"),
         ("self.lin(torch.mystery(temb))[:, None]", "gathered"),
         ("self.lin(torch.mystery(x)).chunk(2, dim=1)[0]", "gathered"),
-        ("self.lin(torch.mystery(x))[:, None]", "replicated"),
+        ("self.lin(torch.mystery(x))[:, None]", "scattered"),
     ],
 )
 def test_only_what_is_one_vector_per_sample_is_gathered(gate: str, role: str) -> None:
@@ -81,7 +83,7 @@ def test_blocks_that_differ_by_their_index_are_followed_one_by_one() -> None:
     code = code.replace("heads, head_dim) for _", "heads, head_dim, last=i == depth - 1) for i")
     assert roles(plan_parallel(normal_form(code, "Root"))) == {"up": "column", "down": "row"}
     unknown = code.replace("last=i == depth - 1", "last=depth")
-    assert roles(plan_parallel(normal_form(unknown, "Root")))["up"] == "replicated"
+    assert roles(plan_parallel(normal_form(unknown, "Root")))["up"] == "scattered"
 
 
 # ------------------------------------------------------------------------------------------------- heads of a rank
@@ -156,11 +158,55 @@ def test_all_heads_divide_the_whole_width() -> None:
     assert roles(plan(init, other))["to_out"] == "replicated"
 
 
-def test_a_table_of_positions_may_meet_heads_and_a_parameter_for_each_head_may_not() -> None:
+def test_a_table_of_positions_may_meet_heads_and_a_parameter_for_each_head_is_cut() -> None:
     turned = ATTEND.replace("dispatch_attention_fn(q,", "dispatch_attention_fn(q * {},")
-    assert roles(plan(QKV, turned.format("torch.mystery(context).view(1, 1, -1, 1)")))["to_q"] == "qkv"
+    found = plan(QKV, turned.format("torch.mystery(context).view(1, 1, -1, 1)"))
+    assert roles(found)["to_q"] == "qkv" and not found.slices
     init = QKV + "    self.scale = nn.Parameter(torch.ones(heads))\n"
-    assert roles(plan(init, turned.format("self.scale.view(1, 1, -1, 1)")))["to_q"] == "replicated"
+    found = plan(init, turned.format("self.scale.view(1, 1, -1, 1)"))
+    assert roles(found)["to_q"] == "qkv"
+    assert [(s.class_name, s.expression, s.dim) for s in found.slices] == [
+        ("Block", "self.scale.view(1, 1, -1, 1)", -2)
+    ]
+
+
+def test_a_value_that_is_also_used_as_a_whole_is_not_cut() -> None:
+    init = QKV + "    self.scale = nn.Parameter(torch.ones(heads))\n"
+    whole = ATTEND.replace("dispatch_attention_fn(q,", "dispatch_attention_fn(q * scale,")
+    whole = "scale = self.scale.view(1, 1, -1, 1)\nx = x + (scale * 2).sum()\n" + textwrap.dedent(whole)
+    found = plan(init, whole)
+    assert roles(found)["to_q"] == "replicated" and not found.slices
+
+
+def test_tables_over_all_heads_are_cut_where_they_are_given() -> None:
+    extra = "from diffusers.models.transformers.transformer_ltx import apply_rotary_emb"
+    turned = ATTEND.replace("q = self.to_q(x)", "q = apply_rotary_emb(self.to_q(x), temb)")
+    found = plan(QKV, turned, extra=extra)
+    assert roles(found)["to_q"] != "replicated"
+    assert [(s.call, s.expression, s.dim) for s in found.slices] == [("apply_rotary_emb", "temb", -1)]
+
+
+def test_equal_parts_whose_number_a_condition_sets() -> None:
+    made = ["count = 2 if head_dim > 4 else 3", "self.to_kv = nn.Linear(dim, dim * count)", "self.two = head_dim > 4"]
+    init = QKV + "".join(f"    {line}\n" for line in made)
+    cut = (
+        "if self.two:\n    k, v = self.to_kv(x).chunk(2, dim=-1)\nelse:\n    k, v, _ = self.to_kv(x).chunk(3, dim=-1)\n"
+    )
+    attend = "q = self.to_q(x)\n" + cut + "\n".join(textwrap.dedent(ATTEND).strip().splitlines()[3:])
+    found = plan(init, attend)
+    (merged,) = (linear for linear in found.linears if linear.path == "Block.to_kv")
+    assert (merged.role, merged.packed) == ("merged", ("[dim] * count",))
+
+
+def test_convolutions_are_shared_by_channels() -> None:
+    found = plan_parallel(mixed())
+    assert [(c.path, c.role, c.parts) for c in found.convs] == [
+        ("Mix.up", "column", 2),
+        ("Mix.depth", "depthwise", 2),
+        ("Mix.down", "row", 1),
+        ("Mix.around", "scattered", 1),
+    ]
+    assert roles(found, "Mix") == {"merge": "scattered"} and roles(found)["qkv"] == "merged"
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,8 @@ def transformer_plan(normal: NormalForm, plan: ParallelPlan) -> TransformerPlan:
         weights=plan.weights,
         sp=plan.sp,
         region=plan.region,
+        slices=plan.slices,
+        convs=plan.convs,
         blocks=plan.blocks,
         features=plan.features,
         decisions=plan.decisions,
@@ -209,6 +211,47 @@ def port_text(normal: NormalForm, *, attributes: tuple[str, ...] = (), separate_
     """The port's transformer file of ``normal``."""
     plan = transformer_plan(normal, plan_parallel(normal))
     return render_transformer(normal, plan, header="# Copyright", attributes=attributes, separate_cfg=separate_cfg)
+
+
+def mixed() -> NormalForm:
+    """Blocks with a fused projection cut by a view, a scale for each head, a projection between whole tokens, and a
+    feed-forward of convolutions."""
+    mix = """
+    class Mix(nn.Module):
+        def __init__(self, dim: int):
+            super().__init__()
+            self.norm = nn.LayerNorm(dim)
+            self.merge = nn.Linear(2 * dim, dim)
+            self.up = nn.Conv2d(dim, 4 * dim, 1, 1, 0)
+            self.depth = nn.Conv2d(4 * dim, 4 * dim, 3, 1, 1, groups=4 * dim)
+            self.down = nn.Conv2d(2 * dim, dim, 1, 1, 0, bias=False)
+            self.around = nn.Conv2d(dim, dim, 3, 1, 1)
+
+        def forward(self, x, y):
+            x = self.norm(self.merge(torch.cat([x, y], dim=-1)))
+            z = x.unflatten(1, (3, -1)).permute(0, 3, 1, 2)
+            z, gate = self.depth(F.silu(self.up(z))).chunk(2, dim=1)
+            z = self.down(z * F.silu(gate))
+            z = z + self.around(z)
+            return x + z.flatten(2, 3).permute(0, 2, 1)
+    """
+    init = """
+    self.heads = heads
+    self.head_dim = head_dim
+    self.qkv = nn.Linear(dim, 3 * dim)
+    self.scale = nn.Parameter(torch.ones(heads))
+    self.to_out = nn.Linear(dim, dim)
+    self.mix = Mix(dim)
+    """
+    forward = """
+    b, n, _ = x.shape
+    qkv = self.qkv(x).reshape(b, n, 3, self.heads, self.head_dim).permute(2, 0, 1, 3, 4)
+    q, k, v = qkv[0], qkv[1], qkv[2]
+    scale = (1 + self.scale).view(1, 1, -1, 1)
+    y = self.to_out(dispatch_attention_fn(q * scale, k * scale, v).flatten(2))
+    return self.mix(x, y)
+    """
+    return block_model(init, forward, extra=mix)
 
 
 def across_heads() -> NormalForm:

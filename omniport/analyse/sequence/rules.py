@@ -109,6 +109,9 @@ class TokenRules(Walk):
         front: tuple[Dim, ...] = self.combine([Tensor(left[:-2]), Tensor(right[:-2])]).dims or ()
         return Tensor((*front, left[-2], right[-1]))
 
+    def conv(self, leaf: Leaf, x: Any) -> None:
+        """Every convolution is whole, too."""
+
     def linear(self, leaf: Leaf, x: Any) -> Tensor:
         """Every linear is whole: widths are another walk's matter."""
         width = leaf.argument(1, "out_features")
