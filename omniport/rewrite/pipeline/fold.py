@@ -266,7 +266,11 @@ def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, A
     """
     arguments = dict(arguments or {})
     own = {p.name.value for p in all_parameters(node.params)} | bound(suite(node.body))
-    outer = replace(facts, values={n: v for n, v in facts.values.items() if n not in own})
+    outer = replace(
+        facts,
+        values={n: v for n, v in facts.values.items() if n not in own},
+        lists=_always_lists(suite(node.body), facts.lists),
+    )
     while True:
         block = fold_block(suite(node.body), outer.having(arguments))
         if not (wrong := bound(block) & set(arguments)):
@@ -277,6 +281,31 @@ def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, A
     while names := constant_locals(block) - parameters:
         block = fold_block(_without_bindings(block, names), outer.having(dict.fromkeys(names)))
     return changed(node, body=indented(block or [cst.SimpleStatementLine([cst.Pass()])], node.body))
+
+
+def _always_lists(block: Block, names: frozenset[str]) -> frozenset[str]:
+    """Those of ``names`` that every assignment in ``block`` leaves a list or None."""
+    if not names:
+        return names
+    wrong: set[str] = set()
+    for node in statements(block):
+        for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
+            bound_names = small_bound(small) & names
+            whole = isinstance(small, cst.Assign) and all(isinstance(t.target, cst.Name) for t in small.targets)
+            if bound_names and not (whole and _is_list(small.value, names)):  # type: ignore[attr-defined]
+                wrong |= bound_names
+    return names - wrong
+
+
+def _is_list(node: cst.BaseExpression, names: frozenset[str]) -> bool:
+    """Whether an expression is a list or None if each of ``names`` is."""
+    if isinstance(node, cst.IfExp):
+        return _is_list(node.body, names) and _is_list(node.orelse, names)
+    if isinstance(node, cst.BooleanOperation):
+        return _is_list(node.left, names) and _is_list(node.right, names)
+    if isinstance(node, cst.BinaryOperation):
+        return _is_list(node.left, names) and isinstance(node.operator, cst.Multiply | cst.Add)
+    return isinstance(node, cst.List | cst.ListComp) or dotted(node) == "None" or dotted(node) in names
 
 
 def _without_bindings(block: Block, names: frozenset[str]) -> Block:

@@ -21,6 +21,7 @@ from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
 from omniport.rewrite.pipeline.post import post_process
+from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -117,7 +118,7 @@ def _methods(
     helpers = [trim(node, parameter_names(node)) for node in others.values()]
     known = set(settings(plan.decisions))
     methods = [*helpers, *_functions(parse(_guidance_methods(plan))), diffuse, *last]
-    methods = [access.rename(m, denoisers.attributes, known) for m in methods]
+    methods = [with_seed_restored(access.rename(m, denoisers.attributes, known)) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known)
     return [init, *methods, *_functions(parse(_LOAD_WEIGHTS))], post

@@ -15,6 +15,7 @@ from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, Facts, evaluate
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
+from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
@@ -132,6 +133,8 @@ class _Work:
                 self.methods[statement.name.value] = statement
         if ENTRY not in self.methods:
             raise UnsupportedError(f"{self.name} has no {ENTRY}", file)
+        if (encode := self.methods.get("encode_prompt")) is not None:
+            self.methods[ENTRY] = counted_for_prompts(self.methods[ENTRY], encode)
         self.order = list(self.methods)
         self.owners = frozenset({"self", self.name})
         self.dropped: list[str] = []
