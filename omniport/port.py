@@ -11,6 +11,7 @@ from omniport.errors import OmniportError
 from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, Why
 
 if TYPE_CHECKING:
+    from omniport.analyse.demand import Demand
     from omniport.hub.repo import Repo
     from omniport.plan.custom import CustomPlan
     from omniport.source.normal import NormalForm
@@ -110,6 +111,7 @@ def analyse(
         OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
             understood; the message names it.
     """
+    from omniport.analyse.demand import demand_of
     from omniport.analyse.pipeline import analyse_pipeline
     from omniport.classify import classify
     from omniport.emit import default_name
@@ -130,7 +132,7 @@ def analyse(
     class_name = _transformer_class(classified)
     component = _component(repo, class_name)
     published = repo.config(component) if component else {}
-    transformer = analyse_transformer(tree, class_name, published)
+    transformer = analyse_transformer(tree, class_name, published, demand_of(pipeline))
     config = config_keys(component, published, transformer.plan, tree.version)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config))
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
@@ -138,7 +140,10 @@ def analyse(
 
 
 def analyse_transformer(
-    tree: SourceTree, class_name: str, config: Mapping[str, object] | None = None
+    tree: SourceTree,
+    class_name: str,
+    config: Mapping[str, object] | None = None,
+    demand: Demand | None = None,
 ) -> TransformerAnalysis:
     """The plan of one transformer class of ``tree``, with the normal form it is rendered from.
 
@@ -146,16 +151,18 @@ def analyse_transformer(
         tree: the reference package.
         class_name: the transformer class.
         config: the published config, whose values the port must serve.
+        demand: what the pipeline asks of it beyond its call.
 
     Raises:
         OmniportError: there is no such class, or a construct of it is not understood.
     """
+    from omniport.analyse.demand import NOTHING
     from omniport.analyse.normalise import header, normalise
     from omniport.analyse.parallel import plan_parallel
     from omniport.analyse.precision import plan_precision
 
     module = tree.find_class(class_name, "models")
-    normal = normalise(tree, module, class_name, config)
+    normal = normalise(tree, module, class_name, config, demand or NOTHING)
     parallel = plan_parallel(normal.form, tree)
     plan = TransformerPlan(
         class_name=class_name,
@@ -333,7 +340,7 @@ def scaffold(
         port.transformer,
         header=found.header,
         attributes=port.pipeline.transformer_attributes,
-        separate_cfg=port.pipeline.cfg in ("sequential", "batched", "branches"),
+        separate_cfg=port.pipeline.dispatched,
         qk_rope=target.features.qk_rope,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.specialise import Specialised, specialise
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
@@ -50,15 +51,19 @@ class Normalised:
 
 
 def normalise(
-    tree: SourceTree, module: SourceModule, root: str, config: Mapping[str, object] | None = None
+    tree: SourceTree,
+    module: SourceModule,
+    root: str,
+    config: Mapping[str, object] | None = None,
+    demand: Demand = NOTHING,
 ) -> Normalised:
-    """Reduce the transformer class ``root`` to its normal form, for ``config`` where one is in hand.
+    """Reduce the transformer class ``root`` to its normal form, for ``config`` and ``demand`` where they are in hand.
 
     Raises:
         UnsupportedError: a construct no pass understands, with its file and line.
     """
-    specialised = specialise(tree, module, root, config)
-    body = cst.Module(list(tidy(specialised, root).values()))
+    specialised = specialise(tree, module, root, config, demand.given)
+    body = cst.Module(list(tidy(specialised, root, demand.members).values()))
     code, origins = split_markers(_laid_out(body).code)
     imports, decisions = import_lines(tree, specialised, code)
     head = "\n".join([*header(module), "", *imports, "", ""]) + "\n"
@@ -103,8 +108,8 @@ _REWRITES = (
 _ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes)
 
 
-def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
-    """Remove what folding left without use, until nothing changes."""
+def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozenset()) -> dict[str, cst.ClassDef]:
+    """Remove what folding left without use, until nothing changes; ``members`` of the root are used by others."""
     dropped = {decision.subject for decision in specialised.dropped}
     classes = {node.name.value: node for node in specialised.classes}
     documented = transform(classes[root], DropDocstringEntries(dropped))
@@ -119,7 +124,11 @@ def tidy(specialised: Specialised, root: str) -> dict[str, cst.ClassDef]:
         for name in classes:
             facts = cache.of(classes)
             looked = (classes[name], frozenset(facts.read_elsewhere()))
-            node = classes[name] if alive.get(name) == looked else drop_dead_code(classes[name], facts)
+            node = (
+                classes[name]
+                if alive.get(name) == looked
+                else drop_dead_code(classes[name], facts, members if name == root else frozenset())
+            )
             if node is classes[name]:
                 alive[name] = looked
             if settled.get(name) is not node:

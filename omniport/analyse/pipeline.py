@@ -12,6 +12,8 @@ import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
+from omniport.analyse.demand import GIVEN, MEMBER
+from omniport.analyse.knowledge import DROPPED_PARAMETERS
 from omniport.analyse.pipeline_arguments import apart, media_keys
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_components import (
@@ -29,10 +31,11 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
-from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
+from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
+from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.syntax import code
 from omniport.source.tree import SourceModule, SourceTree
@@ -94,6 +97,7 @@ class _Analysis:
         self.strangers(normal, denoisers)
         members = self.members(denoiser_members(kept, denoisers))
         line = self.line_of("self.transformer(")
+        self.given(kept, denoisers, line)
         way, form = self.guidance(normal, denoisers, line)
         output = find_output(form.entry, self.module.file, self.line_of("    return "))
         self.loop_names(form.entry, denoisers, line)
@@ -178,7 +182,7 @@ class _Analysis:
                 raise UnsupportedError(
                     f"self.transformer.{name}: a member that {node.name} does not define itself", self.module.file, line
                 )
-            self.decide(f"denoiser member {name}", True, "the pipeline uses it", line)
+            self.decide(f"{MEMBER} {name}", True, "the pipeline uses it", line)
         return tuple(n for n in names if n in parameters)
 
     # ------------------------------------------------------------------------------------------------- what is decided
@@ -238,8 +242,21 @@ class _Analysis:
                 raise UnsupportedError(found[1], self.module.file, self.line_in_class(found[0]))
 
     # -------------------------------------------------------------------------------------------- guidance and the loop
+    def given(self, methods: list[cst.FunctionDef], denoisers: Denoisers, line: int) -> None:
+        """Arguments that ports of denoisers leave out elsewhere, and for which this pipeline has a value."""
+        found: dict[str, None] = {}
+        for method in methods:
+            names = denoisers.names(method)
+            for call in denoiser_calls(method, names):
+                for key, value in keyword_arguments(call, denoisers, names) or ():
+                    left_out = any(p.match(key) for p, _, _ in DROPPED_PARAMETERS) and key not in knowledge.NOT_PORTED
+                    if left_out and code(value).strip() not in ("None", "{}"):
+                        found[key] = None
+        for key in found:
+            self.decide(f"{GIVEN} {key}", True, "the pipeline passes a value, so the denoiser's port takes it", line)
+
     def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
-        entry = without_samples(normal.entry, denoisers)
+        entry = prepared(normal.entry, denoisers)
         way: Way = "sequential"
         if doubling(entry, denoisers):
             helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))

@@ -66,6 +66,8 @@ def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Bin
     name = argument.arg
     if name == "output_type":
         return knowledge.ENGINE_OUTPUT_TYPE if default == "'pil'" else knowledge.OUTPUT_TYPE
+    if name == "negative_prompt" and default != "None":
+        return knowledge.NEGATIVE_OR
     if name in knowledge.BINDINGS:
         binding = knowledge.BINDINGS[name]
         usable = binding.only is None or default == binding.only

@@ -60,11 +60,15 @@ _RATE = "params.resolved_frame_rate"
 
 _PROMPTS = '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts]'
 _NEGATIVE = '[n for p in req.prompts if (n := req.get_prompt_field(p, "{name}")) is not None] or None'
+_NEGATIVE_OR = '[n if (n := req.get_prompt_field(p, "{name}")) is not None else {default} for p in req.prompts]'
 #: The same for pipelines that take one request at a time.
 ONE = {
     _PROMPTS: '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts][0]',
     _NEGATIVE: 'req.get_prompt_field(req.prompts[0], "{name}")',
+    _NEGATIVE_OR: 'n if (n := req.get_prompt_field(req.prompts[0], "{name}")) is not None else {default}',
 }
+#: A negative prompt that has a default of its own; a request that gives none gets it.
+NEGATIVE_OR = Binding(_NEGATIVE_OR, "prompt", "the reference's default where a request has none")
 OUTPUTS = Binding("params.num_outputs_per_prompt", "shared", "field num_outputs_per_prompt, 1 if omitted")
 
 #: Parameter -> where it comes from.  A parameter that is in no table is an extra argument of the request.
@@ -185,6 +189,11 @@ REMOVED_CALLS: dict[str, str] = {
 
 #: Context managers that go, their body staying (last part of the function's name).
 UNWRAPPED: dict[str, str] = {"cache_context": "the engine's caches tell the branches apart by their order"}
+
+#: Arguments of denoisers that no port takes: they must be None.
+NOT_PORTED: dict[str, str] = {
+    "sparse_params": "block masks of sparse attention are made for flex attention, which this port does not call",
+}
 
 #: Attributes that hold attention arguments: they go with the parameter of the same name.
 ATTENTION_ARGUMENTS = re.compile(r"self\._?(joint_|cross_)?attention_kwargs\Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -56,19 +56,25 @@ class Specialised:
 
 
 def specialise(
-    tree: SourceTree, module: SourceModule, root: str, config: Mapping[str, object] | None = None
+    tree: SourceTree,
+    module: SourceModule,
+    root: str,
+    config: Mapping[str, object] | None = None,
+    given: Collection[str] = (),
 ) -> Specialised:
     """Specialise the transformer class ``root`` of ``module``, for ``config`` where one is in hand.
+
+    ``given`` are parameters of its forward that the pipeline passes a value for: they stay.
 
     Raises:
         UnsupportedError: a construct that cannot be followed, with its file and line.
     """
-    return _Program(tree, config or {}).run(module, root)
+    return _Program(tree, config or {}, given).run(module, root)
 
 
 class _Program:
-    def __init__(self, tree: SourceTree, config: Mapping[str, object]) -> None:
-        self.tree, self.config = tree, config
+    def __init__(self, tree: SourceTree, config: Mapping[str, object], given: Collection[str]) -> None:
+        self.tree, self.config, self.given = tree, config, given
         self.modes: dict[str, Mode] = {}
         self.variants: dict[str, Variant] = {}
         self.notes = Notes()
@@ -166,7 +172,7 @@ class _Program:
         for param in parameters(function):
             name = param.name.value
             inputs[name] = PRESENT if param.default is None else UNKNOWN
-            for pattern, value, reason in knowledge.DROPPED_PARAMETERS:
+            for pattern, value, reason in knowledge.DROPPED_PARAMETERS if name not in self.given else ():
                 if pattern.match(name) and param.default is not None:
                     default = constant(param.default) if param.default is not None else value
                     bound = default if isinstance(default, bool) else value

@@ -8,6 +8,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omniport.analyse.demand import Demand, demand_of
 from omniport.corpus.produce import MODELS
 from omniport.corpus.results import StageResult
 from omniport.corpus.run import WORKERS, verify_ports
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from omniport.corpus.pipelines import Written
 
 STAGES = ("import", "load", "e2e", "cfg2")
-DISPATCHED = ("sequential", "batched")
-"""Ways of guidance whose two branches a port gives to two ranks."""
 
 
 def verify_pipelines(
@@ -53,19 +52,19 @@ def _job(written: Written) -> dict[str, Any]:
         "module": f"{MODELS.replace('/', '.')}.{written.port}.pipeline_{written.port}",
         "reference": written.module,
         "entries": written.entries,
-        "features": ("cfg2",) if written.plan.cfg in DISPATCHED else (),
+        "features": ("cfg2",) if written.plan.dispatched else (),
         "post_process": written.plan.post_process,
     }
 
 
 def write_transformers(tree: Path, written: Mapping[str, Written], source: Path | None) -> dict[str, list[StageResult]]:
     """Port the transformer of each pipeline next to it; why not, by pipeline, as a failed ``import``."""
-    groups: dict[tuple[str, ...], list[tuple[str, str, tuple[str, ...], bool]]] = {}
+    groups: dict[tuple[tuple[str, ...], Demand], list[tuple[str, str, tuple[str, ...], bool]]] = {}
     for w in written.values():
         if w.code is not None and w.plan is not None:
-            wanted = (w.name, w.port, w.plan.transformer_attributes, w.plan.cfg == "sequential")
-            groups.setdefault(w.transformers, []).append(wanted)
-    jobs = [(tree, source, classes, wanted) for classes, wanted in sorted(groups.items(), key=lambda g: -len(g[1]))]
+            wanted = (w.name, w.port, w.plan.transformer_attributes, w.plan.dispatched)
+            groups.setdefault((w.transformers, demand_of(w.plan)), []).append(wanted)
+    jobs = [(tree, source, *key, wanted) for key, wanted in sorted(groups.items(), key=lambda g: -len(g[1]))]
     gc.freeze()
     refused: dict[str, list[StageResult]] = {}
     with get_context("fork").Pool(WORKERS) as pool:
@@ -75,18 +74,18 @@ def write_transformers(tree: Path, written: Mapping[str, Written], source: Path 
 
 
 def _write_group(
-    job: tuple[Path, Path | None, tuple[str, ...], list[tuple[str, str, tuple[str, ...], bool]]],
+    job: tuple[Path, Path | None, tuple[str, ...], Demand, list[tuple[str, str, tuple[str, ...], bool]]],
 ) -> dict[str, str]:
     """Write the ports of one transformer class; pipeline -> why it has none."""
     from omniport.port import analyse_transformer
     from omniport.rewrite.transformer import render_transformer
     from omniport.target.tree import installed_target
 
-    tree, source, classes, wanted = job
+    tree, source, classes, demand, wanted = job
     try:
         if len(classes) != 1:
             raise OmniportError(f"denoisers of {len(classes)} classes: {', '.join(classes)}")
-        found = analyse_transformer(SourceTree.locate(source), classes[0])
+        found = analyse_transformer(SourceTree.locate(source), classes[0], demand=demand)
         made: dict[tuple[tuple[str, ...], bool], str] = {}
         for _, port, attributes, separate in wanted:
             key = (attributes, separate)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from omniport.corpus.pipeline_run import DISPATCHED, verify_pipelines
 from omniport.corpus.pipeline_run import STAGES as PROOF
+from omniport.corpus.pipeline_run import verify_pipelines
 from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
 from omniport.corpus.produce import MODELS, SHOWN, cpu_seconds, failure, fresh_tree
 from omniport.corpus.results import ClassResult, CorpusReport, StageResult, completed
@@ -125,7 +125,7 @@ def run_pipelines(
 
 def _undispatched(written: Written) -> dict[str, str]:
     """``cfg2`` with the reason, where the plan gives no branches to ranks."""
-    if written.plan is None or written.plan.cfg in DISPATCHED:
+    if written.plan is None or written.plan.dispatched:
         return {}
     why = next((d.why.reason for d in written.plan.decisions if d.subject == "guidance"), "")
     return {"cfg2": f"guidance {written.plan.cfg}{f': {why}' if why else ''}"}

@@ -305,6 +305,11 @@ class PipelinePlan:
     pre_process: str | None
     decisions: tuple[Decision, ...]
 
+    @property
+    def dispatched(self) -> bool:
+        """Whether a round of guidance makes one call for each branch, which ranks can share."""
+        return self.cfg in ("sequential", "batched", "branches")
+
 
 @dataclass(frozen=True)
 class PortPlan:

@@ -28,13 +28,13 @@ def pure(node: cst.CSTNode) -> bool:
     return not isinstance(node, cst.NamedExpr | cst.Await | cst.Yield) and all(pure(c) for c in children(node))
 
 
-def drop_dead_code(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
+def drop_dead_code(node: cst.ClassDef, facts: Usage, kept: frozenset[str] = frozenset()) -> cst.ClassDef:
     """``node`` without statements and methods that have no reader; the same object if there are none.
 
-    One round: removing a value may make another one dead.
+    One round: removing a value may make another one dead.  ``kept`` are members that code outside of the module reads.
     """
     own = facts.classes[node.name.value]
-    read = own.own | facts.read_elsewhere()
+    read = own.own | facts.read_elsewhere() | kept
     members: list[cst.BaseStatement | cst.BaseSmallStatement] = []
     changed = False
     for member in node.body.body:

@@ -8,7 +8,7 @@ import libcst as cst
 
 from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.plan.model import Decision, PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, indented, parse, reads, statements, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, statements, suite
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.facts import MADE, decision, name_of, of_kind
 from omniport.rewrite.pipeline.rename import replace_names
@@ -57,7 +57,8 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
     read = {name for m in methods for name in attributes(m)}
     doc = docstring(init)
     kept: Block = []
-    for node in suite(init.body):
+    made = [name_of(d) for d in of_kind(plan.decisions, MADE)]
+    for node in (s for line in suite(init.body) for s in _unconditional(line, made)):
         if node is doc:
             continue
         if isinstance(node, cst.SimpleStatementLine):
@@ -72,6 +73,14 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
                 continue
         kept.append(node)
     return kept
+
+
+def _unconditional(node: Statement, made: list[str]) -> Block:
+    """``x = make()`` of ``if x is None: x = make()``, where the model brings no ``x``."""
+    if isinstance(node, cst.If) and node.orelse is None and code(node.test) in [f"{name} is None" for name in made]:
+        first, *rest = suite(node.body)
+        return [first.with_changes(leading_lines=[*node.leading_lines, *first.leading_lines]), *rest]
+    return [node]
 
 
 def _settings(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionDef]) -> str:

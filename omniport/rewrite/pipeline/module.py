@@ -12,7 +12,7 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
-from omniport.rewrite.pipeline.denoiser import Denoisers, without_samples
+from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
@@ -21,6 +21,7 @@ from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
 from omniport.rewrite.pipeline.post import post_process
+from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.source.tree import SourceModule, SourceTree
@@ -101,8 +102,7 @@ def _methods(
 ) -> tuple[list[cst.FunctionDef], str]:
     denoisers = _denoisers(plan)
     others = {n: m for n, m in normal.methods.items() if n not in (ENTRY, "__init__")}
-    entry = normal.entry
-    entry = without_samples(entry, denoisers)
+    entry = prepared(normal.entry, denoisers)
     if plan.cfg == "batched":
         entry = split(entry, tuple(others.values()), denoisers, (module.file, _line(plan, "guidance guard")))
     if plan.cfg != "whole":
@@ -173,8 +173,7 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
 def _class(
     normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]
 ) -> cst.ClassDef:
-    paired = plan.cfg in ("sequential", "batched", "branches")
-    bases = ["nn.Module", *(["CFGParallelMixin"] if paired else [])]
+    bases = ["nn.Module", *(["CFGParallelMixin"] if plan.dispatched else [])]
     bases += ["ProgressBarMixin"] if features.progress_bar else []
     bases += ["DiffusionPipelineProfilerMixin"] if features.profiler else []
     bases += [features.component_protocol] if features.component_protocol else []

@@ -296,8 +296,8 @@ def _movable(between: Block, prediction_names: set[str]) -> tuple[Block, Block]:
 
 
 def dropped(name: str, value: cst.BaseExpression) -> bool:
-    """An argument without counterpart, None since its facts were folded in."""
-    return dotted(value) == "None" and any(d[0].match(name) for d in DROPPED_ARGUMENTS)
+    """An argument without counterpart, None since its facts were folded in, or empty."""
+    return code(value).strip() in ("None", "{}") and any(d[0].match(name) for d in DROPPED_ARGUMENTS)
 
 
 def _scale(block: Block, positive: str, names: dict[str, str]) -> cst.BaseExpression | None:

@@ -1,0 +1,142 @@
+"""What a pipeline asks of its denoiser's port, and small repairs: seeds, counts, defaults of negative prompts."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from omniport.analyse.demand import Demand, demand_of
+from omniport.analyse.pipeline import analyse_pipeline
+from omniport.errors import UnsupportedError
+from omniport.hub.synthetic import synthesise
+from omniport.plan.model import PipelinePlan
+from omniport.port import analyse_transformer
+from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.evaluate import Facts
+from omniport.rewrite.pipeline.fold import fold_function
+from omniport.rewrite.pipeline.module import render_pipeline
+from omniport.rewrite.pipeline.outputs import counted_for_prompts
+from omniport.rewrite.pipeline.prepared import prepared
+from omniport.rewrite.pipeline.seeded import with_seed_restored
+from omniport.source.tree import SourceTree
+from omniport.target.features import DEFAULT
+from tests.pipeline.helpers import function, port, text
+
+ONE = Denoisers((("self.transformer", ("x", "sparse_params", "return_dict")),))
+
+
+def method(body: str, parameters: str = "self, x, n=1") -> str:
+    return f"def __call__({parameters}):\n" + textwrap.indent(textwrap.dedent(body).lstrip("\n"), "    ")
+
+
+def plan_of(diffusers: SourceTree, name: str) -> PipelinePlan:
+    return analyse_pipeline(diffusers, name, synthesise(name, diffusers)[0], DEFAULT, name="x")
+
+
+# ------------------------------------------------------------------------------------------------------------ demand
+def test_residuals_that_a_pipeline_passes_stay_in_the_denoiser(diffusers: SourceTree) -> None:
+    demand = demand_of(plan_of(diffusers, "FluxControlNetPipeline"))
+    assert demand.given >= {"controlnet_block_samples", "controlnet_single_block_samples"}
+    assert demand_of(plan_of(diffusers, "FluxPipeline")) == Demand()
+    kept = analyse_transformer(diffusers, "FluxTransformer2DModel", demand=demand).plan
+    assert demand.given <= set(kept.forward)
+    plain = analyse_transformer(diffusers, "FluxTransformer2DModel").plan
+    assert not demand.given & set(plain.forward)
+    assert demand.given <= {d.subject for d in plain.dropped}
+
+
+def test_members_that_a_pipeline_reads_stay_in_the_denoiser(diffusers: SourceTree) -> None:
+    demand = demand_of(plan_of(diffusers, "HunyuanDiTPipeline"))
+    assert demand == Demand(members=frozenset({"inner_dim", "num_heads"}))
+    kept = analyse_transformer(diffusers, "HunyuanDiT2DModel", demand=demand).normal.code
+    plain = analyse_transformer(diffusers, "HunyuanDiT2DModel").normal.code
+    assert "self.num_heads = num_attention_heads" in kept.split("class HunyuanDiT2DModel")[1]
+    assert "self.num_heads = num_attention_heads" not in plain.split("class HunyuanDiT2DModel")[1]
+
+
+SPARSE = """
+sparse = self.sparse(x)
+for t in self.ts:
+    x = self.transformer(x=x, sparse_params=sparse, return_dict=False)[0]
+return x
+"""
+
+
+def test_what_no_port_takes_must_be_none() -> None:
+    found = text([prepared(function(method(SPARSE)), ONE)])
+    assert "sparse_params" not in found and "if sparse is not None:\n        raise ValueError(" in found
+    plain = text([prepared(function(method(SPARSE.replace("=sparse,", "=None,"))), ONE)])
+    assert "raise" not in plain and "sparse_params" not in plain
+    with pytest.raises(UnsupportedError, match=r"self.sparse\(\) is passed"):
+        prepared(function(method(SPARSE.replace("=sparse,", "=self.sparse(),"))), ONE)
+
+
+# ------------------------------------------------------------------------------------------- arguments, components
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("SanaPipeline", 'is not None else "")'),
+        ("Cosmos2_5_TransferPipeline", "is not None else DEFAULT_NEGATIVE_PROMPT"),
+        ("FluxPipeline", "or None)"),
+    ],
+)
+def test_the_default_of_the_negative_prompt_is_the_references(diffusers: SourceTree, name: str, source: str) -> None:
+    argument = next(a for a in plan_of(diffusers, name).arguments if a.name == "negative_prompt")
+    assert source in argument.source.replace("''", '""')
+
+
+def test_a_component_that_the_constructor_makes_is_made(diffusers: SourceTree) -> None:
+    plan = plan_of(diffusers, "CosmosTextToWorldPipeline")
+    assert any(d.subject == "made safety_checker" for d in plan.decisions)
+    found = render_pipeline(diffusers, port("x", plan, "X"), DEFAULT)
+    assert "        self.safety_checker = CosmosSafetyChecker()" in found and "safety_checker is None:" not in found
+
+
+def test_a_name_that_may_become_text_is_no_list() -> None:
+    facts = Facts(lists=frozenset({"n"}))
+    body = 'if n is None:\n    n = "none"\nif isinstance(n, str):\n    n = [n]\nreturn n\n'
+    assert "isinstance" in text([fold_function(function(method(body)), facts)])
+    kept = body.replace('"none"', "[x] * 2 if x else None")
+    assert "isinstance" not in text([fold_function(function(method(kept)), facts)])
+
+
+# ------------------------------------------------------------------------------------------------- seeds and counts
+SEEDED = """
+if generator is not None:
+    torch.manual_seed(generator.initial_seed())
+tokens = self.language_model.generate(x)
+return tokens
+"""
+
+
+def test_the_seed_of_the_process_is_put_back() -> None:
+    found = text([with_seed_restored(function(method(SEEDED)))])
+    scope = found.index("with torch.random.fork_rng(")
+    assert scope < found.index("torch.manual_seed(") < found.index(".generate(x)") < found.index("    return tokens")
+    assert "\n        tokens = self.language_model.generate(x)" in found
+
+
+@pytest.mark.parametrize("other", [SEEDED.replace(".generate(x)", ".forward(x)"), "return self.model.generate(x)\n"])
+def test_other_draws_are_left_alone(other: str) -> None:
+    source = method(other)
+    assert text([with_seed_restored(function(source))]) == source
+
+
+ENCODE = function("def encode_prompt(self, prompt, num_images_per_prompt=1):\n    return prompt\n")
+COUNTED = """
+x = self.encode_prompt(prompt=x)
+return self.prepare(batch_size * num_images_per_prompt, x)
+"""
+
+
+def test_the_count_of_outputs_reaches_the_prompts() -> None:
+    parameters = "self, x, num_images_per_prompt=1"
+    found = text([counted_for_prompts(function(method(COUNTED, parameters)), ENCODE)])
+    assert "self.encode_prompt(prompt=x, num_images_per_prompt=num_images_per_prompt)" in found
+    repeated = COUNTED.replace("return", "x = x.repeat(num_images_per_prompt)\nreturn")
+    given = COUNTED.replace("prompt=x", "prompt=x, num_images_per_prompt=2")
+    for other in (repeated, given, COUNTED.replace("prompt=x", "x")):
+        source = method(other, parameters)
+        assert text([counted_for_prompts(function(source), ENCODE)]) == source
+    assert text([counted_for_prompts(function(method(COUNTED)), ENCODE)]) == method(COUNTED)
