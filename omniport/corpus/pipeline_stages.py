@@ -113,6 +113,9 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         with _the_references_own():
             reference = reference_class.from_pretrained(folder, torch_dtype=torch.float32)
             reference.set_progress_bar_config(disable=True)
+            if "vae tiling" in recipe.repairs:
+                reference.vae.enable_tiling()
+                config.vae_use_tiling = worker.worker.model_runner.pipeline.vae.use_tiling = True
             calls = calls_for(signature, recipe)
         expected = {call.name: _reference_run(reference, call) for call in calls}
         torch.save({k: (v.steps, v.output, v.forwards) for k, v in expected.items()}, work / f"{job.key}.reference")

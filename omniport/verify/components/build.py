@@ -73,8 +73,8 @@ class Builder:
         if name == "scheduler" or class_name.endswith("Scheduler"):
             return cls.from_config({**SCHEDULERS.get(class_name, {}), **self._resolved(overrides, name)})
         torch.manual_seed(0)
-        if hasattr(cls, "config_class") and library == "transformers":
-            model = cls(cls.config_class(**self._resolved(overrides, name)))
+        if not hasattr(cls, "from_config") and hasattr(cls, "config_class"):
+            model = self._encoder(cls, self._resolved(overrides, name))
         elif class_name in DENOISERS:
             entry = ENTRIES.get(class_name, Entry())
             given = {**entry.config, **self._resolved(overrides, name)}
@@ -86,6 +86,14 @@ class Builder:
         model = model.float().eval()
         redraw(model, name, gain=1.0 if class_name in VAES else GAIN)
         _redraw_statistics(model)
+        return model
+
+    def _encoder(self, cls: Any, values: dict[str, Any]) -> nn.Module:
+        """A model of transformers; an encoder half takes the encoder's part of its config."""
+        config = cls.config_class(**values)
+        if values.get("is_encoder_decoder") is False:
+            config.is_encoder_decoder = False
+        model: nn.Module = cls(config)
         return model
 
     def _known(self, class_name: str) -> Mapping[str, Any]:

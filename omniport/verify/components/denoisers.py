@@ -119,9 +119,9 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
     },
     "LTXVideoTransformer3DModel": {**_PLAIN, "caption_channels": _T, "cross_attention_dim": 64},
     "LatteTransformer3DModel": {
-        "in_channels": "=z", "out_channels": "=2 * z", "caption_channels": _T, "sample_size": 8, "video_length": 2,
+        "in_channels": "=z", "out_channels": "=2 * z", "caption_channels": _T, "sample_size": 8, "video_length": 9,
     },
-    "LongCatAudioDiTTransformer": {},
+    "LongCatAudioDiTTransformer": {"latent_dim": "=z", "dit_text_dim": _T},
     "LongCatImageTransformer2DModel": {
         "in_channels": _PACKED, "joint_attention_dim": _T, "pooled_projection_dim": _T,
     },

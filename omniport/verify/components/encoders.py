@@ -154,6 +154,20 @@ ENCODERS: dict[str, Config] = {
     "SiglipVisionModel": _SIGLIP_VISION,
     "SmolLM3ForCausalLM": language_model(),
     "T5EncoderModel": _T5,
+    "T5GemmaEncoderModel": {
+        "encoder": {**language_model(query_pre_attn_scalar=8, sliding_window=4096)},
+        "decoder": {**language_model(query_pre_attn_scalar=8, sliding_window=4096)},
+        "vocab_size": "=vocabulary",
+        "is_encoder_decoder": False,
+    },
+    "T5Gemma2Encoder": {
+        "text_config": language_model(query_pre_attn_scalar=8, sliding_window=4096),
+        "vision_config": {"model_type": "siglip_vision_model", **_SIGLIP_VISION},
+        "image_token_index": 6,
+        "boi_token_index": 7,
+        "eoi_token_index": 8,
+        "mm_tokens_per_image": 4,
+    },
     "UMT5EncoderModel": _T5,
 }
 
@@ -174,6 +188,8 @@ TOKENIZERS: dict[str, str] = {
     "Qwen3VLModel": "qwen",
     "SmolLM3ForCausalLM": "smol",
     "T5EncoderModel": "t5",
+    "T5GemmaEncoderModel": "gemma",
+    "T5Gemma2Encoder": "gemma",
     "UMT5EncoderModel": "t5",
 }
 """Family of the tokenizer of an encoder, where the tokenizer's own class does not tell (AutoTokenizer)."""

@@ -73,6 +73,7 @@ VAES: dict[str, Mapping[str, Any]] = {
     "AutoencoderKLLTX2Video": {
         "latent_channels": 8, "block_out_channels": [8, 8, 8, 8], "decoder_block_out_channels": [8, 8, 8],
         "layers_per_block": [1, 1, 1, 1, 1], "decoder_layers_per_block": [1, 1, 1, 1],
+        "spatial_compression_ratio": 32, "temporal_compression_ratio": 8,
     },
     "AutoencoderKLLTXVideo": {
         "latent_channels": 8, "block_out_channels": [8, 8, 8, 8], "decoder_block_out_channels": [8, 8, 8, 8],

@@ -12,7 +12,6 @@ _ZIMAGE = Recipe("the encoder is annotated by the base class of all; published i
 
 _OUT_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
 _FLUX2 = Recipe("texts are taken from three layers of a deep encoder", call=_OUT_LAYERS)
-_LONGCAT = Recipe("the pipeline asks for 16 latent channels", configs={"vae": {"latent_channels": 16}})
 _SPRINT = Recipe("two steps only: the schedule has one time between", _GEMMA2, call={"num_inference_steps": 2})
 _JOY = Recipe(
     "pictures come in buckets of a megapixel, so the autoencoder compresses by 32",
@@ -25,13 +24,18 @@ _TWO_LEVELS = {
 }
 _HUNYUAN_DIT = Recipe(
     "the second encoder is optional in the signature only",
-    {"text_encoder_2": "transformers.T5EncoderModel", "tokenizer_2": "transformers.T5Tokenizer"},
+    {
+        "text_encoder_2": "transformers.T5EncoderModel",
+        "tokenizer_2": "transformers.T5Tokenizer",
+        "safety_checker": "",
+        "feature_extractor": "",
+    },
 )
 
-_JSON = '{"short_description": "a photo of a cat"}'
+_JSON = '{"edit_instruction": "make the cat red", "short_description": "a photo of a cat"}'
 _FIBO = Recipe(
     "texts are structured, and taken from every layer",
-    call={"prompt": _JSON, "negative_prompt": '{"quality": "low"}'},
+    call={"prompt": _JSON, "negative_prompt": '{"edit_instruction": "none", "quality": "low"}'},
 )
 _CONTROL = {"transformer": {"in_channels": "=8 * z", "out_channels": "=4 * z"}}
 _FLUX_CONTROL = Recipe("the control image joins the channels", configs=_CONTROL)
@@ -42,7 +46,14 @@ IMAGE: dict[str, Recipe] = {
         "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
     ),
     "AmusedInpaintPipeline": Recipe(
-        "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
+        "codes of the picture are looked up; the reference swaps rows and columns of a mask, so it is square",
+        configs={"vqvae": {"lookup_from_codebook": True}},
+        call={
+            "height": 64,
+            "width": 64,
+            "image": Picture(width=64, height=64),
+            "mask_image": Picture(width=64, height=64),
+        },
     ),
     "AmusedPipeline": Recipe("codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}),
     "BriaFiboEditPipeline": _FIBO,
@@ -66,7 +77,11 @@ IMAGE: dict[str, Recipe] = {
     "DiTPipeline": Recipe("class labels instead of a text", call={"class_labels": [3, 5]}),
     "HiDreamImagePipeline": Recipe(
         "latents always have 128 by 128 points in other proportions, so there are few calls of few steps",
-        configs={"transformer": {"max_resolution": [128, 128]}, "vae": _TWO_LEVELS},
+        configs={
+            "transformer": {"max_resolution": [128, 128]},
+            "vae": _TWO_LEVELS,
+            "text_encoder_4": {"num_hidden_layers": 5},
+        },
         call={"num_inference_steps": 2},
         cases={"two outputs": None, "two prompts": None, "guidance off": None},
     ),
@@ -78,9 +93,9 @@ IMAGE: dict[str, Recipe] = {
             "transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
             "unconditional_transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
         },
+        call={"guidance_schedule": (7.0, 3.0, 2.0)},
     ),
     "JoyImageEditPipeline": _JOY,
-    "JoyImageEditPlusPipeline": _JOY,
     "Krea2Pipeline": Recipe(
         "texts are taken from three layers of a deep encoder",
         configs={"transformer": {"num_text_layers": 3}},
@@ -98,8 +113,50 @@ IMAGE: dict[str, Recipe] = {
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPAGPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPipeline": _HUNYUAN_DIT,
-    "LongCatImageEditPipeline": _LONGCAT,
-    "LongCatImagePipeline": _LONGCAT,
+    "HunyuanImageRefinerPipeline": Recipe(
+        "the refiner has one text, and joins the picture's latents to the channels",
+        configs={
+            "transformer": {
+                "in_channels": "=2 * z",
+                "out_channels": "=z",
+                "text_embed_2_dim": None,
+                "patch_size": [1, 1, 1],
+                "rope_axes_dim": [4, 6, 6],
+                "guidance_embeds": True,
+            }
+        },
+    ),
+    "Kandinsky5I2IPipeline": Recipe(
+        "the picture and its mask join the channels", configs={"transformer": {"visual_cond": True}}
+    ),
+    "Kandinsky5T2IPipeline": Recipe(
+        "an empty negative prompt leaves nothing behind the template; pictures have a megapixel",
+        cases={"defaults": {"negative_prompt": "blurry"}, "two outputs": None},
+    ),
+    "LongCatImageEditPipeline": Recipe(
+        "the pipeline asks for 16 latent channels; pictures have a megapixel, so the autoencoder compresses by 32",
+        configs={
+            "vae": {
+                "latent_channels": 16,
+                "block_out_channels": [8] * 6,
+                "down_block_types": ["DownEncoderBlock2D"] * 6,
+                "up_block_types": ["UpDecoderBlock2D"] * 6,
+            }
+        },
+    ),
+    "LongCatImagePipeline": Recipe(
+        "the pipeline asks for 16 latent channels; prompts are rewritten by a long generation, once",
+        configs={"vae": {"latent_channels": 16}},
+        call={"enable_prompt_rewrite": False},
+        cases={"defaults": {"enable_prompt_rewrite": True}},
+    ),
+    "NucleusMoEImagePipeline": Recipe(
+        "texts are taken from the eighth layer from the end",
+        configs={"text_encoder": {"text_config": {**QWEN3_VL["text_config"], "num_hidden_layers": 9}}},
+    ),
+    "QwenImageControlNetInpaintPipeline": Recipe(
+        "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_condition_channels": 4}}
+    ),
     "Lumina2Pipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "LuminaPipeline": Recipe("Gemma is annotated by its base class", {"text_encoder": "transformers.GemmaModel"}),
     "SanaControlNetPipeline": _SANA,

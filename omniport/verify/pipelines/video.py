@@ -21,7 +21,33 @@ _MOTIF = Recipe(
 _LEARNED = {"max_sequence_length": 226}  # position embeddings are learned for this length
 _WITH_IMAGE = {"transformer": {"in_channels": "=2 * z", "out_channels": "=z"}}
 
+_LTX2_CALL = {"height": 64, "width": 128, "spatio_temporal_guidance_blocks": [1]}
+_LTX2 = Recipe("guidance takes blocks of a deep denoiser", call=_LTX2_CALL)
+
 VIDEO: dict[str, Recipe] = {
+    "AllegroPipeline": Recipe("the autoencoder decodes in tiles only", repairs=("vae tiling",)),
+    "HeliosPipeline": Recipe("a picture or a video", call={"video": None}),
+    "HeliosPyramidPipeline": Recipe("a picture or a video", call={"video": None}),
+    "HunyuanSkyreelsImageToVideoPipeline": Recipe("the picture joins the channels", configs=_WITH_IMAGE),
+    "HunyuanVideo15ImageToVideoPipeline": Recipe(
+        "sizes come from the denoiser's target size", configs={"transformer": {"target_size": 96}}
+    ),
+    "HunyuanVideoImageToVideoPipeline": Recipe(
+        "published models replace the first frame's token",
+        configs={"transformer": {"image_condition_type": "token_replace"}},
+    ),
+    "LTX2ConditionPipeline": _LTX2,
+    "LTX2HDRPipeline": Recipe("guidance takes blocks of a deep denoiser", call={"height": 64, "width": 128}),
+    "LTX2ImageToVideoPipeline": Recipe(
+        "guidance takes blocks of a deep denoiser; compression of the picture needs a video library",
+        call={**_LTX2_CALL, "image_crf": 0},
+    ),
+    "LTX2InContextPipeline": _LTX2,
+    "LTX2Pipeline": _LTX2,
+    "LTXI2VLongMultiPromptPipeline": Recipe(
+        "the picture is too small for tiles", call={"decode_horizontal_tiles": 1, "decode_vertical_tiles": 1}
+    ),
+    "LucyEditPipeline": Recipe("the video joins the channels", configs=_WITH_IMAGE),
     "CogVideoXFunControlPipeline": Recipe("the control video joins the channels", configs=_WITH_IMAGE, call=_LEARNED),
     "CogVideoXImageToVideoPipeline": Recipe("the picture joins the channels", configs=_WITH_IMAGE, call=_LEARNED),
     "CogVideoXPipeline": Recipe("texts have one length", call=_LEARNED),
@@ -35,7 +61,11 @@ VIDEO: dict[str, Recipe] = {
             "id_vit_hidden": Noise((1, 7, 24), count=2),
         },
     ),
-    "Cosmos3OmniPipeline": Recipe("the tokenizer is that of Qwen", tokenizers={"text_tokenizer": "qwen"}),
+    "Cosmos3OmniPipeline": Recipe(
+        "the tokenizer is that of Qwen; a picture or a video",
+        tokenizers={"text_tokenizer": "qwen"},
+        call={"video": None},
+    ),
     "EasyAnimateInpaintPipeline": Recipe(
         "videos come as tensors; published with the masked video in the channels",
         configs={"transformer": {"in_channels": "=2 * z + 1"}, "vae": {"cache_mag_vae": False}},
