@@ -82,6 +82,7 @@ class _Analysis:
         return Why(reason, *self.at(node))
 
     def plan(self) -> PipelinePlan:
+        self.untouched_attention()
         for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
             (self.dropped if decision.value is None else self.decisions).append(decision)
         self.batching()
@@ -111,7 +112,7 @@ class _Analysis:
             self.decide("outputs per prompt", outputs, "how many outputs one request asks for", self.call.lineno)
         if media := media_keys(arguments):
             self.decide("media", ", ".join(media), "read from multi_modal_data", self.call.lineno)
-        read = (*denoiser_attributes(kept, denoisers), *members)
+        read = (*self.config_values(denoiser_attributes(kept, denoisers)), *members)
         return PipelinePlan(
             class_name=self.class_name,
             module=self.module.name,
@@ -140,6 +141,16 @@ class _Analysis:
         """First line of the class that holds ``text``; the line of ``class`` if none does."""
         lines = self.module.text.splitlines()[: self.node.end_lineno]
         return next((n for n, line in enumerate(lines, 1) if n > self.node.lineno and text in line), self.node.lineno)
+
+    def untouched_attention(self) -> None:
+        """Refuse a class that swaps the attention of its denoiser, which in the port is a layer of vLLM-Omni."""
+        what = "swaps attention processors of the denoiser, whose attention is vLLM-Omni's layer in the port"
+        for base in self.node.bases:
+            if reading.dotted(base) in knowledge.SWAPPING_BASES:
+                raise UnsupportedError(f"{reading.dotted(base)} {what}", *self.at(self.node))
+        for node in ast.walk(self.node):
+            if isinstance(node, ast.Attribute) and node.attr in knowledge.SWAPPING_CALLS:
+                raise UnsupportedError(f"{node.attr} {what}", *self.at(node))
 
     # ---------------------------------------------------------------------------------------------------- denoisers
     def denoisers(self) -> Denoisers:
@@ -183,6 +194,16 @@ class _Analysis:
                     f"self.transformer.{name}: a member that {node.name} does not define itself", self.module.file, line
                 )
             self.decide(f"{MEMBER} {name}", True, "the pipeline uses it", line)
+        return tuple(n for n in names if n in parameters)
+
+    def config_values(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that the constructor takes; the others are read off the published config, which need not have them."""
+        node = self.denoiser_class
+        init = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+        parameters = {a.arg for a, _ in reading.parameters(init, self.module.file, stars=True)}
+        for name in (n for n in names if n not in parameters):
+            reason = "no parameter of the denoiser: the published config may have it, else it is None"
+            self.decide(f"{facts.RAW} {name}", True, reason, self.line_in_class(f".config.{name}"))
         return tuple(n for n in names if n in parameters)
 
     # ------------------------------------------------------------------------------------------------- what is decided

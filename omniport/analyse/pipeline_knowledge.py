@@ -195,5 +195,9 @@ NOT_PORTED: dict[str, str] = {
     "sparse_params": "block masks of sparse attention are made for flex attention, which this port does not call",
 }
 
+#: What exchanges the attention processors of a denoiser: bases of pipelines, methods of models.
+SWAPPING_BASES = frozenset({"PAGMixin"})
+SWAPPING_CALLS = frozenset({"set_processor", "set_attn_processor"})
+
 #: Attributes that hold attention arguments: they go with the parameter of the same name.
 ATTENTION_ARGUMENTS = re.compile(r"self\._?(joint_|cross_)?attention_kwargs\Z")

@@ -12,6 +12,7 @@ from omniport.errors import UnsupportedError
 from omniport.hub.synthetic import synthesise
 from omniport.plan.model import PipelinePlan
 from omniport.port import analyse_transformer
+from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.evaluate import Facts
 from omniport.rewrite.pipeline.fold import fold_function
@@ -140,3 +141,34 @@ def test_the_count_of_outputs_reaches_the_prompts() -> None:
         source = method(other, parameters)
         assert text([counted_for_prompts(function(source), ENCODE)]) == source
     assert text([counted_for_prompts(function(method(COUNTED)), ENCODE)]) == method(COUNTED)
+
+
+# ------------------------------------------------------------------------------------------ what the port cannot do
+@pytest.mark.parametrize("name", ["Flux2KleinKVPipeline", "SanaPAGPipeline"])
+def test_swapped_attention_processors_are_refused(diffusers: SourceTree, name: str) -> None:
+    with pytest.raises(UnsupportedError, match="swaps attention processors") as error:
+        plan_of(diffusers, name)
+    assert error.value.line > 0
+
+
+def test_a_config_value_that_the_constructor_lacks_is_read_off_the_config(diffusers: SourceTree) -> None:
+    plan = plan_of(diffusers, "ChromaInpaintPipeline")
+    found = render_pipeline(diffusers, port("x", plan, "X"), DEFAULT)
+    assert "guidance_embeds" not in plan.transformer_attributes
+    assert 'self.od_config.tf_model_config.get("guidance_embeds")' in found
+    assert "self.transformer.guidance_embeds" not in found and "self.transformer.in_channels" in found
+
+
+@pytest.mark.parametrize(
+    ("written", "whole"),
+    [
+        ('"A.B" | C | None', '"A.B | C | None"'),
+        ('list["A"]', 'list["A"]'),
+        ('Literal["a"] | None', 'Literal["a"] | None'),
+        ('"A"', '"A"'),
+        ("A | None", "A | None"),
+    ],
+)
+def test_annotations_that_are_in_part_strings(written: str, whole: str) -> None:
+    found = text([with_whole_annotations(function(f"def f(self, x: {written} = None):\n    return x\n"))])
+    assert f"x: {whole} = None" in found

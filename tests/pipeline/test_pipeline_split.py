@@ -48,6 +48,11 @@ def test_the_negative_side_becomes_a_second_call() -> None:
     assert "pred = uncond + scale * (cond_pred - uncond)" in found
 
 
+def test_a_copy_that_is_written_to_is_a_clone_where_the_source_doubles() -> None:
+    found = done(call(inputs="x[:, :2] = mask"))
+    assert f"x = latents.clone() if {G} else latents" in found
+
+
 def test_the_order_of_the_halves_is_the_order_of_the_sides() -> None:
     found = done(call(joined="cond = torch.cat([cond, negative_cond], dim=0)"))
     assert "uncond, cond_pred = pred, negative_pred" in found

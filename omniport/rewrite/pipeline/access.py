@@ -24,8 +24,8 @@ GIVEN = frozenset({"device", "od_config", "progress_bar", "set_progress_bar_conf
 
 
 class _Access(cst.CSTTransformer):
-    def __init__(self, denoisers: Collection[str], settings: Collection[str]) -> None:
-        self.denoisers, self.settings = denoisers, settings
+    def __init__(self, denoisers: Collection[str], settings: Collection[str], raw: Collection[str]) -> None:
+        self.denoisers, self.settings, self.raw = denoisers, settings, raw
         self.shown = False  # inside a message, which may show the config as a whole
 
     def visit_FormattedStringExpression(self, node: cst.FormattedStringExpression) -> None:
@@ -47,6 +47,8 @@ class _Access(cst.CSTTransformer):
         if owner in self.denoisers and last in ("dtype", "device"):
             return cst.parse_expression("self.od_config.dtype" if last == "dtype" else "self.device")
         if owner.removesuffix(".config") in self.denoisers and owner.endswith(".config"):
+            if last in self.raw:
+                return cst.parse_expression(f'self.od_config.tf_model_config.get("{last}")')
             return cst.parse_expression(f"{owner.removesuffix('.config')}.{last}")
         if self.shown and name.removesuffix(".config") in self.denoisers and name.endswith(".config"):
             return cst.parse_expression("self.od_config.tf_model_config")
@@ -55,9 +57,14 @@ class _Access(cst.CSTTransformer):
         return updated_node
 
 
-def rename(node: cst.FunctionDef, denoisers: Collection[str], settings: Collection[str]) -> cst.FunctionDef:
-    """The method with every access of :data:`RENAMED`; config values of denoisers and settings as plain attributes."""
-    new = transform(node, _Access(denoisers, settings))
+def rename(
+    node: cst.FunctionDef, denoisers: Collection[str], settings: Collection[str], raw: Collection[str] = ()
+) -> cst.FunctionDef:
+    """The method with every access of :data:`RENAMED`; config values of denoisers and settings as plain attributes.
+
+    ``raw`` are config values that the denoiser's constructor does not take: the published config may have them.
+    """
+    new = transform(node, _Access(denoisers, settings, raw))
     assert isinstance(new, cst.FunctionDef)
     return new
 

@@ -11,7 +11,7 @@ from omniport.rewrite.pipeline.normal import Request
 
 #: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
 ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
-METHOD, PARAMETER, SETTING, MADE, CONFIG = "method", "parameter", "setting", "made", "config"
+METHOD, PARAMETER, SETTING, MADE, CONFIG, RAW = "method", "parameter", "setting", "made", "config", "raw"
 
 
 def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:

@@ -77,7 +77,11 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
 
 def _unconditional(node: Statement, made: list[str]) -> Block:
     """``x = make()`` of ``if x is None: x = make()``, where the model brings no ``x``."""
-    if isinstance(node, cst.If) and node.orelse is None and code(node.test) in [f"{name} is None" for name in made]:
+    tests = {f"{name} is None" for name in made}
+    none = isinstance(node, cst.If) and (
+        code(node.test) in tests or any(code(node.test).startswith(f"not isinstance({name}, ") for name in made)
+    )
+    if isinstance(node, cst.If) and node.orelse is None and none:
         first, *rest = suite(node.body)
         return [first.with_changes(leading_lines=[*node.leading_lines, *first.leading_lines]), *rest]
     return [node]

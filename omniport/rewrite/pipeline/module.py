@@ -11,6 +11,7 @@ from omniport.analyse.pipeline_output import Processed, find_output, find_proces
 from omniport.errors import UnsupportedError
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
+from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.docs import statement, summary, trim
@@ -118,9 +119,11 @@ def _methods(
     helpers = [trim(node, parameter_names(node)) for node in others.values()]
     known = set(settings(plan.decisions))
     methods = [*helpers, *_functions(parse(_guidance_methods(plan))), diffuse, *last]
-    methods = [with_seed_restored(access.rename(m, denoisers.attributes, known)) for m in methods]
+    raw = {facts.name_of(d) for d in facts.of_kind(plan.decisions, facts.RAW)}
+    methods = [access.rename(m, denoisers.attributes, known, raw) for m in methods]
+    methods = [with_whole_annotations(with_seed_restored(m)) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
-    init = access.rename(init, denoisers.attributes, known)
+    init = access.rename(init, denoisers.attributes, known, raw)
     return [init, *methods, *_functions(parse(_LOAD_WEIGHTS))], post
 
 

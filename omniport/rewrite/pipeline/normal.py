@@ -10,14 +10,14 @@ from typing import Any
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.pipeline.blocks import changed, indented, pure, statements, suite, without_lines
+from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, Facts, evaluate
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
-from omniport.rewrite.pipeline.rename import config_locals
+from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
@@ -146,6 +146,7 @@ class _Work:
         self.constants[ENTRY] = dict(self.request.arguments)
         self.constants["__init__"] = dict(self.request.init)
         self._undocument(ENTRY)
+        self._own_denoisers()
         for name in self.constants[ENTRY]:
             self._drop_parameter(ENTRY, name)
         if (star := self.methods[ENTRY].params.star_kwarg) is not None:
@@ -165,6 +166,16 @@ class _Work:
         for name, node in self.methods.items():
             if calls(node, "locals"):
                 raise UnsupportedError(f"{self.name}.{name} calls locals()", self.file)
+
+    def _own_denoisers(self) -> None:
+        """The constructor's parameters that are denoisers by their attributes, as everywhere else in the class."""
+        init = self.methods.get("__init__")
+        if init is None:
+            return
+        owners = {config.split(".")[1] for config in self.facts.configs if config.count(".") == 2}
+        names = owners & set(parameter_names(init)) - bound(suite(init.body))
+        body = [replace_names(s, {n: f"self.{n}" for n in names}) for s in suite(init.body)]
+        self.methods["__init__"] = changed(init, body=indented(body, init.body))
 
     def _undocument(self, name: str) -> None:
         node = self.methods[name]

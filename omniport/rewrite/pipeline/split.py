@@ -174,7 +174,10 @@ class Split(Sides):
             return self.halves(names, halves, inside)
         if isinstance(value, cst.IfExp) and self.is_guard(value.test):
             if (same := doubled(value.body, True)) is not None:
-                lines = self.assign(node, target, self.copied(target, same), inside, off)
+                copy = self.copied(target, same)
+                if copy is not same and text(value.orelse) == text(same):
+                    copy = value.with_changes(body=copy)  # without guidance the source writes to the value itself
+                lines = self.assign(node, target, copy, inside, off)
                 self.same.add(text(target))
                 return lines
             if (both := sides(value.body)) is not None:
