@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniport.errors import OmniportError
+from omniport.errors import OmniportError, refusing
 from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, Why
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def analyse(
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
 
 
+@refusing("reading the transformer")
 def analyse_transformer(
     tree: SourceTree,
     class_name: str,

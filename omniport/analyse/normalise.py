@@ -247,7 +247,7 @@ def _import(tree: SourceTree, scopes: tuple[SourceModule, ...], name: str) -> st
 def _conditional(module: SourceModule) -> set[str]:
     """Names that the module binds under an ``if`` or ``try`` at its top level."""
     found: set[str] = set()
-    for outer in conditional_statements(module.text):
+    for outer in conditional_statements(module.text, module.file):
         for node in ast.walk(outer):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 found.add(node.name)

@@ -97,6 +97,8 @@ def _masks(normal: NormalForm, sharding: Sharding) -> tuple[FeaturePlan, ...]:
 
 def _adapters(sharding: Sharding) -> tuple[FeaturePlan, ...]:
     """LoRA: vLLM-Omni wraps every parallel linear, and cuts the A matrix of a row into one run of columns per rank."""
+    if not sharding.linears:
+        return ()
     first = sharding.linears[0].why
     found = [
         FeaturePlan("lora", True, Why("every sharded linear is one that vLLM-Omni's LoRA manager wraps", first.file))

@@ -27,7 +27,7 @@ from omniport.analyse.pipeline_components import (
 from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
-from omniport.errors import UnsupportedError
+from omniport.errors import UnsupportedError, refusing
 from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
@@ -48,6 +48,7 @@ __all__ = ["Component", "Index", "analyse_pipeline", "component_role"]
 Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
 
 
+@refusing("reading the pipeline")
 def analyse_pipeline(
     source: SourceTree, class_name: str, index: Index, features: TargetFeatures, *, name: str
 ) -> PipelinePlan:

@@ -167,7 +167,9 @@ class _Program:
     def open_inputs(self, variant: Variant) -> tuple[Decision, ...]:
         """The root's forward parameters: unknown, but for those a port leaves out."""
         dropped = []
-        function = variant.methods["forward"]
+        function = variant.methods.get("forward")
+        if function is None:
+            raise UnsupportedError(f"{variant.origin.name} has no method forward", *where_of(variant.tree))
         inputs: dict[str, Value] = {}
         for param in parameters(function):
             name = param.name.value

@@ -6,9 +6,6 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -20,6 +17,7 @@ from omniport.corpus.produce import MODELS, Produced, fresh_tree, produce_all
 from omniport.corpus.results import FEATURES, STAGES, ClassResult, CorpusReport, StageResult, completed
 from omniport.errors import OmniportError
 from omniport.source.tree import SourceTree
+from omniport.verify import sandbox
 from omniport.verify.api import ENVIRONMENT, missing_packages
 
 WORKERS = 2
@@ -119,8 +117,7 @@ def verify_ports(
     Raises:
         OmniportError: the process ended without all answers.
     """
-    with tempfile.TemporaryDirectory(prefix="omniport-corpus-") as folder:
-        work = Path(folder)
+    with sandbox.workspace("corpus") as work:
         request = {"root": str(tree.resolve()), "jobs": jobs, "workers": WORKERS}
         (work / "jobs.json").write_text(json.dumps(request))
         log = _heavy_process(work, tree, source, on_class, runner)
@@ -153,24 +150,10 @@ def _heavy_process(
     other = [str(SourceTree.locate(source).root.resolve().parent)] if source else []
     paths = [str(tree.resolve()), *other, str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "VLLM_RPC_BASE_PATH": str(work)}
-    log = work / "runner.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", runner, str(work)],
-            cwd=work,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if on_class is not None and line.strip():
-                    on_class(line.strip())
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    return "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+
+    def on_line(line: str) -> None:
+        if on_class is not None and line.strip():
+            on_class(line.strip())
+
+    sandbox.heavy_process(runner, work, env, on_line)
+    return sandbox.log_tail(work)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from omniport.corpus.results import ALONE, STAGES, StageResult
 from omniport.errors import OmniportError
-from omniport.verify import stand_ins
+from omniport.verify import sandbox, stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
 from omniport.verify.runner import PRELOAD, versions
 
@@ -74,6 +74,7 @@ def serve(
     """
     request = json.loads((work / "jobs.json").read_text())
     root = Path(request["root"])
+    sandbox.enter(work)
     answers = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout; the answers have a descriptor of their own
     preload(root, sorted({job["reference"] for job in request["jobs"]}), ready)

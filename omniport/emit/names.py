@@ -26,7 +26,7 @@ def default_name(pipeline_class: str) -> str:
     """
     stem = pipeline_class.removesuffix("Pipeline")
     words = _WORD.sub("_", stem)
-    return check_name(re.sub("_+", "_", words).strip("_").lower(), f"the name made from {pipeline_class!r}")
+    return check_name(re.sub("_+", "_", words).strip("_").lower(), f"the name made from {pipeline_class[:100]!r}")
 
 
 def check_name(name: str, what: str = "--name") -> str:
@@ -37,7 +37,7 @@ def check_name(name: str, what: str = "--name") -> str:
     """
     if not NAME.match(name) or keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in _RESERVED:
         raise OmniportError(
-            f"{what} {name!r} cannot name a port: lower-case letters, digits and underscores, starting with a letter, "
-            "at most 64, and no word of Python; give one with --name"
+            f"{what} {name[:100]!r} cannot name a port: lower-case letters, digits and underscores, starting with a "
+            "letter, at most 64, and no word of Python; give one with --name"
         )
     return name

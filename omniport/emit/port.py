@@ -179,7 +179,7 @@ def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) ->
     ):
         try:
             body = ast.parse(code).body
-        except (SyntaxError, ValueError, RecursionError) as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise OmniportError(f"the {what} made for {plan.name} is not valid Python: {error}") from None
         defined = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
         if missing := [n for n in names if n not in defined]:

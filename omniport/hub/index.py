@@ -6,6 +6,7 @@ entries are strings or null is a component, everything else a setting, whatever 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from omniport.hub.strict_json import Document
 
 INDEX_FILE = "model_index.json"
 MODULAR_INDEX_FILE = "modular_model_index.json"
+_VERSION = re.compile(r"[\w.+!-]{1,64}\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,8 @@ def read_index(document: Document) -> ModelIndex:
     if not is_identifier(class_name):
         raise fail("_class_name", f"pipeline class {class_name!r} is no class name")
     version = value.get("_diffusers_version")
-    if version is not None and not isinstance(version, str):
-        raise fail("_diffusers_version", f"_diffusers_version is {version!r}, not a string")
+    if version is not None and not (isinstance(version, str) and _VERSION.match(version)):
+        raise fail("_diffusers_version", f"_diffusers_version {str(version)[:80]!r} is no version")
     components: dict[str, Component | None] = {}
     settings: dict[str, Any] = {}
     modular = "_blocks_class_name" in value

@@ -40,10 +40,14 @@ def parse_model(model: str) -> Reference:
         if not is_identifier(name):
             raise OmniportError(f"{model}: {name!r} is no class name; {_FORMS}")
         return Reference("diffusers", name)
-    folder = Path(text).expanduser()
-    if folder.is_dir():
+    try:
+        folder = Path(text).expanduser()
+        is_folder, is_there = folder.is_dir(), folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, no such user, half a surrogate pair
+        raise OmniportError(f"{model[:200]}: no path: {getattr(error, 'strerror', None) or error}") from None
+    if is_folder:
         return Reference("local", str(folder))
-    if folder.exists():
+    if is_there:
         raise OmniportError(f"{model}: a file, not a folder; {_FORMS}")
     if text.startswith((".", "/", "~")) or "\\" in text:
         raise OmniportError(f"{model}: no such folder")

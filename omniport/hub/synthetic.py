@@ -48,7 +48,7 @@ def pipeline_names(source: SourceTree) -> list[str]:
     pattern = re.compile(r"^class (\w*Pipeline\w*)\(", re.M)
     found: set[str] = set()
     for path in (source.root / "pipelines").rglob("*.py"):
-        found.update(pattern.findall(path.read_text("utf-8")))
+        found.update(pattern.findall(path.read_text("utf-8", errors="replace")))
     return sorted(name for name in found if not name.endswith("Output"))
 
 

@@ -10,16 +10,17 @@ from typing import TextIO
 from omniport import __version__
 from omniport.check.engine import Report, rule_names
 from omniport.check.rules import load_rules
+from omniport.errors import printable
 
 
 def write_text(report: Report, stream: TextIO) -> None:
     """One block per finding, ``path:line:col: CODE message`` above the evidence, and a last line that counts."""
     bold, red, dim, end = ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if _colours(stream) else ("", "", "", "")
     for finding in report.findings:
-        place = f"{bold}{finding.path}{end}:{finding.line}:{finding.col}"
-        stream.write(f"{place}: {red}{finding.code}{end} {finding.message}\n")
+        place = f"{bold}{printable(finding.path)}{end}:{finding.line}:{finding.col}"
+        stream.write(f"{place}: {red}{finding.code}{end} {printable(finding.message)}\n")
         if finding.evidence:
-            stream.write(f"{dim}    {finding.evidence}{end}\n")
+            stream.write(f"{dim}    {printable(finding.evidence)}{end}\n")
     read = f"{_count(len(report.ports), 'port')}, {_count(report.files, 'file')}"
     if report.findings:
         counts = ", ".join(f"{code} {number}" for code, number in report.counts().items())
@@ -117,7 +118,7 @@ def _count(number: int, noun: str) -> str:
 
 def _data(text: str) -> str:
     """Text of a workflow command."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

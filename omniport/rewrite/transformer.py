@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import libcst as cst
 
+from omniport.errors import refusing
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
 from omniport.rewrite.cached_blocks import cached_blocks
@@ -71,6 +72,7 @@ IMPORTS: dict[str, str] = {
 }
 
 
+@refusing("writing the transformer")
 def render_transformer(
     normal: NormalForm,
     plan: TransformerPlan,

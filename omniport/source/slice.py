@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import libcst as cst
 
+from omniport.errors import UnsupportedError
+from omniport.source.reading import parse_cst
+
 if TYPE_CHECKING:
     from omniport.source.tree import SourceModule
 
@@ -26,23 +29,25 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
     """The class or function ``name`` of ``module`` as a libcst node with marked statements.
 
     Raises:
-        KeyError: the module does not define ``name`` at its top level.
+        UnsupportedError: the module defines no such class or function at its top level.
     """
     found = _parsed(module, name)
-    assert isinstance(found, kind)
+    if not isinstance(found, kind):
+        raise UnsupportedError(f"{name} is another kind of definition than its use expects", module.file)
     return found
 
 
 @functools.lru_cache(maxsize=500)
 def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
     """The node of a definition, shared by all who ask for it: rewrites make new nodes and leave old ones alone."""
-    return cst.parse_module(_marked(module, name)).body[0]
+    return parse_cst(_marked(module, name), module.file).body[0]
 
 
 def _marked(module: SourceModule, name: str) -> str:
     """The text of a definition with a marker on every statement."""
-    node = module.definitions[name]
-    assert isinstance(node, ast.ClassDef | ast.FunctionDef)
+    node = module.definitions.get(name)
+    if not isinstance(node, ast.ClassDef | ast.FunctionDef):
+        raise UnsupportedError(f"{name} is no class or function at the top level of the module", module.file)
     lines = module.text.splitlines()
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     ends: dict[int, int] = {}

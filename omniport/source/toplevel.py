@@ -11,6 +11,8 @@ import ast
 import re
 from collections.abc import Iterator, Mapping
 
+from omniport.source.reading import parse
+
 Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 
 _HEAD = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
@@ -26,10 +28,11 @@ class Definitions(Mapping[str, Definition]):
     """Module-level names -> the statement that defines them (the last one, as at run time), parsed when asked for.
 
     Raises:
-        SyntaxError: on reading an entry that does not parse.
+        OmniportError: on reading an entry that does not parse; ``file`` names the module in the message.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, file: str = "<module>") -> None:
+        self._file = file
         self._lines = text.splitlines()
         self._spans = _spans(self._lines)
         self._parsed: dict[str, Definition] = {}
@@ -37,7 +40,8 @@ class Definitions(Mapping[str, Definition]):
     def __getitem__(self, name: str) -> Definition:
         if name not in self._parsed:
             first, last = self._spans[name]
-            node = ast.parse("\n" * first + "\n".join(self._lines[first:last])).body[0]  # blank lines keep its numbers
+            body = parse("\n".join(self._lines[first:last]), self._file, first + 1).body
+            node = body[0] if body else None
             if not isinstance(node, Definition):
                 raise KeyError(name)
             self._parsed[name] = node
@@ -86,11 +90,11 @@ def _starts(lines: list[str]) -> list[int]:
     return starts
 
 
-def conditional_statements(text: str) -> list[ast.stmt]:
+def conditional_statements(text: str, file: str = "<module>") -> list[ast.stmt]:
     """The ``if`` and ``try`` statements at the top level of a module.
 
     Raises:
-        SyntaxError: one of them does not parse.
+        OmniportError: one of them does not parse.
     """
     lines = text.splitlines()
     found: list[ast.stmt] = []
@@ -102,7 +106,7 @@ def conditional_statements(text: str) -> list[ast.stmt]:
             first = start
         goes_on = end < len(lines) and _CLAUSE.match(lines[end])
         if first is not None and not goes_on:
-            found += ast.parse("\n" * first + "\n".join(lines[first:end])).body
+            found += parse("\n".join(lines[first:end]), file, first + 1).body
             first = None
     return found
 
@@ -128,7 +132,7 @@ def import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
         position = end
     try:
         nodes = ast.parse("\n".join(pieces)).body
-    except SyntaxError:
+    except (SyntaxError, ValueError):
         nodes = [node for piece in pieces for node in _parsed(piece)]
     return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
@@ -136,5 +140,5 @@ def import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
 def _parsed(piece: str) -> list[ast.stmt]:
     try:
         return ast.parse(piece).body
-    except SyntaxError:  # prose in a docstring: "import this and that"
+    except (SyntaxError, ValueError):  # prose in a docstring: "import this and that"
         return []

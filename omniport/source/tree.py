@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError
+from omniport.source.reading import parse, parse_cst, read_source
 from omniport.source.toplevel import Definitions, import_statements
 
 if TYPE_CHECKING:
@@ -32,17 +33,12 @@ class SourceModule:
 
     @functools.cached_property
     def ast(self) -> python.Module:
-        """The parsed module; raises OmniportError on a syntax error."""
-        try:
-            return python.parse(self.text)
-        except SyntaxError as error:
-            raise OmniportError(f"{self.file}:{error.lineno}: not valid Python: {error.msg}") from None
+        """The parsed module; raises OmniportError if it is not valid Python."""
+        return parse(self.text, self.file)
 
     @functools.cached_property
     def cst(self) -> libcst.Module:
-        import libcst
-
-        return libcst.parse_module(self.text)
+        return parse_cst(self.text, self.file)
 
     def absolute(self, node: python.ImportFrom) -> str:
         """The absolute dotted name of the module that a ``from`` import in this module names."""
@@ -69,14 +65,11 @@ class SourceModule:
     @functools.cached_property
     def definitions(self) -> Definitions:
         """Module-level names -> the statement that defines them (the last one, as at run time)."""
-        return Definitions(self.text)
+        return Definitions(self.text, self.file)
 
     def class_def(self, name: str) -> python.ClassDef:
         """The class ``name`` of this module; raises OmniportError if it defines none."""
-        try:
-            node = self.definitions.get(name)
-        except SyntaxError as error:
-            raise OmniportError(f"{self.file}: class {name} is not valid Python: {error.msg}") from None
+        node = self.definitions.get(name)
         if not isinstance(node, python.ClassDef):
             raise OmniportError(f"{self.file} defines no class {name}")
         return node
@@ -111,7 +104,9 @@ class SourceTree:
             return cls(Path(spec.submodule_search_locations[0]), metadata.version(package))
         for folder in (source / "src" / package, source / package, source):
             if folder.name == package and (folder / "__init__.py").is_file():
-                found = re.search(r'^__version__\s*=\s*"([^"]+)"', (folder / "__init__.py").read_text("utf-8"), re.M)
+                found = re.search(
+                    r'^__version__\s*=\s*"([^"]+)"', read_source(folder / "__init__.py", "__init__.py"), re.M
+                )
                 return cls(folder, found.group(1) if found else "unknown")
         raise OmniportError(f"{source}: no package {package} here (looked for {package}/__init__.py and src/{package})")
 
@@ -130,8 +125,8 @@ class SourceTree:
             if len(parts) == 1 and not is_package:
                 continue
             if path.is_file():
-                text = path.read_text("utf-8")
-                return SourceModule(name, path, path.relative_to(self.root.parent).as_posix(), text, is_package)
+                file = path.relative_to(self.root.parent).as_posix()
+                return SourceModule(name, path, file, read_source(path, file), is_package)
         return None
 
     def resolve(self, module: str, name: str) -> tuple[SourceModule, str] | None:
@@ -163,7 +158,7 @@ class SourceTree:
         pattern = re.compile(rf"^class {name}\b", re.M)
         found = []
         for path in sorted((self.root / under).rglob("*.py")):
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8", errors="replace")
             if f"class {name}" in text and pattern.search(text):
                 parts = path.relative_to(self.root.parent).with_suffix("").parts
                 found.append(".".join(parts[:-1] if parts[-1] == "__init__" else parts))

@@ -89,7 +89,7 @@ class _Text:
         if file not in self._trees:
             try:
                 self._trees[file] = ast.parse(self(file) or "")
-            except (SyntaxError, ValueError, RecursionError):
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
                 self._trees[file] = None
         return self._trees[file]
 

@@ -24,11 +24,13 @@ def confine(root: Path, name: str) -> Path:
     try:
         real_root = root.resolve()
         real = (real_root / pure).resolve()
+        there, is_file = real.exists(), real.is_file()
     except (OSError, RuntimeError) as error:
-        raise OmniportError(f"{root / name}: cannot be resolved: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise OmniportError(f"{name[:200]}: no path below {root}: {reason}") from None
     if not real.is_relative_to(real_root) or real == real_root:
         raise OmniportError(f"{root / name} leads outside of {root} through a symbolic link; give the real folder")
-    if real.exists() and not real.is_file():
+    if there and not is_file:
         raise OmniportError(f"{root / name} is no file; move it away")
     return real
 

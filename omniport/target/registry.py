@@ -89,7 +89,7 @@ def parse_registry(text: str, file: str) -> RegistryView:
     """The tables in the ``text`` of a registry; ``file`` names it in messages.  Raises as :func:`read_registry`."""
     try:
         tree = ast.parse(text.removeprefix("\ufeff"))
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: not valid Python: {error}") from None
     tables = {name: _Table(name, file).read(tree) for name in (MODELS, POST, PRE, NO_CACHE)}
     if not tables[MODELS].bound:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import libcst as cst
 
 from omniport.errors import OmniportError, UnsupportedError
+from omniport.source.reading import parse_cst
 from omniport.target.registry import MODELS, POST, PRE, HookRow, RegistryRow, RegistryView, parse_registry
 
 _BOM = "\ufeff"
@@ -64,7 +65,7 @@ def edit_registry(text: str, file: str, edit: RowEdit) -> str:
                 )
 
     bom = _BOM if text.startswith(_BOM) else ""
-    module = cst.parse_module(text.removeprefix(_BOM))
+    module = parse_cst(text.removeprefix(_BOM), file)
     body = list(module.body)
     for table, values in edit.values.items():
         if values is not None and not any(_literal(s, table) for s in body):

@@ -75,7 +75,7 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
     """
     try:
         tree = ast.parse(text.removeprefix("\ufeff"))
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
     package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
     for node in ast.walk(tree):
@@ -297,7 +297,7 @@ def _read_names(module: _Module) -> _Names:
     text = module.read()
     try:
         tree = ast.parse(text.removeprefix("\ufeff"))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         names.broken = True
         return names
     names.lazy = "_LazyModule(" in text

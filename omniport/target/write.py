@@ -84,7 +84,7 @@ def prepare(
         if change.path.casefold() in seen:
             raise OmniportError(f"{change.path}: two files of this name would be written")
         seen.add(change.path.casefold())
-        _check_syntax(change)
+        check_syntax(change.path, change.content)
     sources = {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}
     resolution = resolve_imports(sources, package, others)
     missing = resolution.missing or (missing_members(sources, package) if package else ())
@@ -140,13 +140,14 @@ def diff(status: FileStatus) -> str:
     return "".join(lines)
 
 
-def _check_syntax(change: FileChange) -> None:
-    if not change.path.endswith(".py"):
+def check_syntax(path: str, text: str) -> None:
+    """Raise OmniportError unless the text is a program, where the path says that it is one."""
+    if not path.endswith(".py"):
         return
     try:
-        compile(change.content.removeprefix("\ufeff"), change.path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError) as error:
-        raise OmniportError(f"{change.path}: the text made for it is not valid: {error}") from None
+        compile(text.removeprefix("\ufeff"), path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise OmniportError(f"{path}: the text made for it is not valid: {error}") from None
 
 
 def _status(root: Path, change: FileChange, owned: Mapping[str, str], force: bool) -> FileStatus:

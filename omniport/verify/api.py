@@ -6,9 +6,6 @@ import importlib.util
 import json
 import os
 import shlex
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from pathlib import Path
 
 from omniport.errors import OmniportError
 from omniport.report.evidence import write_evidence
+from omniport.verify import sandbox
 from omniport.verify.features import FEATURES
 from omniport.verify.port import Port, find_port
 from omniport.verify.results import FeatureResult, VerifyReport
@@ -141,8 +139,8 @@ def run_jobs(
         raise OmniportError("ports of different trees cannot be verified in one process")
     if missing := missing_packages():
         raise OmniportError(f"verify needs packages that are not installed: {'; '.join(missing)}")
-    with tempfile.TemporaryDirectory(prefix="omniport-verify-") as folder:
-        return _run(jobs, Path(folder), on_result)
+    with sandbox.workspace("verify") as folder:
+        return _run(jobs, folder, on_result)
 
 
 def _run(
@@ -157,31 +155,22 @@ def _run(
             [{"manifest": str(j.port.manifest_path), "features": j.features, "command": j.command} for j in jobs]
         )
     )
-    args = [sys.executable, "-m", "omniport.verify.runner", str(work)]
-    log = work / "runner.log"
     results: list[list[FeatureResult]] = [[] for _ in jobs]
     notes: list[str] = []
-    with log.open("wb") as errors:
-        process = subprocess.Popen(args, cwd=work, env=env, stdout=subprocess.PIPE, stderr=errors, text=True)
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                message = json.loads(line)
-                if "error" in message:
-                    raise OmniportError(message["error"])
-                if "note" in message:
-                    notes.append(message["note"])
-                    continue
-                result = FeatureResult.from_data(message["result"])
-                results[message["job"]].append(result)
-                if on_result is not None:
-                    on_result(result)
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+
+    def on_line(line: str) -> None:
+        message = json.loads(line)
+        if "error" in message:
+            raise OmniportError(message["error"])
+        if "note" in message:
+            notes.append(message["note"])
+            return
+        result = FeatureResult.from_data(message["result"])
+        results[message["job"]].append(result)
+        if on_result is not None:
+            on_result(result)
+
+    code = sandbox.heavy_process("omniport.verify.runner", work, env, on_line)
     if any(len(found) != len(job.features) for found, job in zip(results, jobs, strict=True)):
-        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise OmniportError(f"the verify process ended with code {process.returncode} before it was done:\n{tail}")
+        raise OmniportError(f"the verify process ended with code {code} before it was done:\n{sandbox.log_tail(work)}")
     return results, notes

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
 GRACE = 3.0  # seconds that the other ranks get once one has failed: they hang in a collective
+PORTS = 10_000  # how many TCP ports ranks may meet at
 STACKS = 0.5  # seconds for a hung rank to write its stacks
 
 
@@ -57,19 +58,28 @@ class RankError(Exception):
         self.outcome = outcome
 
 
-def free_port() -> int:
-    """A TCP port that nothing listens on now.
+def reserve_port() -> tuple[int, socket.socket]:
+    """A TCP port on loopback that nothing listens on, and what keeps other runs of ours off it until it is closed.
 
-    It lies below the ports that systems hand out to connections, so that none takes it before the ranks do.
+    It lies below the range from which the kernel takes ports of its own accord, so that no connection gets it either.
+
+    Raises:
+        RuntimeError: all of them are taken.
     """
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe:
-            try:
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    first = max(1024, ephemeral - PORTS)
+    for offset in random.SystemRandom().sample(range(ephemeral - first), ephemeral - first):
+        port = first + offset
+        mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            mark.bind(f"\0omniport-rendezvous-{port}")  # no file: it goes with the process that holds it
+            with socket.socket() as probe:
                 probe.bind(("", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            mark.close()
+            continue
+        return port, mark
+    raise RuntimeError("no TCP port is free for the ranks to meet at")
 
 
 def thread_count() -> int:
@@ -87,7 +97,7 @@ def fork_ranks(task: Callable[[Rank], Any], world: int, *, logs: Path, name: str
     """
     if (threads := thread_count()) != 1:
         raise RuntimeError(f"{threads} threads before a fork: something computed in the parent")
-    port = free_port()
+    port, mark = reserve_port()
     sys.stdout.flush()
     sys.stderr.flush()
     children: list[tuple[int, Connection]] = []
@@ -99,10 +109,14 @@ def fork_ranks(task: Callable[[Rank], Any], world: int, *, logs: Path, name: str
             _child(task, Rank(rank, world, port), send, logs / f"{name}.{rank}.log")
         send.close()
         children.append((pid, receive))
-    outcomes = _collect(children, limit)
-    for rank, (pid, receive) in enumerate(children):
-        receive.close()
-        _end(pid)
+    try:
+        outcomes = _collect(children, limit)
+    finally:
+        for pid, receive in children:
+            receive.close()
+            _end(pid)
+        mark.close()
+    for rank in range(world):
         log = logs / f"{name}.{rank}.log"
         if log.is_file():
             outcomes[rank] = replace(outcomes[rank], log=telling_part(log.read_text(errors="replace")))
@@ -164,6 +178,7 @@ def _child(task: Callable[[Rank], Any], rank: Rank, send: Connection, log: Path)
     from omniport.errors import OmniportError
 
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler cleans up after it, which is not ours to do
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(handle, 1)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omniport.errors import OmniportError
+from omniport.verify import sandbox
 from omniport.verify.features import MODULES
 from omniport.verify.forks import RankError
 from omniport.verify.lab import Lab
@@ -111,6 +112,8 @@ def main(work: Path) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         try:
+            for missing in sandbox.enter(work):
+                _say(answers, {"note": f"generated code runs with less than full isolation: {missing}"})
             _run_jobs(json.loads((work / "jobs.json").read_text()), work, answers)
         except OmniportError as error:
             _say(answers, {"error": str(error)})

@@ -88,7 +88,7 @@ def test_list_class_name_is_custom_code() -> None:
         ({"_class_name": "os; x"}, "is no class name"),
         ({"_class_name": ["../x", "X"]}, "pipeline module '../x' is no plain module name"),
         ({"_class_name": ["a", "b", "c"]}, "is no class name"),
-        ({"_diffusers_version": 3}, "not a string"),
+        ({"_diffusers_version": 3}, "is no version"),
         ({"transformer": ["diffusers", None]}, "library 'diffusers' without a class"),
         ({"transformer": ["../../x", "T"]}, "library '../../x' is no plain name"),
         ({"transformer": ["os.path", "T"]}, "library 'os.path' is no plain name"),

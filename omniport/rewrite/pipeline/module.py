@@ -8,7 +8,7 @@ import libcst as cst
 
 from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.analyse.pipeline_output import Processed, find_output, find_processed
-from omniport.errors import UnsupportedError
+from omniport.errors import UnsupportedError, refusing
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
@@ -56,6 +56,7 @@ def predict_noise(self, {model}**kwargs):
 '''
 
 
+@refusing("writing the pipeline")
 def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures, *, header: str | None = None) -> str:
     """The text of the port's pipeline module, for emit to format.
 

@@ -19,6 +19,7 @@ from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
+from omniport.source.reading import parse_cst
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
 
@@ -72,7 +73,7 @@ def normalise(text: str, file: str, class_name: str, request: Request) -> Normal
     Raises:
         UnsupportedError: the class has no ``__call__``, or uses ``locals()`` where it stays.
     """
-    node = _class(cst.parse_module(text), class_name, file)
+    node = _class(parse_cst(text, file), class_name, file)
     work = _Work(node, file, request)
     work.run()
     return NormalClass(
