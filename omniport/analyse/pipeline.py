@@ -14,7 +14,7 @@ from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import GIVEN, MEMBER
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
-from omniport.analyse.pipeline_arguments import apart, media_keys
+from omniport.analyse.pipeline_arguments import apart, media_keys, no_warm_up
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_components import (
     Component,
@@ -113,6 +113,8 @@ class _Analysis:
             self.decide("outputs per prompt", outputs, "how many outputs one request asks for", self.call.lineno)
         if media := media_keys(arguments):
             self.decide("media", ", ".join(media), "read from multi_modal_data", self.call.lineno)
+        if (cold := no_warm_up(self.node, self.call, arguments))[0]:
+            self.decide("warm-up", False, *cold)
         read = (*self.config_values(denoiser_attributes(kept, denoisers)), *members)
         return PipelinePlan(
             class_name=self.class_name,

@@ -56,6 +56,30 @@ def apart(call: ast.FunctionDef, module: SourceModule) -> str:
     return ""
 
 
+def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPlan]) -> tuple[str, int]:
+    """Why the engine's start-up request cannot run (empty if it can), and the line that shows it.
+
+    That request has a prompt, an image and audio where the port says that it takes them, and guidance 0.
+    """
+    required = {a.arg for a, default in reading.parameters(call, "", stars=True) if default is None}
+    for argument in found:
+        if argument.name in required and argument.why.reason.startswith("extra:"):
+            return f"the warm-up request brings no {argument.name}", argument.why.line
+    if others := [key for key in media_keys(found) if key not in ("image", "audio", "last_image")]:
+        return f"the warm-up request brings no {others[0]}", node.lineno
+    for inner in ast.walk(node):
+        test = inner.test if isinstance(inner, ast.If) and isinstance(inner.body[0], ast.Raise) else None
+        if (
+            isinstance(test, ast.Compare)
+            and reading.dotted(test.left) == "guidance_scale"
+            and isinstance(test.ops[0], ast.Lt)
+            and isinstance(test.comparators[0], ast.Constant)
+            and test.comparators[0].value > 0
+        ):
+            return "the warm-up request asks for guidance 0, which the checks refuse", test.lineno
+    return "", 0
+
+
 def media_keys(found: list[ArgumentPlan]) -> list[str]:
     """Keys of ``multi_modal_data`` that the arguments read, in order."""
     start = knowledge.MEDIUM.source.split("{")[0]

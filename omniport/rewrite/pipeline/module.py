@@ -210,8 +210,9 @@ def _attributes(plan: PipelinePlan, features: TargetFeatures) -> str:
         text += "".join(f"support_{kind}_input = True\n" for kind in ("image", "audio") if kind in _media(plan))
     if plan.output == "audio":
         text += "support_audio_output = True\n"
-    if set(_media(plan)) - {"image", "audio", "last_image"}:
-        text += "dummy_run_num_frames = 0  # the warm-up has no such input as the call needs\n"
+    cold = facts.decision(plan.decisions, "warm-up")
+    if cold is not None:
+        text += f"dummy_run_num_frames = 0  # {cold.why.reason}\n"
     text += "\n"
     for role, names in by_role.items():
         text += f"_{role}_modules: ClassVar[list[str]] = {names!r}\n"
