@@ -50,7 +50,7 @@ def subject_of(port: Any, config: Any, reference: Any, case: TransformerCase) ->
         name: {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
         for name, make in case.calls.items()
     }
-    return Subject(build_with, model.state_dict(), calls)
+    return Subject(build_with, model.state_dict(), calls, config)
 
 
 def _stage(feature: str, subjects: dict[str, Subject]) -> StageResult:

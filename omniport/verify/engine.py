@@ -16,11 +16,18 @@ from omniport.verify.forks import Rank
 from omniport.verify.port import Port
 
 
-def make_config(port: Port, model: Path, rank: Rank, parallel: dict[str, Any], output_type: str = "latent") -> Any:
-    """The ``OmniDiffusionConfig`` of one rank: fp32, eager, the tiny checkpoint at ``model``."""
+def make_config(
+    port: Port,
+    model: Path,
+    rank: Rank,
+    parallel: dict[str, Any],
+    output_type: str = "latent",
+    options: dict[str, Any] | None = None,
+) -> Any:
+    """The ``OmniDiffusionConfig`` of one rank: fp32, eager, the tiny checkpoint at ``model``, and more ``options``."""
     from vllm_omni.diffusion.data import OmniDiffusionConfig
 
-    options: dict[str, Any] = {"parallel_config": dict(parallel)} if parallel else {}
+    options = {**(options or {}), **({"parallel_config": dict(parallel)} if parallel else {})}
     config = OmniDiffusionConfig.from_kwargs(
         model=str(model),
         model_class_name=port.architecture,

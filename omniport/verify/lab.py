@@ -107,6 +107,33 @@ class Lab:
         """File name of the pipeline's results under ``parallel``."""
         return f"pipeline.{_label(parallel)}.pt"
 
+    def proof(self, name: str, parallel: dict[str, Any] | None = None, world: int = 1) -> list[Any]:
+        """A proof of :mod:`omniport.verify.proofs` about the transformer, by rank."""
+        self.prepare()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import proving
+
+            return proving.prove(self.port, self.work, rank, name, parallel or {})
+
+        return self.fork(f"proof.{name}", task, world)
+
+    def pipeline_with(self, what: str, options: dict[str, Any], case: str) -> dict[str, Any]:
+        """The port's pipeline on one case with more options of the engine; latents are kept as ``pipeline.<what>.pt``.
+
+        Returns:
+            what :func:`omniport.verify.proving.run_with` counted.
+        """
+        self.reference()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import proving
+
+            return proving.run_with(self.port, self.work, rank, options, case, f"pipeline.{what}.pt")
+
+        answer: dict[str, Any] = self.fork(f"pipeline.{what}", task)[0]
+        return answer
+
     def compare(self, got: str, expected: str) -> dict[str, float]:
         """Relative error per call or case between two kept results; done in a fork, the parent computes nothing."""
 

@@ -5,6 +5,21 @@ Each module has ``run(lab) -> Finding``; it imports torch and vLLM-Omni only ins
 
 from __future__ import annotations
 
-FEATURES = ("import", "load", "parity", "tp2", "sp2", "cfg2", "e2e")
+FEATURES = (
+    "import",
+    "load",
+    "parity",
+    "tp2",
+    "sp2",
+    "cfg2",
+    "hsdp2",
+    "layerwise",
+    "offload",
+    "compile",
+    "cache",
+    "lora",
+    "e2e",
+)
 
-MODULES = {name: f"omniport.verify.features.{'import_' if name == 'import' else name}" for name in FEATURES}
+_NAMES = {"import": "import_", "compile": "compile_"}
+MODULES = {name: f"omniport.verify.features.{_NAMES.get(name, name)}" for name in FEATURES}

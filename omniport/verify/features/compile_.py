@@ -1,0 +1,13 @@
+"""``compile``: regional compilation takes each block as one graph, and the result stays."""
+
+from __future__ import annotations
+
+from omniport.verify.features._proofs import checks_of
+from omniport.verify.lab import Lab
+from omniport.verify.results import Finding
+
+
+def run(lab: Lab) -> Finding:
+    """See :mod:`omniport.verify.proofs.compile`."""
+    proofs = lab.proof("compile")
+    return Finding(tuple(checks_of(proofs, "blocks compile without a graph break")), (proofs[0].detail,))

@@ -1,0 +1,84 @@
+"""The children's work for what :mod:`omniport.verify.proofs` proves, and for runs of the pipeline with options."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from omniport.verify import checkpoint, engine, tasks
+from omniport.verify.cases import Case, cases_for
+from omniport.verify.forks import Rank
+from omniport.verify.meter import Meter
+from omniport.verify.port import Port
+from omniport.verify.proofs import Proof, Subject
+from omniport.verify.requests import run_case
+
+
+def prove(port: Port, work: Path, rank: Rank, name: str, parallel: dict[str, Any]) -> Proof:
+    """One proof of the port's transformer with the tiny checkpoint, on this rank."""
+    torch.set_num_threads(1)
+    folder = tasks.saved(work, "checkpoint")
+    config = engine.make_config(port, folder, rank, parallel)
+    weights = engine.checkpoint_weights(folder, checkpoint.transformer_component(port))
+
+    def build_with(tensors: dict[str, torch.Tensor]) -> nn.Module:
+        with torch.no_grad():
+            model = engine.build_transformer(port, config)
+            model.load_weights(iter(tensors.items()))  # type: ignore[operator]
+            engine.finish_loading(model)
+        return model
+
+    with engine.bare_worker(config, rank):
+        subject = Subject(build_with, weights, torch.load(tasks.saved(work, "inputs")), config)
+        proof: Proof = importlib.import_module(f"omniport.verify.proofs.{name}").prove(subject)
+        return proof
+
+
+def separate_cfg(port: Port) -> bool | None:
+    """Whether the port tells cache-dit that a step makes two forwards; None if it tells nothing."""
+    declared = getattr(engine.transformer_class(port), "_cache_dit_adapter_config", None)
+    return None if declared is None else bool(declared.has_separate_cfg)
+
+
+def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: str, keep: str) -> dict[str, Any]:
+    """Run the port's pipeline on one case with more options of the engine; latents are saved as ``keep``.
+
+    Returns:
+        ``forwards`` of the transformer, hooks of model-level offload that ``fired`` by class of module, and the steps
+        that cache-dit ``reused`` by list of blocks.
+    """
+    from vllm_omni.diffusion.offloader.sequential_backend import SequentialOffloadHook
+
+    torch.set_num_threads(1)
+    fired: Counter[str] = Counter()
+    inner = SequentialOffloadHook.pre_forward
+
+    def pre_forward(self: Any, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        fired[type(module).__name__] += 1
+        return inner(self, module, *args, **kwargs)
+
+    SequentialOffloadHook.pre_forward = pre_forward
+    engine.register(port)
+    config = engine.make_config(port, tasks.saved(work, "checkpoint"), rank, {}, options=options)
+    worker = engine.build_worker(config, rank)
+    pipeline = worker.worker.model_runner.pipeline
+    transformer = getattr(pipeline, checkpoint.transformer_component(port))
+    case: Case = cases_for(_parameters(port))[name]
+    with Meter(transformer) as meter:
+        latents = run_case(worker, config, case, "latent")
+    torch.save({name: [latents]}, work / keep)
+    manager = getattr(transformer, "_context_manager", None)
+    contexts = {n: manager.get_context(n) for n in getattr(transformer, "_context_names", ())} if manager else {}
+    reused = {n: list(c.get_cached_steps()) for n, c in contexts.items()}
+    return {"forwards": meter.reading.forwards, "fired": dict(fired), "reused": reused}
+
+
+def _parameters(port: Port) -> Any:
+    import inspect
+
+    return inspect.signature(checkpoint.import_object(port.reference_pipeline).__call__).parameters
