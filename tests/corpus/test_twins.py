@@ -21,6 +21,8 @@ pytestmark = pytest.mark.verify
 
 FLUX, OVIS = "FluxTransformer2DModel", "OvisImageTransformer2DModel"
 QWEN, WAN = "QwenImageTransformer2DModel", "WanTransformer3DModel"
+CHROMA = "ChromaTransformer2DModel"
+PROVEN = ("layerwise", "compile", "cache", "lora")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,19 @@ TWINS = {
     "lost bias": Twin(FLUX, r"bias=True", "bias=False", "load"),
     "forgotten float32": Twin(WAN, r"parameter\.data = parameter\.data\.float\(\)", "pass", "bf16"),
     "float32 lost to sharding": Twin(WAN, r"(_hsdp_preserve_parameter_dtypes) = True", r"\1 = False", "hsdp2"),
+    "nothing to offload": Twin(WAN, r"_layerwise_offload_blocks_attrs = .*", "_other = []", "layerwise"),
+    "number read in a block": Twin(
+        WAN, r"(\n +)(norm_hidden_states = )", r"\1hidden_states.sum().item()\1\2", "compile"
+    ),
+    "swapped pattern": Twin(FLUX, "ForwardPattern.Pattern_1", "ForwardPattern.Pattern_0", "cache"),
+    "blocks that differ as one": Twin(CHROMA, r"cached_adapter_cls=\w+,", "", "cache"),
+    "stream not restored": Twin(CHROMA, r"hidden_states - start,", "hidden_states - hidden_states,", "cache"),
+    "adapters of q for k": Twin(
+        FLUX,
+        r"(stacked_params_mapping = \[\s+)(\(.*?\),)(\s+)(\(.*?\),)",
+        r"\1\4\3\2",
+        "lora",
+    ),
     "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
 }
 
@@ -60,10 +75,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     package = importlib.util.find_spec("vllm_omni")
     assert package is not None and package.submodule_search_locations
     fresh_tree(Path(package.submodule_search_locations[0]), tree)
-    classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN)}
+    classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN, CHROMA)}
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=False)}
-    sound[WAN]["features"] = ("hsdp2",)
+    sound[WAN]["features"] = ("hsdp2", *PROVEN)
+    sound[CHROMA]["features"] = ("cache",)
+    sound[FLUX]["features"] = ("cache", "lora")
     jobs: list[dict[str, Any]] = [*sound.values()]
     for number, (what, twin) in enumerate(TWINS.items()):
         job = sound[twin.name]
@@ -86,10 +103,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     return found
 
 
-@pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN])
+@pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    assert [s.state for s in stages.values()] == ["ok"] * (5 if name == WAN else 4), [s.reason for s in stages.values()]
+    features = {WAN: 5, FLUX: 2, CHROMA: 1}.get(name, 0)
+    assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY
 
