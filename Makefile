@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo corpus corpus-pipelines test lint format clean
+.PHONY: setup demo agreement corpus corpus-pipelines test lint format clean
 
 setup: $(READY)
 
@@ -49,6 +49,10 @@ corpus: $(READY)
 corpus-pipelines: $(READY)
 	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
+
+# Compare the plans with what cache-dit's own adapters say of the same classes; writes docs/agreement-cache.md.
+agreement: $(READY)
+	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

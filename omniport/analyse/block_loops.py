@@ -119,12 +119,12 @@ def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | 
         return Reading("", None, False, "its calls take or return different streams", line)
     pattern = PATTERNS[first.second, first.returned]
     own = _own_work(loop, calls[0], index) if len(calls) == 1 else "calls a block in two ways"
+    targets = _targets(calls[0])
+    back = f"a block gives back {', '.join(targets)}"
     if own or not first.in_order:
         what = f"the loop {own}" if own else "the streams are not the first parameters of a block"
-        return Reading("blocks", pattern, False, what, line, _targets(calls[0]))
-    taken = "takes two streams" if first.second else "takes one stream"
-    back = "two" if len(first.returned) == 2 else "one"
-    return Reading("stack", pattern, first.named, f"{taken} and returns {back}", line, _targets(calls[0]))
+        return Reading("blocks", pattern, False, f"{back}; {what}", line, targets)
+    return Reading("stack", pattern, first.named, back, line, targets)
 
 
 @dataclass(frozen=True)

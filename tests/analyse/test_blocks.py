@@ -152,14 +152,22 @@ class Root(nn.Module):
 @pytest.mark.parametrize(
     ("loop", "cache", "reason"),
     [
-        ("for block in self.blocks:\n            hidden_states = block(hidden_states, tembs)", "stack", "one stream"),
+        (
+            "for block in self.blocks:\n            hidden_states = block(hidden_states, tembs)",
+            "stack",
+            "gives back hidden_states",
+        ),
         (
             "for block in self.blocks:\n            temb = tembs + 1\n"
             "            hidden_states = block(hidden_states, temb)",
             "stack",
-            "one stream",
+            "gives back hidden_states",
         ),
-        ("for i, block in enumerate(self.blocks):\n            hidden_states = block(hidden_states)", "stack", "one"),
+        (
+            "for i, block in enumerate(self.blocks):\n            hidden_states = block(hidden_states)",
+            "stack",
+            "gives back",
+        ),
         (
             "for i, block in enumerate(self.blocks):\n            hidden_states = block(hidden_states, tembs[i])",
             "blocks",
