@@ -24,7 +24,6 @@ CAUGHT = [
     ("no_encoders", "offload", "transformer and encoders are swapped"),
     ("syncing_block", "compile", "blocks compile without a graph break"),
     ("swapped_pattern", "cache", "transformer"),
-    ("swapped_pattern", "cache", "pipeline, threshold 0"),
     ("shared_cache", "cache", "has_separate_cfg says how many forwards a step makes"),
     ("swapped_adapters", "lora", "transformer"),
     ("wrong_default", "e2e", "guidance left out"),

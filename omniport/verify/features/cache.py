@@ -28,6 +28,8 @@ def run(lab: Lab) -> Finding:
         return Finding((Check("the transformer declares how it is cached", False, "no _cache_dit_adapter_config"),))
     proofs = lab.proof("cache")
     checks = checks_of(proofs, "steps are reused")
+    if not all(check.ok for check in checks):
+        return Finding(tuple(checks), (proofs[0].detail,))
     readings = lab.pipeline_alone()["readings"]
     case = GUIDED if GUIDED in readings else PLAIN
     forwards = readings[case]["forwards"]
