@@ -96,6 +96,7 @@ def scaffold(
     ] = None,
     revision: Revision = None,
     source: Source = None,
+    backbone: Backbone = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
@@ -105,6 +106,20 @@ def scaffold(
     """Classify, analyse, rewrite, and write the port."""
     from omniport import port
 
+    if source is not None and port.is_custom(source):
+        from omniport.custom.into import scaffold_custom
+
+        if plugin is not None:
+            raise OmniportError("the port of a model's own code goes into a tree: --into TREE in place of --plugin")
+        made = scaffold_custom(
+            model, source, into=into, name=name, backbone=backbone, dry_run=dry_run, diff=diff, force=force
+        )
+        if json:
+            _print_json(made.to_data())
+        else:
+            typer.echo(made.text())
+        return
+    _no_backbone(backbone)
     result = port.scaffold(
         model,
         into=into,
@@ -145,8 +160,7 @@ def plan(
 
             render_roles(roles, _console())
         return
-    if backbone is not None:
-        raise OmniportError("--backbone applies to a model's own code, given with --source DIR")
+    _no_backbone(backbone)
     result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
         _print_plan(result)
@@ -270,6 +284,11 @@ def _print_json(data: object) -> None:
     from json import dumps
 
     typer.echo(dumps(data, indent=2, ensure_ascii=False))
+
+
+def _no_backbone(backbone: str | None) -> None:
+    if backbone is not None:
+        raise OmniportError("--backbone applies to a model's own code, given with --source DIR")
 
 
 def _print_plan(plan: object) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from omniport.hub.repo import Repo
     from omniport.plan.custom import CustomPlan
     from omniport.source.normal import NormalForm
-    from omniport.source.tree import SourceTree
+    from omniport.source.tree import SourceModule, SourceTree
     from omniport.target.tree import Target
     from omniport.target.write import FileStatus
 
@@ -157,12 +157,23 @@ def analyse_transformer(
     Raises:
         OmniportError: there is no such class, or a construct of it is not understood.
     """
+    return analyse_class(tree, tree.find_class(class_name, "models"), class_name, config, demand)
+
+
+@refusing("reading the transformer")
+def analyse_class(
+    tree: SourceTree,
+    module: SourceModule,
+    class_name: str,
+    config: Mapping[str, object] | None = None,
+    demand: Demand | None = None,
+) -> TransformerAnalysis:
+    """As :func:`analyse_transformer`, for a class of ``module``."""
     from omniport.analyse.demand import NOTHING
     from omniport.analyse.normalise import header, normalise
     from omniport.analyse.parallel import plan_parallel
     from omniport.analyse.precision import plan_precision
 
-    module = tree.find_class(class_name, "models")
     normal = normalise(tree, module, class_name, config, demand or NOTHING)
     parallel = plan_parallel(normal.form, tree)
     plan = TransformerPlan(

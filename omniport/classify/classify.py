@@ -161,7 +161,9 @@ def _judge(repo: Repo, source: SourceTree, name: str, entry: Component | None) -
         why = Why("left out in the index" if repo.form != "diffusers" else "defaults to None", *place)
         return _Judged(ComponentPlan(name, "", "", "absent", why), "absent", why)
     remote = entry.extra.get("pretrained_model_name_or_path")
-    from_elsewhere = f"; its files are in {printable(remote)[:200]}" if isinstance(remote, str) and remote != repo.model else ""
+    from_elsewhere = (
+        f"; its files are in {printable(remote)[:200]}" if isinstance(remote, str) and remote != repo.model else ""
+    )
     own = _auto_map(repo, name)
     if own is not None:
         module_name, class_name, evidence = own

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import os
+import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,6 +39,11 @@ class CodeFile:
 
     path: str
     tree: ast.Module = field(repr=False, compare=False, hash=False)
+    text: str = field(repr=False, compare=False, hash=False)
+
+    @functools.cached_property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -227,7 +234,9 @@ def _parse(path: Path, relative: str) -> CodeFile | Why:
             return Why(f"larger than {FILE_LIMIT} bytes, which is not read", relative)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return CodeFile(relative, ast.parse(path.read_bytes()))
+            data = path.read_bytes()
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+            return CodeFile(relative, ast.parse(data), data.decode(encoding))
     except SyntaxError as error:
         return Why(f"not valid Python: {error.msg}", relative, error.lineno or 0)
     except (OSError, ValueError, RecursionError, MemoryError) as error:

@@ -117,8 +117,8 @@ def _constructor(
     init: cst.FunctionDef, node: cst.ClassDef, plan: TransformerPlan, attributes: tuple[str, ...]
 ) -> cst.FunctionDef:
     params = list(init.params.params)
-    params.insert(1, parameter("od_config", "OmniDiffusionConfig | None", "None"))
-    known = {param.name.value for param in params}
+    od_config = parameter("od_config", "OmniDiffusionConfig | None", "None")
+    known = {param.name.value for param in params} | {"od_config"}
     assigned = {self_attribute(pair[0]) for line in init.body.body if (pair := assignment(line))}
     wanted = dict.fromkeys([*attributes, *(name for name in _own_reads(node) if name in known)])
     missing = [name for name in wanted if name not in assigned]
@@ -129,7 +129,14 @@ def _constructor(
     added = "".join(f"self.{name} = {name}\n" for name in missing)
     lines[at:at] = [*statements(check(plan)), *statements(added)]
     lines += precision_statements(plan, node)
-    changed = init.with_changes(params=init.params.with_changes(params=params))
+    if all(param.default is not None for param in params[1:]):
+        given = init.params.with_changes(params=[params[0], od_config, *params[1:]])
+    else:  # what has no default comes from the published config, by name
+        keywords = [*params[1:], *init.params.kwonly_params]
+        given = init.params.with_changes(
+            params=[params[0], od_config], star_arg=cst.ParamStar(), kwonly_params=keywords
+        )
+    changed = init.with_changes(params=given)
     return changed.with_changes(body=init.body.with_changes(body=lines))
 
 

@@ -70,6 +70,8 @@ def resolve_imports(sources: Mapping[str, str], package: Path | None, others: It
 def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
     """Line, absolute module and name (None for ``import module``) of each import in ``text``; ``file`` is its path.
 
+    An import under ``try`` with a handler for ``ImportError`` may fail, and is left out.
+
     Raises:
         OmniportError: ``text`` is not valid Python, or a relative import leaves the root.
     """
@@ -78,7 +80,10 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
     package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
+    guarded = {inner for node in ast.walk(tree) if _guards(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
+        if node in guarded:
+            continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name, None
@@ -89,6 +94,15 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
                 yield node.lineno, module, None if alias.name == "*" else alias.name
+
+
+def _guards(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Try):
+        return False
+    caught = {
+        n.id for handler in node.handlers if handler.type for n in ast.walk(handler.type) if isinstance(n, ast.Name)
+    }
+    return bool(caught & {"ImportError", "ModuleNotFoundError"})
 
 
 def _module_name(file: str) -> str:

@@ -273,4 +273,5 @@ TWINS: dict[str, Twin] = {
         T, replaced(r"^(        )self\.in_channels = ", r"\1self.gradient_checkpointing = False\n\1self.in_channels = ")
     ),
     "OP962": Twin(P, replaced(r"^import os$", "import os\nimport re")),
+    "OP971": Twin(P, replaced(r"^import os$", "import os  # OMNIPORT-TODO(DECODE)")),
 }

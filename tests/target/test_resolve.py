@@ -177,3 +177,10 @@ def test_names_that_transformers_serves_under_another_name():
     assert resolve_imports({"m.py": text}, None).resolved == 3
     result = resolve_imports({"m.py": "from transformers import NothingLikeItTokenizerFast\n"}, None)
     assert result.resolved == 0
+
+
+def test_a_guarded_import_may_fail(package: Path):
+    guarded = "try:\n    from nowhere.at_all import thing\nexcept ImportError:\n    thing = None\n"
+    assert list(imports(guarded, "a/b.py")) == []
+    swallowed = guarded.replace("ImportError", "ValueError")
+    assert [entry[1:] for entry in imports(swallowed, "a/b.py")] == [("nowhere.at_all", "thing")]

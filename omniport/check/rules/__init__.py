@@ -25,6 +25,7 @@ FAMILIES = {
     "OP92": "Registry",
     "OP94": "Docs",
     "OP96": "Hygiene",
+    "OP97": "Custom repositories",
 }
 
 

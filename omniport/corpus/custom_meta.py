@@ -1,0 +1,111 @@
+"""Build an original class and its port at toy width and compare their tensors; runs foreign code.
+
+Started by :mod:`omniport.corpus.custom` in a process of its own.  Packages on the way to the original's file are
+entered without running their ``__init__``, which often import a whole training stack.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+
+def original(root: Path, file: str, name: str) -> type:
+    """The class ``name`` of ``file`` below ``root``."""
+    sys.path.insert(0, str(root))
+    parts = Path(file).with_suffix("").parts
+    for end in range(1, len(parts)):
+        package = types.ModuleType(".".join(parts[:end]))
+        package.__path__ = [str(root.joinpath(*parts[:end]))]
+        sys.modules[package.__name__] = package
+    found = getattr(importlib.import_module(".".join(parts)), name)
+    assert isinstance(found, type)
+    return found
+
+
+class Stubs(MetaPathFinder, Loader):
+    """Answers imports of named packages that are not installed with modules whose every attribute is a class.
+
+    Only the named ones: diffusers and transformers ask what is installed, and must not be misled.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = frozenset(names)
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self, is_package=True) if fullname.split(".")[0] in self.names else None
+
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
+        class Stub(types.ModuleType):
+            def __getattr__(self, name: str) -> type:
+                if name.startswith("__"):
+                    raise AttributeError(name)
+                return type(name, (), {})
+
+        return Stub(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+@contextmanager
+def one_rank() -> Iterator[None]:
+    """vLLM's groups of a single rank, which parallel layers ask for."""
+    from vllm.config import VllmConfig, set_current_vllm_config
+    from vllm.distributed import init_distributed_environment, initialize_model_parallel
+
+    with tempfile.TemporaryDirectory() as folder, set_current_vllm_config(VllmConfig()):
+        init_distributed_environment(1, 0, f"file://{folder}/rendezvous", 0, "gloo")
+        initialize_model_parallel()
+        yield
+
+
+def tensors(module: object) -> dict[str, list[int]]:
+    """Names and shapes of a state dict."""
+    return {key: list(value.shape) for key, value in module.state_dict().items()}  # type: ignore[attr-defined]
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    sys.path.append(given["extras"])
+    sys.path.insert(0, given["tree"])
+    import torch
+    import transformers
+
+    scope = {"Phi3Config": transformers.Phi3Config, "torch": torch}
+    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
+    sys.meta_path.append(Stubs(given["stubs"]))
+    reference = original(Path(given["root"]), given["file"], given["class"])
+    arguments = eval(given["arguments"], scope)  # our own table
+    theirs = tensors(reference(**arguments))
+    with one_rank():
+        port = getattr(module, given["class"])(**arguments)
+    ours = _unfused(port)
+    lines = [f"missing {k}" for k in sorted(theirs.keys() - ours.keys())]
+    lines += [f"surplus {k}" for k in sorted(ours.keys() - theirs.keys())]
+    lines += [f"shape of {k}" for k in sorted(theirs.keys() & ours.keys()) if theirs[k] != ours[k]]
+    print(json.dumps({"reason": "; ".join(lines[:5]), "tensors": len(theirs)}))
+
+
+def _unfused(port: object) -> dict[str, list[int]]:
+    """The port's tensors under the checkpoint's names: fused ones as their parts."""
+    found = tensors(port)
+    for fused, part, _ in getattr(port, "stacked_params_mapping", ()):
+        for key in [k for k in found if f"{fused}." in k]:
+            parts = [p for f, p, _ in port.stacked_params_mapping if f == fused]  # type: ignore[attr-defined]
+            shape = found[key]
+            found[key.replace(f"{fused}.", f"{part}.")] = [shape[0] // len(parts), *shape[1:]]
+    fused_names = {fused for fused, _, _ in getattr(port, "stacked_params_mapping", ())}
+    return {k: v for k, v in found.items() if not any(f"{f}." in k for f in fused_names)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Write the port of a custom repository into a tree: rendered, parsed and resolved first, then all of it or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omniport.errors import OmniportError
+
+if TYPE_CHECKING:
+    from omniport.port import ScaffoldResult
+
+
+def scaffold_custom(
+    model: str,
+    source: Path,
+    *,
+    into: Path | None,
+    name: str | None = None,
+    backbone: str | None = None,
+    dry_run: bool = False,
+    diff: bool = False,
+    force: bool = False,
+) -> ScaffoldResult:
+    """Port the code at ``source``, which the weights of ``model`` are made for, into the tree ``into``.
+
+    Raises:
+        OmniportError: the denoiser must be asked for, a name of its closure is not explained, or the tree cannot be
+            written.
+        FindingsError: files stand in the way that are not ours or were edited.
+    """
+    from omniport import emit
+    from omniport.custom.scaffold import custom_port
+    from omniport.hub.names import parse_model
+    from omniport.port import ScaffoldResult
+    from omniport.target import write
+    from omniport.target.tree import open_target
+
+    if into is None:
+        raise OmniportError("the port of a model's own code goes into a tree: give one with --into TREE")
+    if parse_model(model).form == "diffusers":
+        raise OmniportError(f"{model} is a class of diffusers; --source takes a diffusers checkout for it")
+    target = open_target(into, writable=not dry_run)
+    if target.root is None:
+        raise OmniportError(f"{into}: no vLLM-Omni tree")
+    made = custom_port(
+        model,
+        source,
+        name=name,
+        backbone=backbone,
+        protocol=target.features.component_protocol,
+    )
+    notes: list[Any] = []
+    changes = emit.port_files(
+        made.plan, made.transformer, made.pipeline, target, plugin=False, force=force, notes=notes
+    )
+    inputs = {
+        "model": model,
+        "form": "custom",
+        "revision": None,
+        "source": made.plan.model.source,
+        "vllm_omni": target.version,
+        "options": {"name": made.plan.name, "backbone": backbone},
+    }
+    changes.append(
+        emit.manifest_file(made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={})
+    )
+    prepared = write.prepare(target.root, changes, package=target.package, force=force)
+    files = prepared.files if dry_run else write.apply(prepared)
+    return ScaffoldResult(
+        plan=made.plan,
+        root=target.root,
+        files=files,
+        unchecked=tuple(sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})),
+        notes=tuple(f"{f.path}:{f.line}: {f.code} {f.message}" for f in notes),
+        dry_run=dry_run,
+        diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
+    )

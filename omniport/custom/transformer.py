@@ -1,0 +1,223 @@
+"""The transformer file of a custom model: native where every pass understands it, else word for word with TODOs.
+
+Both begin with the slice of the backbone's closure (:mod:`omniport.custom.slice`).  Native: the passes of Path A
+rewrite it (parallel linears, vLLM-Omni's attention, plans).  Word for word: the classes as they are, with a strict
+``load_weights``, so that names equal the checkpoint's; what the passes refused is the reason of a TODO.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omniport.custom import external
+from omniport.custom.code import CodeTree
+from omniport.custom.prepare import prepare
+from omniport.custom.slice import Slice, cut
+from omniport.custom.todo import marker, todo
+from omniport.errors import OmniportError, UnsupportedError, refusing
+from omniport.plan.custom import Candidate, Dependency
+from omniport.plan.model import Decision, TransformerPlan, Why
+from omniport.rewrite.root import LOAD_PLAIN
+
+_MODULE = "custom_source"
+_ATTENDS = re.compile(r"(scaled_dot_product_attention|flash_attn\w*|flash_attention\w*|memory_efficient_attention)\Z")
+_LOADER_IMPORTS = (
+    "import torch",
+    "from collections.abc import Iterable",
+    "from vllm.model_executor.model_loader.weight_utils import default_weight_loader",
+)
+
+
+@dataclass(frozen=True)
+class CustomTransformer:
+    """The file's code (unformatted), its plan, and what is left to do."""
+
+    code: str
+    plan: TransformerPlan
+    todos: tuple[Decision, ...]
+    native: bool
+
+
+def port_transformer(tree: CodeTree, backbone: Candidate, dependencies: tuple[Dependency, ...]) -> CustomTransformer:
+    """Port the class ``backbone`` with its closure.
+
+    Raises:
+        UnsupportedError: the closure cannot be cut: a name in it that nothing explains.
+    """
+    file = next(f for f in tree.files if f.path == backbone.file)
+    found = cut(tree, file, backbone.name)
+    text, removed = prepare("\n\n\n".join(piece.text for piece in found.pieces) + "\n")
+    dropped = tuple(
+        Decision(name, None, file.why("weights come through load_weights; nothing is trained or saved"))
+        for name in removed
+    )
+    try:
+        return _native(found, text, backbone, dropped)
+    except OmniportError as refusal:  # also a form of the source that no pass knows
+        return _verbatim(found, text, backbone, dependencies, dropped, refusal)
+
+
+@refusing("porting the denoiser")
+def _native(found: Slice, text: str, backbone: Candidate, dropped: tuple[Decision, ...]) -> CustomTransformer:
+    from omniport.port import analyse_class
+    from omniport.rewrite.transformer import render_transformer
+    from omniport.source.tree import SourceModule, SourceTree
+
+    foreign = [f for f in found.foreign if not external.brought(f)]
+    if foreign:
+        raise UnsupportedError(
+            f"{foreign[0].name} is of {foreign[0].module}, which is not vLLM-Omni's", backbone.file, 0
+        )
+    imports, _ = external.import_lines(found.foreign, ())
+    path = Path(_MODULE, "__init__.py")
+    module = SourceModule(_MODULE, path, backbone.file, imports + "\n\n\n" + text, True)
+    source = SourceTree(path.parent, "of the repository", {_MODULE: module})
+    analysis = analyse_class(source, module, backbone.name)
+    code = render_transformer(
+        analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False
+    )
+    if not re.search(r"^import torch$", code, re.M):
+        code = "import torch\n" + code  # load_weights names it
+    plan = analysis.plan
+    kept = [d.why for d in plan.decisions if d.value == "reference" and d.subject.startswith("attention call")]
+    if not plan.attentions and not kept:
+        kept = [Why("no attention of it was recognised", backbone.file, backbone.line)]
+    todos = tuple(todo("ATTN", why.reason, why) for why in kept)
+    code, _ = _mark_attention(_with_helpers(code, module))
+    named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."))
+    return CustomTransformer(code, named, todos, True)
+
+
+def _with_helpers(code: str, module: object) -> str:
+    """Definitions in place of the imports from the slice: what holds nothing to change is brought word for word."""
+    from omniport.source.tree import SourceModule
+
+    assert isinstance(module, SourceModule)
+    tree = ast.parse(module.text)
+    wanted: list[str] = []
+    lines = []
+    for line in code.splitlines():
+        match = re.match(rf"from {_MODULE} import (\w+)\Z", line)
+        if match:
+            wanted.append(match[1])
+        elif f"from {_MODULE}" in line:
+            raise UnsupportedError(f"{line.strip()}: a helper under another name", module.file, 0)
+        else:
+            lines.append(line)
+    if not wanted:
+        return code
+    defined = {name: node for node in tree.body for name in _bound(node)}
+    todo_names, brought = list(wanted), {}
+    while todo_names:
+        name = todo_names.pop()
+        node = defined.get(name)
+        if node is None or node.lineno in brought:
+            continue
+        brought[node.lineno] = ast.get_source_segment(module.text, node, padded=True) or ""
+        todo_names += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in defined]
+    imports = [line for line in module.text.splitlines() if re.match(r"(from|import) ", line)]
+    helpers = "\n\n\n".join(brought[number] for number in sorted(brought))
+    return "\n".join([*imports, *_imports_first(lines, helpers)])
+
+
+def _bound(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [n.id for t in node.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return []
+
+
+def _imports_first(lines: list[str], helpers: str) -> list[str]:
+    first = next((i for i, line in enumerate(lines) if re.match(r"(class|def|@|\w+ =)", line)), len(lines))
+    return [*lines[:first], "", helpers, "", *lines[first:]]
+
+
+def _verbatim(
+    found: Slice,
+    text: str,
+    backbone: Candidate,
+    dependencies: tuple[Dependency, ...],
+    dropped: tuple[Decision, ...],
+    refusal: OmniportError,
+) -> CustomTransformer:
+    reason = refusal.construct if isinstance(refusal, UnsupportedError) else str(refusal)
+    todos = [todo("NATIVE", reason, Why(reason, backbone.file, backbone.line))]
+    text, attentions = _mark_attention(text)
+    todos += [todo("ATTN", call, Why(call, backbone.file, backbone.line)) for call in attentions]
+    used = {f.module.split(".")[0] for f in found.foreign}
+    todos += [todo("DEPENDENCY", d.name, d.why) for d in dependencies if d.name in used and not d.distribution]
+    plain, guarded = external.import_lines(found.foreign, dependencies)
+    text = _with_loader(text, backbone.name)
+    note = textwrap.fill(f"{marker('NATIVE')}: {reason}", 116, initial_indent="# ", subsequent_indent="# ")
+    lines = dict.fromkeys([*plain.splitlines(), *_LOADER_IMPORTS])  # a class may annotate with what follows it
+    code = "\n".join(["from __future__ import annotations", "", *lines, guarded, "", text])
+    code = code.replace(f"class {backbone.name}(", f"{note}\nclass {backbone.name}(", 1)
+    module = backbone.file.removesuffix(".py").replace("/", ".")
+    parameters, forward = _signatures(text, backbone.name)
+    plan = TransformerPlan(
+        class_name=backbone.name,
+        module=module,
+        parameters=parameters,
+        forward=forward,
+        dropped=dropped,
+        classes=(),
+        linears=(),
+        attentions=(),
+        weights=(),
+        sp=(),
+        blocks=(),
+        features=(),
+        decisions=tuple(Decision("renamed", None, why) for why in found.renamed),
+    )
+    return CustomTransformer(code, plan, tuple(todos), False)
+
+
+def _mark_attention(text: str) -> tuple[str, list[str]]:
+    """A marker above every statement that attends; where they are, as ``Class.method: call``."""
+    places: dict[int, str] = {}
+    for cls in (n for n in ast.parse(text).body if isinstance(n, ast.ClassDef)):
+        for method in (m for m in cls.body if isinstance(m, ast.FunctionDef)):
+            for node in ast.walk(method):
+                if isinstance(node, ast.stmt) and not hasattr(node, "body"):
+                    for call in (c for c in ast.walk(node) if isinstance(c, ast.Call)):
+                        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+                        if _ATTENDS.match(name):
+                            places[node.lineno] = f"{cls.name}.{method.name}: {name}"
+    lines = text.splitlines()
+    for number in sorted(places, reverse=True):
+        line = lines[number - 1]
+        indent = line[: len(line) - len(line.lstrip())]
+        lines.insert(number - 1, f"{indent}# {marker('ATTN')}: use vLLM-Omni's Attention layer")
+    return "\n".join(lines) + "\n", [places[n] for n in sorted(places)]
+
+
+def _with_loader(text: str, name: str) -> str:
+    """The class with ``load_weights`` at its end."""
+    node = next(n for n in ast.parse(text).body if isinstance(n, ast.ClassDef) and n.name == name)
+    lines = text.splitlines()
+    kept = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "load_weights"]
+    if kept:
+        raise UnsupportedError(f"{name} has a load_weights of its own", "", kept[0].lineno)
+    end = node.end_lineno or len(lines)
+    return "\n".join([*lines[:end], textwrap.indent(LOAD_PLAIN, "    "), *lines[end:]]) + "\n"
+
+
+def _signatures(text: str, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    classes = {n.name: n for n in ast.parse(text).body if isinstance(n, ast.ClassDef)}
+    found: dict[str, tuple[str, ...]] = {"__init__": (), "forward": ()}
+    todo_classes = [name]
+    while todo_classes:
+        node = classes.get(todo_classes.pop(0))
+        if node is None:
+            continue
+        for method in (m for m in node.body if isinstance(m, ast.FunctionDef) and m.name in found):
+            if not found[method.name]:
+                args = (*method.args.args, *method.args.kwonlyargs)
+                found[method.name] = tuple(a.arg for a in args if a.arg != "self")
+        todo_classes += [b.id for b in node.bases if isinstance(b, ast.Name)]
+    return found["__init__"], found["forward"]

@@ -1,0 +1,87 @@
+"""A port of a custom repository: its files, its counted gaps, and what it does without an absent package."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from omniport.check import api
+from omniport.cli import app
+from omniport.custom.into import scaffold_custom
+from omniport.errors import OmniportError
+from tests.support.ports import copy_tree
+
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "custom"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return copy_tree(tmp_path / "tree")
+
+
+def written(tree: Path, name: str) -> dict[str, str]:
+    folder = tree / "vllm_omni" / "diffusion" / "models" / name
+    return {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("repository", ["root_files", "fusion", "external"])
+def test_full_text(tree: Path, repository: str, golden: Callable[[str, str], None]) -> None:
+    scaffold_custom("org/toy", FIXTURES / repository, into=tree, name="toy")
+    for name, text in written(tree, "toy").items():
+        golden(f"custom/{repository}/{name}.golden", text)
+
+
+def test_gaps_are_in_the_plan_the_code_and_the_check(tree: Path) -> None:
+    result = scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="toy")
+    subjects = sorted(todo.subject for todo in result.plan.todos)
+    assert subjects == ["CONFIG", "DECODE", "DENOISE", "ENCODE_PROMPT", "LICENCE"]
+    evidence = next(todo.why for todo in result.plan.todos if todo.subject == "DENOISE")
+    assert (evidence.file, evidence.line > 0) == ("duet/engine.py", True)
+    manifest = json.loads((tree / ".omniport" / "toy.json").read_text("utf-8"))
+    assert len(manifest["todos"]) == 5
+    port = tree / "vllm_omni" / "diffusion" / "models" / "toy"
+    out = io.StringIO()
+    options = api.Options(paths=(port,), select=("OP971",), output_format="json", cached=False)
+    assert not api.run(options, out, io.StringIO())
+    assert json.loads(out.getvalue())["counts"]["OP971"] >= 4
+
+
+def test_a_second_run_changes_nothing(tree: Path) -> None:
+    scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="toy")
+    again = scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="toy")
+    assert {file.verb for file in again.files} == {"identical"}
+
+
+def test_an_absent_package_is_said_when_it_is_used(tree: Path) -> None:
+    scaffold_custom("org/toy", FIXTURES / "external", into=tree, name="toy")
+    text = written(tree, "toy")["toy_transformer.py"]
+    start, end = text.index("class MissingPackage"), text.index("class ", text.index("class MissingPackage") + 6)
+    scope: dict[str, object] = {}
+    exec(compile("from __future__ import annotations\n" + text[start:end], "toy", "exec"), scope)  # our own text
+    with pytest.raises(ImportError, match="absent_rope is needed here and not installed"):
+        scope["rotate"](1)  # type: ignore[operator]
+
+
+def test_nothing_is_written_where_the_denoiser_must_be_asked(tree: Path) -> None:
+    before = sorted(tree.rglob("*"))
+    with pytest.raises(OmniportError, match="choose --backbone"):
+        scaffold_custom("org/toy", FIXTURES / "ode", into=tree, name="toy")
+    assert sorted(tree.rglob("*")) == before
+
+
+def test_the_command_line(tree: Path) -> None:
+    arguments = ["scaffold", "org/toy", "--source", str(FIXTURES / "fusion")]
+    runner = CliRunner()
+    assert runner.invoke(app, arguments).exit_code == 2  # needs --into
+    assert runner.invoke(app, [*arguments, "--plugin", str(tree / "p")]).exit_code == 2
+    done = runner.invoke(app, [*arguments, "--into", str(tree), "--name", "toy"])
+    assert done.exit_code == 0
+    assert "open TODOs   5" in done.output
+    for name, text in written(tree, "toy").items():
+        ast.parse(text, name)
