@@ -264,6 +264,52 @@ def verify(
         raise typer.Exit(FindingsError.exit_code)
 
 
+Held = Annotated[Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)]
+Which = Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+
+
+@app.command()
+def update(
+    port: Held,
+    name: Which = None,
+    revision: Revision = None,
+    source: Source = None,
+    dry_run: DryRun = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
+    offline: Offline = False,
+    json: Json = False,
+) -> None:
+    """Port again from newer sources, and merge with the edits made since."""
+    from omniport.update import update as room
+
+    result = room(port, name=name, revision=revision, source=source, dry_run=dry_run, diff=diff, offline=offline)
+    if json:
+        _print_json(result.to_data())
+    else:
+        typer.echo(result.text())
+    if result.conflicts:
+        raise typer.Exit(FindingsError.exit_code)
+
+
+@app.command()
+def remove(
+    port: Held,
+    name: Which = None,
+    dry_run: DryRun = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove files that were edited since, too.")] = False,
+    json: Json = False,
+) -> None:
+    """Take a port out of its tree, or delete a plugin's files."""
+    from omniport.remove import remove as room
+
+    result = room(port, name=name, dry_run=dry_run, force=force)
+    if json:
+        _print_json(result.to_data())
+    else:
+        typer.echo(result.text())
+
+
 @app.command()
 def doctor(json: Json = False) -> None:
     """What is installed, and what each command would need."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from omniport.source.normal import NormalForm
     from omniport.source.tree import SourceModule, SourceTree
     from omniport.target.tree import Target
-    from omniport.target.write import FileStatus
+    from omniport.target.write import FileChange, FileStatus
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,17 @@ class ScaffoldResult:
         if self.dry_run:
             lines += ["", "dry run: nothing was written"]
         return "\n".join([*self.diffs, *lines])
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The files of a port as they shall be; ``packages`` are folders that imports are resolved against, too."""
+
+    plan: PortPlan
+    root: Path
+    changes: tuple[FileChange, ...]
+    packages: tuple[Path, ...]
+    notes: tuple[str, ...]
 
 
 def _places(plan: PortPlan) -> str:
@@ -327,22 +338,61 @@ def scaffold(
         OmniportError: exit code 2, see :func:`analyse`; the target is none or cannot be written.
         FindingsError: files stand in the way that are not ours or were edited.
     """
-    from omniport import emit
-    from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
-    from omniport.rewrite.pipeline.module import render_pipeline
-    from omniport.rewrite.transformer import render_transformer
-    from omniport.target import journal, write
+    from omniport.target import write
     from omniport.target.tree import installed_target, open_target
 
     if into is not None and plugin is not None:
         raise OmniportError("--into and --plugin exclude each other: a port goes into a tree or becomes a package")
     target = open_target(into, writable=not dry_run) if into is not None else installed_target()
     found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
+    made = generate(found, model, target=target, into=into is not None, root=plugin, force=force, dry_run=dry_run)
+    prepared = write.prepare(made.root, made.changes, package=target.package, force=force, others=made.packages)
+    files = prepared.files if dry_run else write.apply(prepared)
+    unchecked = sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})
+    return ScaffoldResult(
+        plan=made.plan,
+        root=made.root,
+        files=files,
+        unchecked=tuple(unchecked),
+        notes=made.notes,
+        dry_run=dry_run,
+        diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
+    )
+
+
+def generate(
+    found: Analysis,
+    model: str,
+    *,
+    target: Target,
+    into: bool,
+    root: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Generated:
+    """Every file of the port that ``found`` is of, rendered and not written.
+
+    Args:
+        model: MODEL as it was named.
+        into: whether the port goes into the tree of ``target``; else it becomes a package.
+        root: the folder of that package; the one of its name in the current folder if None.
+        force: whether the registry row of a port that is not ours may be replaced.
+        dry_run: whether nothing will be written, so that an earlier interrupted write is left as it is.
+
+    Raises:
+        OmniportError: the code cannot be rendered for this tree, or the name or the row is somebody else's.
+    """
+    from omniport import emit
+    from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
+    from omniport.rewrite.pipeline.module import render_pipeline
+    from omniport.rewrite.transformer import render_transformer
+    from omniport.target import journal, write
+
     inputs = _inputs(found, target, model)
-    if target.root is not None and into is not None:
+    if into and target.root is not None:
         root = target.root
     else:
-        root = plugin if plugin is not None else Path(emit.package_name(found.plan.name))
+        root = root if root is not None else Path(emit.package_name(found.plan.name))
         if not dry_run:
             write.require_writable(root)
             journal.recover(root)
@@ -357,7 +407,6 @@ def scaffold(
     )
     transformer, of_transformer = older_transformer(transformer, target.features)
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
-    left_out = (*left_out, *of_transformer, *of_pipeline)
     style: list[Any] = []
     said: list[str] = []
     changes = emit.port_files(
@@ -365,35 +414,23 @@ def scaffold(
         transformer,
         pipeline,
         target,
-        plugin=into is None,
+        plugin=not into,
         force=force,
         notes=style,
-        model_id=_model_id(found),
+        model_id=inputs["checkpoint"],
         said=said,
     )
-    changes.append(
-        emit.manifest_file(
-            port,
-            changes,
-            root,
-            plugin=into is None,
-            inputs=inputs,
-            model_index=found.repo.index.data,
-            configs={n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None},
-        )
+    known = {n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None}
+    changes += emit.record_files(
+        port, changes, root, plugin=not into, inputs=inputs, model_index=found.repo.index.data, configs=known
     )
-    packages = [found.source.root, *([root / "tests"] if into is not None and (root / "tests").is_dir() else [])]
-    prepared = write.prepare(root, changes, package=target.package, force=force, others=packages)
-    files = prepared.files if dry_run else write.apply(prepared)
-    unchecked = sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})
-    return ScaffoldResult(
+    notes = (*left_out, *of_transformer, *of_pipeline, *said)
+    return Generated(
         plan=port,
         root=root,
-        files=files,
-        unchecked=tuple(unchecked),
-        notes=(*left_out, *said, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
-        dry_run=dry_run,
-        diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
+        changes=tuple(changes),
+        packages=(found.source.root, *([root / "tests"] if into and (root / "tests").is_dir() else [])),
+        notes=(*notes, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
     )
 
 
@@ -405,12 +442,15 @@ def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> 
     from omniport.target import manifest
 
     known = manifest.find(root).get(plan.name)
-    if known is None or known.inputs != inputs:
+    if known is None:
         return plan
     try:
-        return replace(plan, model=known.port_plan().model)
+        first = known.port_plan().model
     except ValueError:  # another version of omniport recorded its plans differently
         return plan
+    if known.inputs == inputs:
+        return replace(plan, model=first)
+    return replace(plan, model=replace(plan.model, path=first.path, why=first.why, follows=first.follows))
 
 
 def _model_id(found: Analysis) -> str:
@@ -431,5 +471,6 @@ def _inputs(found: Analysis, target: Target, model: str) -> dict[str, Any]:
         "revision": found.repo.revision,
         "diffusers": found.source.version,
         "vllm_omni": target.version,
+        "checkpoint": _model_id(found),
         "options": {"name": found.plan.name},
     }

@@ -19,6 +19,7 @@ from omniport.plan.model import PortPlan
 from omniport.target import manifest
 from omniport.target.manifest import FileEntry, PortEntry
 from omniport.target.paths import STATE, sha256
+from omniport.target.pristine import pristine_dumps, pristine_path
 from omniport.target.registry import POST, PRE, RegistryRow, read_text
 from omniport.target.registry_edit import RowEdit, edit_registry
 from omniport.target.tree import MODELS_FOLDER, Target
@@ -39,7 +40,7 @@ def port_files(
     model_id: str = "",
     said: list[str] | None = None,
 ) -> list[FileChange]:
-    """The files of the port, formatted, without its manifest (:func:`manifest_file`).
+    """The files of the port, formatted, without its records (:func:`record_files`).
 
     In a tree these are the model folder, tests and recipe, and the edited files of the tree, in a plugin a whole
     package.  Both code texts start with the copyright comment of their source, if it has one.  ``force`` allows
@@ -141,7 +142,7 @@ def port_entry(plan: PortPlan, *, plugin: bool) -> PortEntry:
     )
 
 
-def manifest_file(
+def record_files(
     plan: PortPlan,
     changes: Sequence[FileChange],
     root: Path,
@@ -150,8 +151,8 @@ def manifest_file(
     inputs: Mapping[str, Any],
     model_index: Mapping[str, Any],
     configs: Mapping[str, Any],
-) -> FileChange:
-    """The manifest of the port that consists of ``changes``.
+) -> list[FileChange]:
+    """The manifest of the port that consists of ``changes``, and its files as they were made, for later merges.
 
     ``inputs`` holds what the port depends on and nothing of the run: a second run must give the same bytes.  An edited
     file that needs no edit now keeps the sum it was recorded with, for other ports may have edited it since.
@@ -167,7 +168,11 @@ def manifest_file(
     made = manifest.build(
         plan, port_entry(plan, plugin=plugin), entries, inputs=inputs, model_index=model_index, configs=configs
     )
-    return FileChange(made.path, manifest.dumps(made), "manifest")
+    pristine = {change.path: change.content for change in changes if change.verb == "create"}
+    return [
+        FileChange(made.path, manifest.dumps(made), "manifest"),
+        FileChange(pristine_path(plan.name), pristine_dumps(pristine), "base"),
+    ]
 
 
 def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) -> None:

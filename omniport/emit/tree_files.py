@@ -141,7 +141,7 @@ def _cases(context: Context) -> list[Case]:
         cases.append(Case("tp_2", ["--tensor-parallel-size", "2"], 2))
     if context.plan.transformer.sp:
         cases.append(Case("ulysses_2", ["--usp", "2"], 2))
-    if context.plan.pipeline.cfg in ("sequential", "batched"):
+    if context.guided:
         cases.append(Case("cfg_parallel_2", ["--cfg-parallel-size", "2"], 2))
     if context.supports("hsdp"):
         cases.append(Case("hsdp_2", ["--use-hsdp", "--hsdp-shard-size", "2"], 2))

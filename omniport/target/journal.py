@@ -26,10 +26,15 @@ _BACKUPS = f"{STATE}/journal"
 
 @dataclass(frozen=True)
 class Write:
-    """One file to write; ``path`` is relative to the root."""
+    """One file to write, or to delete if ``content`` is None; ``path`` is relative to the root."""
 
     path: str
-    content: bytes
+    content: bytes | None
+
+
+def text_write(path: str, text: str | None) -> Write:
+    """A write of text, with its line endings as they are."""
+    return Write(path, None if text is None else text.encode("utf-8"))
 
 
 def commit(root: Path, writes: Sequence[Write]) -> None:
@@ -75,6 +80,20 @@ def recover(root: Path) -> bool:
         ) from None
 
 
+def drop_empty_folders(root: Path, deleted: Sequence[str]) -> None:
+    """Remove the folders that deleting these files has left empty; compiled Python of theirs counts for nothing."""
+    for name in deleted:
+        folder = (root / name).parent
+        while folder != root and folder.is_relative_to(root):
+            with contextlib.suppress(OSError):
+                if all(child.name == "__pycache__" for child in folder.iterdir()):
+                    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+                folder.rmdir()
+            if folder.exists():
+                break
+            folder = folder.parent
+
+
 @contextlib.contextmanager
 def _lock(root: Path) -> Iterator[None]:
     """Hold the root against a second writer; the lock lies on the folder itself and goes with the process."""
@@ -118,8 +137,10 @@ def _write_all(root: Path, writes: Sequence[Write], made: list[Path]) -> None:
             backup = root / _BACKUPS / str(number)
             shutil.copy2(place, backup)
             _sync(backup)
-        entries.append({"path": write.path, "before": before, "after": sha256(write.content)})
-    folders = sorted({f for p in places for f in _missing(p.parent)}, key=lambda f: len(f.parts))
+        after = None if write.content is None else sha256(write.content)
+        entries.append({"path": write.path, "before": before, "after": after})
+    made_for = [p for w, p in zip(writes, places, strict=True) if w.content is not None]
+    folders = sorted({f for p in made_for for f in _missing(p.parent)}, key=lambda f: len(f.parts))
     real = root.resolve()
     names = [f.relative_to(real).as_posix() for f in folders]
     journal = {"schema": 1, "entries": entries, "folders": names}
@@ -127,7 +148,11 @@ def _write_all(root: Path, writes: Sequence[Write], made: list[Path]) -> None:
     for folder in folders:
         folder.mkdir(exist_ok=True)
     for write, place in zip(writes, places, strict=True):
-        _replace(place, write.content)
+        if write.content is not None:
+            _replace(place, write.content)
+        elif place.is_file():
+            place.unlink()
+            _sync(place.parent)
     (root / _JOURNAL).unlink()  # the commit
     _sync(root / STATE)
     shutil.rmtree(root / _BACKUPS, ignore_errors=True)
@@ -198,7 +223,8 @@ def _roll_back(root: Path) -> bool:
         place = confine(root, entry["path"])
         with contextlib.suppress(FileNotFoundError):
             _temporary(place).unlink()
-        if not place.is_file() or sha256(place.read_bytes()) != entry["after"]:
+        there = sha256(place.read_bytes()) if place.is_file() else None
+        if there != entry["after"] or there == entry["before"]:
             continue  # not written yet, or edited since: then the edit is kept
         backup = root / _BACKUPS / str(number)
         if entry["before"] is None:
@@ -220,7 +246,7 @@ def _load(journal: Path) -> tuple[list[dict[str, Any]], list[str]]:
         fits = data["schema"] == 1 and all(isinstance(f, str) for f in folders)
         for entry in entries:
             before = entry["before"]
-            fits &= isinstance(entry["path"], str) and isinstance(entry["after"], str)
+            fits &= isinstance(entry["path"], str) and isinstance(entry["after"], str | None)
             fits &= before is None or isinstance(before, str)
     except (ValueError, KeyError, TypeError, RecursionError):
         fits = False

@@ -77,6 +77,36 @@ def edit_registry(text: str, file: str, edit: RowEdit) -> str:
     return result
 
 
+def remove_rows(text: str, file: str, architecture: str) -> str:
+    """The registry ``text`` without the rows of ``architecture``; the same text if it has none.
+
+    Raises:
+        OmniportError: the registry cannot be read.
+        UnsupportedError: an alias uses the row, or the tables have a form that an edit would break.
+    """
+    before = parse_registry(text, file)
+    for rows in (before.models, before.post, before.pre):
+        for key, row in rows.items():
+            if row.alias_of == architecture:
+                what = f"the row of {architecture} is also used by its alias {key}; remove both by hand"
+                raise UnsupportedError(what, file, row.line)
+    tables = ((MODELS, before.models), (POST, before.post), (PRE, before.pre))
+    if not any(architecture in rows for _, rows in tables):
+        return text
+    bom = _BOM if text.startswith(_BOM) else ""
+    module = cst.parse_module(text.removeprefix(_BOM))
+    body = list(module.body)
+    for table, rows in tables:
+        if architecture in rows:
+            body = _edit_table(body, table, architecture, None, file)
+    result = bom + module.with_changes(body=body).code
+    models, post, pre = ({k: v for k, v in rows.items() if k != architecture} for _, rows in tables)
+    wanted = replace(before, models=models, post=post, pre=pre)  # type: ignore[arg-type]
+    if _rows(parse_registry(result, file)) != _rows(wanted):
+        raise UnsupportedError(f"removing {architecture} would change other rows too", file)
+    return result
+
+
 def _expected(view: RegistryView, edit: RowEdit) -> RegistryView:
     models = {**view.models, edit.architecture: RegistryRow(edit.folder, edit.module, edit.cls, 0)}
     hooks = []

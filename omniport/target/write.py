@@ -28,12 +28,12 @@ class FileChange:
     """A file as it shall be; ``path`` is relative to the root, ``content`` carries its own line endings.
 
     ``create`` is a file of ours, ``edit`` a file of the tree with our rows in it (``base`` is the sha256 of the text
-    that was edited), ``manifest`` the record of the port.
+    that was edited), ``manifest`` the record of the port and ``base`` that of its files as they were made.
     """
 
     path: str
     content: str
-    verb: Literal["create", "edit", "manifest"]
+    verb: Literal["create", "edit", "manifest", "base"]
     base: str | None = None
 
 
@@ -79,6 +79,17 @@ def prepare(
         OmniportError: a path leaves the root, a file does not parse, or an import, an attribute or a keyword of the
             tree's classes does not exist.
     """
+    resolution = check(changes, package=package, others=others)
+    owned = manifest.owned(root)
+    return Prepared(root, tuple(_status(root, c, owned, force) for c in changes), resolution)
+
+
+def check(changes: Sequence[FileChange], *, package: Path | None, others: Sequence[Path] = ()) -> Resolution:
+    """Whether ``changes`` parse and what they import and use exists; see :func:`prepare`.
+
+    Raises:
+        OmniportError: one does not; the message names every place.
+    """
     seen: set[str] = set()
     for change in changes:
         if change.path.casefold() in seen:
@@ -91,8 +102,7 @@ def prepare(
     if missing:
         lines = "\n".join(f"  {m.file}:{m.line}: {m.name}: {m.reason}" for m in missing)
         raise OmniportError(f"the port would use what does not exist:\n{lines}")
-    owned = manifest.owned(root)
-    return Prepared(root, tuple(_status(root, c, owned, force) for c in changes), resolution)
+    return resolution
 
 
 def apply(prepared: Prepared) -> tuple[FileStatus, ...]:
@@ -110,7 +120,7 @@ def apply(prepared: Prepared) -> tuple[FileStatus, ...]:
         place = confine(prepared.root, file.path)
         if (read_text(place) if place.is_file() else None) != file.old:
             raise FindingsError(f"{file.path}: changed while the port was made; run again")
-    journal.commit(prepared.root, [journal.Write(f.path, f.new.encode("utf-8")) for f in changed])
+    journal.commit(prepared.root, [journal.text_write(f.path, f.new) for f in changed])
     return prepared.files
 
 
@@ -164,6 +174,6 @@ def _status(root: Path, change: FileChange, owned: Mapping[str, str], force: boo
         reason = "changed while the port was made" if change.base not in (None, sha256(old)) else ""
     elif change.verb == "manifest":
         reason = "" if force else manifest.problem(place)
-    elif not force and owned.get(change.path) != sha256(old):
+    elif change.verb == "create" and not force and owned.get(change.path) != sha256(old):
         reason = "edited since it was written" if change.path in owned else "not written by omniport"
     return FileStatus(change.path, "conflict" if reason else "edit", old, change.content, reason)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from omniport.emit import manifest_file, port_files
+from omniport.emit import port_files, record_files
 from omniport.emit.port import split_header
 from omniport.errors import FindingsError, OmniportError
 from omniport.plan.model import PortPlan
@@ -30,10 +30,10 @@ ASSUMED = Target(None, None, "unknown", DEFAULT, RegistryView("vllm_omni/diffusi
 def write(plan: PortPlan, root: Path, *, plugin: bool = False, force: bool = False) -> tuple[FileStatus, ...]:
     target = ASSUMED if plugin else open_target(root, writable=True)
     changes = port_files(plan, *codes(plan.name), target, plugin=plugin, force=force)
-    record = manifest_file(
+    record = record_files(
         plan, changes, root, plugin=plugin, inputs={"model": plan.model.model}, model_index={}, configs={}
     )
-    return apply(prepare(root, [*changes, record], package=target.package, force=force))
+    return apply(prepare(root, [*changes, *record], package=target.package, force=force))
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_a_port_goes_into_the_tree_once(root: Path):
         (f"{MODELS}/toy/toy_transformer.py", "create"),
         ("vllm_omni/diffusion/registry.py", "edit"),
         (".omniport/toy.json", "create"),
+        (".omniport/toy.base", "create"),
     }
     row = read_registry(root).models["ToyPipeline"]
     assert (row.folder, row.module, row.cls) == ("toy", "pipeline_toy", "ToyPipeline")
@@ -96,6 +97,7 @@ def test_a_changed_port_is_written_again_and_an_edit_stops_it(root: Path):
         "pipeline_toy.py": "edit",
         "toy_transformer.py": "edit",
         "toy.json": "edit",
+        "toy.base": "edit",
     }
     path = root / MODELS / "toy" / "pipeline_toy.py"
     path.write_text(path.read_text() + "# mine\n")
@@ -229,6 +231,7 @@ def test_a_plugin_is_a_package(tmp_path: Path):
     folder = tmp_path / "plug in"
     written = write(port_plan(), folder, plugin=True)
     assert {f.path for f in written} == {
+        ".omniport/toy.base",
         ".omniport/toy.json",
         "README.md",
         "pyproject.toml",

@@ -52,6 +52,11 @@ class Context:
         found = next((d for d in self.plan.pipeline.decisions if d.subject == "media"), None)
         return tuple(str(found.value).split(", ")) if found is not None else ()
 
+    @property
+    def guided(self) -> bool:
+        """Whether a step calls the denoiser once for each branch of guidance."""
+        return self.plan.pipeline.cfg in ("sequential", "batched", "branches")
+
     def supports(self, feature: str) -> bool:
         """Whether the plan declares a feature of the transformer."""
         return any(f.name == feature and f.supported for f in self.plan.transformer.features)

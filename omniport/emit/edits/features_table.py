@@ -98,5 +98,5 @@ def _mark(context: Context, column: str, unknown: bool) -> str:
         return YES
     declared = context.supports(_DECLARED[column]) if column in _DECLARED else False
     if column == "cfgparallel":
-        declared = context.plan.pipeline.cfg in ("sequential", "batched")
+        declared = context.guided
     return UNKNOWN if declared and unknown else NO

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from omniport.errors import UnsupportedError
 from omniport.rewrite.generation.edit import methods, the_class, with_class, with_imports, with_method
 from omniport.rewrite.syntax import code, dotted
 
@@ -51,6 +52,11 @@ def needed(features: TargetFeatures) -> bool:
 
 def older(module: cst.Module, features: TargetFeatures) -> tuple[cst.Module, list[str]]:
     node = the_class(module)
+    if "self.predict_noise_with_multi_branch_cfg(" in code(node):
+        raise UnsupportedError(
+            "this vLLM-Omni's guidance mixin has no predict_noise_with_multi_branch_cfg, and the pipeline has more "
+            "than two branches a step"
+        )
     if not any(dotted(base.value) == _MIXIN for base in node.bases):
         return module, []
     changed = node.visit(_Plain())
