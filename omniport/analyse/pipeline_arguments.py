@@ -73,8 +73,7 @@ def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPl
             isinstance(test, ast.Compare)
             and reading.dotted(test.left) == "guidance_scale"
             and isinstance(test.ops[0], ast.Lt)
-            and isinstance(test.comparators[0], ast.Constant)
-            and test.comparators[0].value > 0
+            and ast.unparse(test.comparators[0]) not in ("0", "0.0")
         ):
             return "the warm-up request asks for guidance 0, which the checks refuse", test.lineno
     return "", 0
