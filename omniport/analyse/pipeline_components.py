@@ -52,7 +52,11 @@ def constructor_decisions(
             raise UnsupportedError(f"constructor parameter {argument.arg} is registered as {name}", *place)
         entry = index.components.get(name)
         if entry is not None:
-            yield _component(source, name, entry.library, entry.class_name, place)
+            component = _component(source, name, entry.library, entry.class_name, place)
+            yield component
+            if component.why.reason.startswith("other:") and (known := _lineage(source, str(component.value))):
+                reason = "the class that model_index.json names, and its bases"
+                yield Decision(f"{facts.CLASS} {name}", ", ".join(known), Why(reason, *place))
         elif argument.arg in rebound:
             why = Why("the constructor makes it where none is given", *place)
             yield Decision(f"{facts.MADE} {name}", True, why)
@@ -102,6 +106,22 @@ def _dotted(source: SourceTree, library: str, class_name: str) -> str | None:
     if found is None and (source.root / "pipelines" / "deprecated" / library).is_dir():
         return f"{source.find_class(class_name, f'pipelines/deprecated/{library}').name}.{class_name}"
     return f"{found[0].name}.{found[1]}" if found else None
+
+
+def _lineage(source: SourceTree, dotted: str) -> list[str]:
+    """Names of a class of the package and of its bases, those of other packages included; empty for other classes."""
+    name, _, class_name = dotted.rpartition(".")
+    module = source.module(name)
+    if module is None or not isinstance(module.definitions.get(class_name), ast.ClassDef):
+        return []
+    found = [class_name]
+    for base in module.class_def(class_name).bases:
+        base_name = ast.unparse(base)
+        found.append(base_name.rpartition(".")[2])
+        resolved = source.resolve(name, base_name)
+        if resolved is not None:
+            found += _lineage(source, f"{resolved[0].name}.{resolved[1]}")
+    return list(dict.fromkeys(found))
 
 
 def _is_module(source: SourceTree, dotted: str) -> bool:

@@ -121,3 +121,13 @@ def test_argument_rebound_outside_dead_code_keeps_its_unknown_value() -> None:
 def test_a_parameter_hides_the_fact_of_the_same_name() -> None:
     node = function("def f(self, gone):\n    if gone is not None:\n        a()\n")
     assert text([fold_function(node, FACTS)]) == text([node])
+
+
+def test_the_class_of_a_component_decides_isinstance() -> None:
+    facts = Facts(classes={"self.net": frozenset({"Net", "ModelMixin"})})
+    source = "def f(self):\n    if isinstance(self.net, {}):\n        a()\n    else:\n        b()\n"
+    assert "b()" not in text([fold_function(function(source.format("Net")), facts)])
+    assert "a()" not in text([fold_function(function(source.format("MultiNet")), facts)])
+    for unknown in ("(Net, MultiNet)", "nn.Module"):
+        found = text([fold_function(function(source.format(unknown)), facts)])
+        assert "a()" in found and "b()" in found

@@ -173,3 +173,43 @@ def test_predictions_joined_after_the_calls_are_no_doubled_batch() -> None:
     assert not doubled_for_denoiser(function(call(STEPPED)), (), ONE)
     assert doubled_for_denoiser(function(call(LATE)), (function(ENCODE),), ONE)
     assert doubled_for_denoiser(function(call(BRANCHES)), (), ONE)
+
+
+PREPARE = """
+def prepare(self, image, do_classifier_free_guidance):
+    image = self.processor(image)
+    if do_classifier_free_guidance:
+        image = torch.cat([image] * 2)
+    return image
+"""
+
+DRAWN = """
+image = self.prepare(prompt, guide)
+size = image.shape[-1]
+image = self.vae.encode(image).latent_dist.sample()
+image = image * scale
+if guide:
+    cond = torch.cat([null, prompt])
+for t in ts:
+    x = torch.cat([latents] * 2) if guide else latents
+    pred = self.transformer(x, cond, image)[0]
+    if guide:
+        uncond, own = pred.chunk(2)
+        pred = uncond + scale * (own - uncond)
+    latents = self.scheduler.step(pred, t, latents, return_dict=False)[0]
+return latents
+"""
+
+
+def test_a_draw_from_a_doubled_value_is_one_draw_of_both_sides() -> None:
+    found = done(DRAWN, PREPARE)
+    assert "image = self.prepare(prompt, guide)" in found and found.count(".sample()") == 1
+    assert found.index(".sample()") < found.index("negative_image, image = image.chunk(2)")
+    assert "negative_image = negative_image * scale" in found and "negative_cond, negative_image)" in found
+    plain = done(DRAWN.replace(".latent_dist.sample()", ".latent_dist.mode()"), PREPARE)
+    assert "image = self.prepare(prompt, False)" in plain and "image.chunk(2)" not in plain
+
+
+def test_what_else_reads_a_doubled_value_before_the_draw_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="draws from it later"):
+        done(DRAWN.replace("size = image.shape[-1]", "image = image.float()"), PREPARE)

@@ -39,6 +39,7 @@ class Facts:
         absent_bases: base classes that the port does not have: ``isinstance(self, Base)`` is False.
         lists: names that hold a list or None: never a ``str``.
         configs: config object -> the keys it has, so that ``getattr`` and ``hasattr`` of it are decided.
+        classes: dotted name -> its class and the bases of it, so that ``isinstance`` of another class is False.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Facts:
     absent_bases: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def having(self, values: Mapping[str, Any]) -> Facts:
         """These facts and ``values``."""
@@ -115,6 +117,8 @@ def _call(node: cst.Call, facts: Facts) -> Any:
             return False
         if what in facts.lists and kind == "str":
             return False
+        if what is not None and what in facts.classes and kind and kind.isidentifier():
+            return kind in facts.classes[what]
         value = evaluate(arguments[0], facts)
         if (type(value) is int or isinstance(arguments[0], cst.Integer)) and kind == "int":
             return True

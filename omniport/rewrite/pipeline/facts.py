@@ -12,6 +12,7 @@ from omniport.rewrite.pipeline.normal import Request
 #: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
 ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
 METHOD, PARAMETER, SETTING, MADE, CONFIG, RAW = "method", "parameter", "setting", "made", "config", "raw"
+CLASS = "class"
 
 
 def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:
@@ -43,6 +44,7 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
         unwrapped=frozenset(name_of(d) for d in of_kind(dropped, CONTEXT)),
         lists=frozenset({"prompt", "negative_prompt"} if together is not None and together.value else ()),
         init=tuple(init),
+        classes=tuple((f"self.{name_of(d)}", frozenset(str(d.value).split(", "))) for d in of_kind(decisions, CLASS)),
         configs=(
             *((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CONFIG)),
             ("self.config", tuple(name_of(d) for d in of_kind(decisions, SETTING))),

@@ -32,7 +32,8 @@ class Request:
 
     ``arguments`` are the parameters of ``__call__`` that are bound to a constant, ``values`` everything else decided.
     ``kept`` are methods that stay though nothing in the class uses them.  ``init`` are parameters of the constructor
-    that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has.
+    that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has, ``classes`` the class
+    of a component and its bases.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -44,6 +45,7 @@ class Request:
     kept: frozenset[str] = frozenset()
     init: tuple[tuple[str, Any], ...] = ()
     configs: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    classes: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class _Work:
             request.unwrapped,
             frozenset(b for b in bases if b),
             configs=dict(request.configs),
+            classes=dict(request.classes),
         )
         self.methods: dict[str, cst.FunctionDef] = {}
         for statement in node.body.body:

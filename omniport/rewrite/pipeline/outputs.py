@@ -16,8 +16,9 @@ COUNTS = ("num_images_per_prompt", "num_videos_per_prompt", "num_waveforms_per_p
 def counted_for_prompts(entry: cst.FunctionDef, encode: cst.FunctionDef) -> cst.FunctionDef:
     """``entry`` with the number of outputs passed to every ``encode_prompt``, if nothing else repeats embeddings.
 
-    That is so where the count is read only as the factor of a batch size.  With one output nothing changes; with
-    several the reference fails in the denoiser, whose inputs then have other batch sizes than the latents.
+    That is so where the count is read only as the factor of a batch size and in the new shape of latents.  With one
+    output nothing changes; with several the reference fails in the denoiser, whose inputs then have other batch sizes
+    than the latents.
     """
     own = {p.name.value for p in all_parameters(entry.params)} & {p.name.value for p in all_parameters(encode.params)}
     name = next((n for n in COUNTS if n in own), None)
@@ -39,7 +40,15 @@ def _only_a_factor(entry: cst.FunctionDef, name: str) -> bool:
         and code(n.right).strip() == name
         for n in walk(entry.body)
     )
-    return factors > 0 and factors == sum(isinstance(n, cst.Name) and n.value == name for n in walk(entry.body))
+    shapes = sum(
+        isinstance(n, cst.Name) and n.value == name
+        for call in calls(entry.body, "latents.reshape", "latents.view")
+        for argument in call.args
+        for n in [argument.value]
+    )
+    return factors > 0 and factors + shapes == sum(
+        isinstance(n, cst.Name) and n.value == name for n in walk(entry.body)
+    )
 
 
 class _Pass(cst.CSTTransformer):

@@ -26,6 +26,7 @@ from omniport.rewrite.pipeline.blocks import (
     suite,
 )
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
+from omniport.rewrite.pipeline.split_drawn import Drawn
 from omniport.rewrite.pipeline.split_parts import (
     Expression,
     chunked,
@@ -34,13 +35,12 @@ from omniport.rewrite.pipeline.split_parts import (
     sides,
     text,
 )
-from omniport.rewrite.pipeline.split_sides import Sides
 from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import code, dotted
 from omniport.source.walk import walk
 
 
-class Split(Sides):
+class Split(Drawn):
     """Splits one function, statement by statement."""
 
     def run(self) -> cst.FunctionDef:
@@ -162,6 +162,8 @@ class Split(Sides):
     def assign(
         self, node: cst.SimpleStatementLine, target: cst.BaseExpression, value: Expression, inside: bool, off: bool
     ) -> Block:
+        if self.flags and (drawn := self.drawn(node, target, value)) is not None:
+            return drawn
         value = self.flagged(self.unfactored(value))
         halves = chunked(value)
         names = bare(target)

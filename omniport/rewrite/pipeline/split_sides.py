@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import libcst as cst
 
@@ -49,6 +49,7 @@ class Sides:
         self.same: set[str] = set()  # doubled in the source, with equal sides
         self.lost: set[str] = set()  # of whose sides only the positive one is known
         self.copies: dict[str, str] = {}
+        self.whole: dict[str, str] = {}  # that a helper doubled, until a draw from it -> under which condition
         self.order = ""
         self.guard: str | None = None
         self.guards = _guards(function, denoisers)
@@ -210,10 +211,14 @@ class Sides:
             ]
             return node.with_changes(args=arguments)
 
-        return replaced(value, choose) if self.flags else value
+        return replaced(value, choose) if self.flags and _calls_one(value, self.flags) else value
 
     def refuse(self, what: str) -> UnsupportedError:
         return UnsupportedError(f"the doubled batch cannot be split: {what}", *self.place)
+
+
+def _calls_one(value: Expression, helpers: Collection[str]) -> bool:
+    return any(isinstance(n, cst.Call) and (dotted(n.func) or "")[5:] in helpers for n in walk(value))
 
 
 def _keywords_kept(node: Expression, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> Expression:
