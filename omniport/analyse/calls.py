@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse import library
 from omniport.analyse.expressions import Env, text
+from omniport.analyse.facts import UnfitError
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import (
@@ -36,6 +38,9 @@ _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "
 
 class Calls(TensorCalls):
     """Evaluates calls."""
+
+    mark: Callable[[], tuple[Any, ...]]
+    reset: Callable[[tuple[Any, ...]], None]
 
     def eval_call(self, node: ast.Call, env: Env) -> Any:
         if isinstance(node.func, ast.Name) and node.func.id == "super":
@@ -106,9 +111,14 @@ class Calls(TensorCalls):
 
     def call_either(self, choice: Either, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """Each of the modules, and what holds of all their results."""
-        results = [
-            self.call_item(item, list(args), kwargs, node) for item in choice.items if self.fits(item, args, kwargs)
-        ]
+        results = []
+        for item in choice.items:
+            state = self.mark()
+            try:
+                if self.fits(item, args, kwargs):
+                    results.append(self.call_item(item, list(args), kwargs, node))
+            except UnfitError:  # the configuration never calls this one so
+                self.reset(state)
         if not results:
             raise self.unsupported(f"call {text(node)}", node)
         lengths = {len(result.items) if isinstance(result, Seq) else -1 for result in results}

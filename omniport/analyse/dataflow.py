@@ -339,7 +339,7 @@ class Walk(Calls, Entry):
         self.loops += 1
         own = {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
         for turn in range(_LOOPS):
-            before = {name: value for name, value in env.items() if name not in own}
+            before = {name: _now(value) for name, value in env.items() if name not in own}
             self.assign(node.target, items[0], env)
             self.block(node.body, env)
             stable = True
@@ -396,6 +396,11 @@ class Walk(Calls, Entry):
         if modules and not self.building:
             raise self.unsupported("a module that depends on a condition")
         return Opaque("either")
+
+
+def _now(value: Any) -> Any:
+    """A list as it is now: what is appended to it later changes the value."""
+    return Seq(list(value.items), value.many) if isinstance(value, Seq) else value
 
 
 def as_load(node: ast.expr) -> ast.expr:

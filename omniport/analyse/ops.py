@@ -19,6 +19,7 @@ from omniport.analyse.shapes import (
     Const,
     Dim,
     Either,
+    Fields,
     Instance,
     Key,
     Leaf,
@@ -44,6 +45,8 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
             found.append(value)
         elif isinstance(value, Seq | Either):
             found.extend(tensors_in(value.items))
+        elif isinstance(value, Fields):
+            found.extend(tensors_in(value.items.values()))
         elif isinstance(value, Method) and isinstance(value.base, Tensor):
             found.append(value.base)
     return found

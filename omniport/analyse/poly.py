@@ -106,6 +106,11 @@ class Poly:
         return all(factor.denominator == 1 for _, factor in self.terms)
 
     @property
+    def negative(self) -> bool:
+        """Whether it is surely below zero: no term is positive."""
+        return bool(self.terms) and all(factor < 0 for _, factor in self.terms)
+
+    @property
     def atoms(self) -> frozenset[str]:
         """Names that occur."""
         return frozenset(atom for monomial, _ in self.terms for atom in monomial)

@@ -115,6 +115,13 @@ class Seq:
     many: bool = False
 
 
+@dataclass(eq=False)
+class Fields:
+    """A dict with keys that are written out."""
+
+    items: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Function:
     """A name that is not defined in the normal form: ``torch.cat``, ``apply_rotary_emb``, ``nn.Linear``."""
@@ -242,4 +249,6 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, Seq) and isinstance(b, Seq):
         pairs = zip(a.items, b.items, strict=False)
         return a.many == b.many and len(a.items) == len(b.items) and all(same(x, y) for x, y in pairs)
+    if isinstance(a, Fields) and isinstance(b, Fields):
+        return a.items.keys() == b.items.keys() and all(same(a.items[key], b.items[key]) for key in a.items)
     return a is b or (isinstance(a, Num | Const | Opaque | Function | Method) and a == b)

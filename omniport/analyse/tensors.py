@@ -95,8 +95,8 @@ class TensorCalls(Expressions):
         if name in ("view", "reshape"):
             return self.view(x, sizes_given)
         if name == "flatten":
-            start = self.axis(x, args[0] if args else ZERO)
-            stop = self.axis(x, args[1] if len(args) > 1 else LAST)
+            start = self.axis(x, kwargs.get("start_dim", args[0] if args else ZERO))
+            stop = self.axis(x, kwargs.get("end_dim", args[1] if len(args) > 1 else LAST))
             if start is not None and stop is not None:
                 return self.flatten(x, start, stop)
         if name in library.REDUCTIONS and (over := kwargs.get("dim", args[0] if args else None)) is not None:

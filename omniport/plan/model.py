@@ -122,6 +122,7 @@ class AttentionPlan:
     why: Why
     local: bool = False  # under sequence parallelism each rank attends on its own: the keys are whole there
     streams: tuple[str, ...] = ()  # else the token streams that the keys are, in order, as SpTensor names them
+    own_mask: bool = False  # under sequence parallelism its mask is over the keys of a rank
 
 
 ConvRole = Literal["column", "depthwise", "row", "scattered"]
@@ -194,7 +195,7 @@ class SpTensor:
     """
 
     variable: str
-    item: int | None
+    item: int | str | None
     dim: int
     dims: int | None
     streams: tuple[str, ...]
@@ -208,7 +209,8 @@ class SpRegion:
     """The statements ``start`` to ``end`` (not included) of the root's forward, which run on a rank's tokens.
 
     ``masks`` are axes that stay whole, in the order in which the ranks hold the tokens; ``absent`` are optional values
-    that cannot be given under sequence parallelism.
+    that cannot be given under sequence parallelism; ``counts`` are numbers that are to count a rank's tokens there,
+    each with the streams whose lengths make it up; ``required`` are optional values that have to be given there.
     """
 
     start: int
@@ -218,6 +220,8 @@ class SpRegion:
     masks: tuple[SpTensor, ...]
     absent: tuple[str, ...]
     why: Why
+    counts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    required: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from omniport.source.walk import children
 ATTENTION: dict[str, bool] = {"dispatch_attention_fn": False, "scaled_dot_product_attention": True}
 #: The function of the port that masks the keys that pad their streams.
 METADATA = "sequence_metadata"
+#: The function of the port that puts masks over the keys of each rank together.
+GATHER_KEYS = "gather_keys"
 _PARAMETERS = ("query", "key", "value", "attn_mask")
 _KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
@@ -128,7 +130,7 @@ class _Attention(cst.CSTTransformer):
         if original_node in self.made:
             name = dotted(original_node.func).rpartition(".")[2]
             plan, layer = self.made[original_node]
-            return _layer_call(updated_node, layer, plan.streams, heads_first=ATTENTION[name])
+            return _layer_call(updated_node, layer, plan, heads_first=ATTENTION[name])
         return updated_node
 
     def visit_BinaryOperation(self, node: cst.BinaryOperation) -> bool:
@@ -211,15 +213,16 @@ def _arguments(call: cst.Call) -> dict[str, str]:
     return {name: code(arg.value) for name, arg in {**positional, **named}.items() if name in _PARAMETERS}
 
 
-def _layer_call(call: cst.Call, name: str, streams: tuple[str, ...], *, heads_first: bool) -> cst.BaseExpression:
-    """The call of the layer in place of ``call``; its keys are those of ``streams``, which may be padded."""
+def _layer_call(call: cst.Call, name: str, plan: AttentionPlan, *, heads_first: bool) -> cst.BaseExpression:
+    """The call of the layer in place of ``call``; its keys are those of the plan's streams, which may be padded."""
     given = _arguments(call)
     turn = ".transpose(1, 2)" if heads_first else ""
     tensors = ", ".join(f"{_operand(given[part])}{turn}" if turn else given[part] for part in _PARAMETERS[:3])
     mask = given.get("attn_mask", "None")
+    mask = f"{GATHER_KEYS}({mask})" if plan.own_mask else mask
     metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
-    if streams:
-        names = ", ".join(f'"{name}"' for name in streams)
+    if plan.streams:
+        names = ", ".join(f'"{name}"' for name in plan.streams)
         key = f"{_operand(given['key'])}{turn}" if turn else given["key"]
         metadata = f", {METADATA}({key}, {mask}, {names})"
     return expression(f"self.{name}({tensors}{metadata}){turn}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 
 from omniport.analyse.sequence.plan import GATHER, SPLIT, apart, optional_module
-from omniport.analyse.sequence.walk import MANY
+from omniport.analyse.sequence.records import MANY
 from omniport.plan.model import SpRegion, SpTensor, TransformerPlan
 from omniport.rewrite.syntax import method, statements
 
@@ -28,6 +28,14 @@ def rank_order(mask: torch.Tensor, lengths: list[int], dim: int = -1) -> torch.T
         padding = stream.new_ones(*stream.shape[:-1], -stream.shape[-1] % ranks)
         shards.append(torch.cat([stream, padding], dim=-1).chunk(ranks, dim=-1))
     return torch.cat([part for rank in zip(*shards) for part in rank], dim=-1).transpose(dim, -1)
+'''
+
+GATHER_KEYS = '''
+def gather_keys(mask: torch.Tensor | None) -> torch.Tensor | None:
+    """A mask over a rank's keys, put together with those of the other ranks."""
+    if mask is None or not is_forward_context_available() or not get_forward_context().sp_active:
+        return mask
+    return sp_gather(mask, dim=-1)
 '''
 
 SEQUENCE_METADATA = '''
@@ -75,6 +83,7 @@ def helpers(plan: TransformerPlan) -> str:
     many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or len(plan.region.gather) > 1
     padded = any(attention.streams for attention in plan.attentions)
     masks = RANK_ORDER if plan.region.masks else ""
+    masks += GATHER_KEYS if any(attention.own_mask for attention in plan.attentions) else ""
     return (SPLIT_CLASS if many else "") + masks + (SEQUENCE_METADATA if padded else "")
 
 
@@ -89,7 +98,11 @@ def _modules(region: SpRegion, gather: bool) -> list[str]:
 
 
 def _value(tensor: SpTensor) -> str:
-    return tensor.variable if tensor.item is None else f"{tensor.variable}[{tensor.item}]"
+    return tensor.variable if tensor.item is None else f"{tensor.variable}[{_item(tensor)}]"
+
+
+def _item(tensor: SpTensor) -> str:
+    return f'"{tensor.item}"' if isinstance(tensor.item, str) else str(tensor.item)
 
 
 def _lengths(region: SpRegion) -> dict[tuple[str, ...], str]:
@@ -114,7 +127,7 @@ def _split(region: SpRegion) -> str:
     given = [tensor for tensor in region.split if not apart(tensor)]
     tables = [tensor for tensor in given if tensor.item is not None or len(tensor.streams) > 1]
     plain = [tensor for tensor in given if tensor not in tables]
-    arguments, at, rebuilt = [], 0, dict[str, list[str]]()
+    arguments, at, rebuilt = [], 0, dict[str, dict[str, str]]()
     for tensor in (*plain, *tables):
         if len(tensor.streams) == 1:
             arguments.append(_value(tensor))
@@ -123,18 +136,31 @@ def _split(region: SpRegion) -> str:
         if tensor in tables:
             end = at + len(tensor.streams)
             joined = f"tables[{at}]" if end == at + 1 else f"torch.cat(tables[{at}:{end}], dim={tensor.dim})"
-            rebuilt.setdefault(tensor.variable, []).append(joined)
+            rebuilt.setdefault(tensor.variable, {})[_item(tensor)] = joined
             at = end
     targets = ", ".join([*(tensor.variable for tensor in plain), *(["*tables"] if tables else [])])
     text += f"{targets} = self.{SPLIT}({', '.join(arguments)})\n"
     for variable, parts in rebuilt.items():
         whole = any(tensor.variable == variable and tensor.item is None for tensor in tables)
-        text += f"{variable} = {parts[0] if whole else '(' + ', '.join(parts) + ')'}\n"
+        keyed = any(tensor.variable == variable and isinstance(tensor.item, str) for tensor in tables)
+        if whole:
+            text += f"{variable} = {parts['None']}\n"
+        elif keyed:
+            text += f"{variable} |= {{{', '.join(f'{key}: {part}' for key, part in parts.items())}}}\n"
+        else:
+            text += f"{variable} = ({', '.join(parts.values())})\n"
+    for name, streams in region.counts:
+        text += f"{name} = {' + '.join(_length(region, stream) for stream in streams)}\n"
     for variable in dict.fromkeys(tensor.variable for tensor in region.split if apart(tensor)):
         text += _optional([t for t in region.split if t.variable == variable], lengths)
     for mask in region.masks:
         call = f"{mask.variable} = rank_order({mask.variable}, {lengths[mask.streams]}, dim={mask.dim})\n"
         text += f"if {mask.variable} is not None:\n    {call}" if mask.optional else call
+    for name in region.required:
+        text += (
+            f"if {name} is None and get_forward_context().sp_active:\n"
+            f'    raise ValueError("{name} has to be given with sequence parallelism")\n'
+        )
     for name in region.absent:
         text += (
             f"if {name} is not None and get_forward_context().sp_active:\n"

@@ -63,6 +63,7 @@ IMPORTS: dict[str, str] = {
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
     "get_sequence_parallel_world_size": "vllm_omni.diffusion.distributed.parallel_state",
+    "sp_gather": "vllm_omni.diffusion.distributed.sp_sharding",
     "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
     "SequenceParallelOutput": "vllm_omni.diffusion.distributed.sp_plan",
     "get_forward_context": "vllm_omni.diffusion.forward_context",

@@ -45,8 +45,11 @@ def test_tokens_are_put_together_in_front_of_what_mixes_them() -> None:
 def test_a_count_of_tokens_taken_within_the_blocks_is_not_read_behind_them() -> None:
     text = block_model(QKV, ATTEND).code
     loop = text[text.index("        for block") : text.index("        return (self.proj_out")]
-    text = text.replace(loop, loop + "        count = x.shape[1]\n        x = x.flip(1)\n        x = x[:, :count]\n")
-    assert "counts the tokens of a rank" in reason(plan_parallel(normal_form(text, "Root")))
+    behind = "        x = x.flip(1)\n        x = x[:, :count]\n"
+    within = text.replace(loop, loop + "            count = x.shape[1]\n" + behind)
+    assert "counts the tokens of a rank" in reason(plan_parallel(normal_form(within, "Root")))
+    after = text.replace(loop, loop + "        count = x.shape[1]\n" + behind)
+    assert region(after).end == region(text).end  # the tokens are put together in front of the count
 
 
 def test_a_row_for_each_token_is_split_with_the_tokens() -> None:

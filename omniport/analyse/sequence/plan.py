@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from omniport.analyse.places import attention_sites, read
-from omniport.analyse.sequence.region import Part, Refused, Region
+from omniport.analyse.sequence.model import Part, Refused, Region
+from omniport.analyse.sequence.records import MANY, Seed
 from omniport.analyse.sequence.search import find_region
-from omniport.analyse.sequence.walk import MANY, Seed
 from omniport.analyse.tp import Sharding
 from omniport.plan.model import AttentionPlan, FeaturePlan, SpEntry, SpRegion, SpTensor, Why
 from omniport.source.normal import NormalForm
@@ -56,7 +56,9 @@ def plan_sequence(
     names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
     limits = f"; {', '.join(region.absent)} cannot be given" if region.absent else ""
     reason = why(f"from here to the last block every operation acts token by token on {names}{limits}", region.line)
-    planned = SpRegion(region.start, region.end, split, gather, masks, region.absent, reason)
+    planned = SpRegion(
+        region.start, region.end, split, gather, masks, region.absent, reason, region.counts, region.required
+    )
     last = forward.body[region.end - 1]
     entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))
     layers = _layers(sharding.attentions, sites, kept, region)
@@ -87,7 +89,10 @@ def _check_ranks(module: ast.Module, region: Region) -> None:
 def _tensor(part: Part) -> SpTensor:
     seed: Seed = part.seed
     item = seed.place[0] if seed.place else None
-    rank, broadcast = len(seed.tensor.dims or ()), part.axis in seed.open and part.streams != (seed.label,)
+    rank, broadcast = (
+        len(seed.tensor.dims or ()),
+        part.single or (part.axis in seed.open and part.streams != (seed.label,)),
+    )
     if part.sometimes:
         return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, rank=rank)
     if seed.guessed:  # counted from the last: a batch in front changes nothing then
@@ -151,5 +156,5 @@ def _layers(
         local = site in region.local or (site not in region.parallel and plan.local)
         makeups = region.keys.get(site, frozenset()) if site in region.parallel else ()
         streams = next(iter(makeups)) if len(makeups) == 1 else ()
-        made.append(replace(plan, local=local, streams=streams))
+        made.append(replace(plan, local=local, streams=streams, own_mask=site in region.own_masks))
     return tuple(made)

@@ -4,87 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.sequence.walk import Seed, SequenceWalk
-from omniport.analyse.shapes import Num, Opaque, Seq, Shape, Tensor
-
-
-class Refused(Exception):
-    """No region, since ``reason`` at ``line`` of the normal form."""
-
-    def __init__(self, reason: str, line: int = 0) -> None:
-        super().__init__(reason)
-        self.reason, self.line = reason, line
-
-
-@dataclass(frozen=True)
-class Part:
-    """A seed that is split: along which axis, and the streams that its rows belong to, in order."""
-
-    seed: Seed
-    axis: int
-    streams: tuple[str, ...]
-    sometimes: bool = False  # with other inputs the value has another rank and holds nothing for each token
-
-
-@dataclass(frozen=True)
-class Region:
-    """Statements ``start`` to ``end`` (not included) of the forward run on a rank's share of the tokens."""
-
-    start: int
-    end: int
-    line: int
-    parts: tuple[Part, ...]
-    gathered: tuple[tuple[str, int, int, str], ...]  # variable, axis, rank, stream
-    masks: tuple[Part, ...]  # axes of masks that are all keys, in the order of the streams
-    parallel: frozenset[Site]
-    local: frozenset[Site]
-    keys: dict[Site, frozenset[tuple[str, ...]]] = field(default_factory=dict)
-    absent: tuple[str, ...] = ()
-
-
-def _seen(parts: tuple[Part, ...]) -> set[tuple[str, int, tuple[str, ...]]]:
-    return {(part.seed.label, part.axis, part.streams) for part in parts}
-
-
-def merged(a: Region, b: Region) -> Region:
-    """One region for two configurations.
-
-    Raises:
-        Refused: they are not split alike.
-    """
-    parts = {part.seed.label: part for part in (*a.parts, *b.parts)}
-    for part in (*a.parts, *b.parts):
-        other = parts[part.seed.label]
-        if (part.axis, part.streams) != (other.axis, other.streams):
-            raise Refused(f"how {part.seed.variable} is split depends on the configuration", a.line)
-    if (a.start, a.end, a.gathered) != (b.start, b.end, b.gathered) or _seen(a.masks) != _seen(b.masks):
-        raise Refused("where tokens are split depends on the configuration", a.line)
-    if both := (a.parallel | b.parallel) & (a.local | b.local):
-        raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
-    keys = {site: a.keys.get(site, frozenset()) | b.keys.get(site, frozenset()) for site in {**a.keys, **b.keys}}
-    return replace(
-        a,
-        parts=tuple(parts.values()),
-        parallel=a.parallel | b.parallel,
-        local=a.local | b.local,
-        keys=keys,
-        absent=tuple(dict.fromkeys((*a.absent, *b.absent))),
-    )
-
-
-def either(a: Region, b: Region) -> Region:
-    """One region for inputs of two ranks: what is split with one of them only is known by its own rank."""
-    labels = [{part.seed.label for part in region.parts} for region in (a, b)]
-    common, extra = labels[0] & labels[1], labels[0] ^ labels[1]
-    both = [replace(r, parts=tuple(p for p in r.parts if p.seed.label in common)) for r in (a, b)]
-    joined = merged(*both)
-    parts = [replace(part, sometimes=True) for part in (*a.parts, *b.parts) if part.seed.label in extra]
-    return replace(joined, parts=(*joined.parts, *parts))
+from omniport.analyse.sequence.model import Part, Refused, Region
+from omniport.analyse.sequence.records import Seed
+from omniport.analyse.sequence.walk import SequenceWalk
+from omniport.analyse.shapes import Fields, Num, Opaque, Seq, Shape, Tensor
 
 
 class Reading:
@@ -94,6 +22,7 @@ class Reading:
         self.walk, self.start, self.kept = walk, start, kept
         self.facts, self.traces = walk.facts, walk.record.traces
         self.blocked = 0
+        self.own_masks: set[Site] = set()  # attention calls whose mask is over the keys of a rank
         self.forward = walk.method_of(walk.root.cls, "forward").body
 
     def statement(self, barrier: int) -> int:
@@ -109,7 +38,7 @@ class Reading:
             raise Refused("the statements from here on are not followed", self.facts.line)
         last = max(at for at, trace in enumerate(self.traces) if trace.attentions < len(self.facts.attentions))
         split = self.split(calls, self.traces[last].attentions)
-        end = min(self.end(split, last), self.leaves(last))
+        end, gathered = self.ending(split, last, min(self.end(split, last), self.leaves(last)))
         parallel, local = self.modes(calls, split)
         parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
         masks = self.masks(split)
@@ -132,13 +61,43 @@ class Reading:
             end,
             line,
             tuple(replace(part, streams=known(part.streams)) for part in parts),
-            tuple((name, dim, dims, known((stream,))[0]) for name, dim, dims, stream in self.gathered(split, end)),
+            tuple((name, dim, dims, known((stream,))[0]) for name, dim, dims, stream in gathered),
             tuple(replace(mask, streams=known(mask.streams)) for mask in masks),
             parallel,
             local,
             {site: frozenset(found) for site, found in keys.items()},
             tuple(self.walk.record.absent),
+            self.counts(split, parts, end),
+            frozenset(self.own_masks),
+            tuple(dict.fromkeys(self.walk.record.required)),
+            {s.label: len(s.tensor.dims) if s.tensor.dims is not None else None for s in self.walk.record.seeds},
         )
+
+    def ending(
+        self, split: frozenset[str], last: int, latest: int
+    ) -> tuple[int, tuple[tuple[str, int, int, str], ...]]:
+        """The last statement, up to ``latest``, in front of which all that is read behind it can be put together."""
+        refused: Refused | None = None
+        for end in range(latest, last, -1):
+            try:
+                return end, self.gathered(split, end)
+            except Refused as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
+
+    def counts(self, split: frozenset[str], parts: list[Part], end: int) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Numbers that the region reads and that count tokens: each is to be that of a rank there."""
+        read, found = self.read(self.start, end), []
+        axes_split = {f"{part.seed.label}__{part.axis}" for part in parts}
+        for name, axes in self.walk.record.counts.items():
+            mine = [axis for axis in axes if set(self.walk.made_of((axis,))) & split]
+            if name not in read or not mine:
+                continue
+            if len(mine) < len(axes) or not axes_split.issuperset(axes):
+                raise Refused(f"{name} counts tokens that are split with others", self.traces[self.start].line)
+            found.append((name, tuple(axis.rpartition("__")[0] for axis in axes)))
+        return tuple(found)
 
     def explained(self, parts: list[Part], masks: tuple[Part, ...], end: int) -> None:
         """Raise unless values whose rank is guessed, and that may hold something for each token, are seen to do so."""
@@ -281,8 +240,11 @@ class Reading:
         """Variables that carry split tokens and are read behind the region."""
         found = []
         env, line = self.traces[end].env, self.traces[end].line
+        inside = self.read(self.start, end)
         for name in sorted(live(self.forward[end:])):
             value = env.get(name)
+            if name in self.walk.record.counts and name not in inside and value == self.traces[self.start].env[name]:
+                continue  # it stays the number that it was in front of the region
             if isinstance(value, Num | Opaque):
                 text = str(value.poly) if isinstance(value, Num) else value.text
                 lengths = {a for a in (f"len({s})" for s in self.known(split)) if a in text}
@@ -317,7 +279,15 @@ class Reading:
                 continue
             dims = use.mask.dims
             if dims is None:
+                self.walk.missed([use.mask])
                 raise Refused("the axes of an attention mask are not known", use.line)
+            if self.walk.made_of(dims[-1].streams) == keys and len(keys) > 1:
+                if not all(dim.one for dim in dims[1:-1]):
+                    raise Refused("an attention mask made of tokens is not one over keys alone", use.line)
+                self.own_masks.add(use.call.site)
+                continue
+            if use.call.site in self.own_masks:
+                raise Refused("the masks of an attention call are not made alike", use.line)
             for dim, streams in zip(dims[-2:], (queries, keys), strict=True) if len(dims) > 2 else [(dims[-1], keys)]:
                 if dim.one:
                     continue
@@ -342,6 +312,8 @@ def _opaque(value: Any) -> list[str]:
     """The texts of the values in ``value`` that are not followed."""
     if isinstance(value, Seq):
         return [text for item in value.items for text in _opaque(item)]
+    if isinstance(value, Fields):
+        return [text for item in value.items.values() for text in _opaque(item)]
     return [value.text] if isinstance(value, Opaque) and not isinstance(value, Shape) else []
 
 

@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.dataflow import Walk
 from omniport.analyse.expressions import Env, text
+from omniport.analyse.facts import UnfitError
 from omniport.analyse.poly import Poly
-from omniport.analyse.shapes import Closure, Dim, Leaf, Num, Opaque, Seq, Tensor
+from omniport.analyse.sequence.dicts import DictRules
+from omniport.analyse.shapes import Closure, Const, Dim, Leaf, Num, Opaque, Seq, Tensor
 
 BATCH = Poly.of("batch")
 
 
-class TokenRules(Walk):
+class TokenRules(DictRules):
     """The rules."""
 
     makeup: dict[str, tuple[str, ...]]  # a stream that is several others, one behind the other
@@ -74,7 +75,13 @@ class TokenRules(Walk):
         return result
 
     def stretch(self, dim: Dim, low: Poly | None, high: Poly | None) -> Dim:
-        return super().stretch(Dim(dim.size, dim.parts, self.made_of(dim.streams)), low, high)
+        """A run of a token axis; bounds may be counted from its end, ``x[:, -text.shape[1] :]``."""
+        made = Dim(dim.size, dim.parts, self.made_of(dim.streams))
+        total = Poly.of(0)
+        for name in made.streams:
+            total = total + Poly.of(f"len({name})")
+        low, high = (total + end if end is not None and end.negative else end for end in (low, high))
+        return super().stretch(made, low, high)
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """Rotary functions are followed like any other: their tables come with and without the batch."""
@@ -84,6 +91,9 @@ class TokenRules(Walk):
             self.missed(args, "table")
             env = self.bind(function, args, kwargs, node)
             return self.run_imported(name, function, env, [*args, *kwargs.values()])
+        sizes = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+        if name in ("torch.ones", "torch.zeros") and sizes and all(isinstance(size, Num) for size in sizes):
+            return Tensor(tuple(self.sized(size.poly) for size in sizes))  # one value for all tokens
         if name == "map" and len(args) == 2 and isinstance(args[1], Seq):
             call = ast.copy_location(ast.Call(node.args[0], node.args[1:], []), node)
             return Seq([self.applied(args[0], item, call) for item in args[1].items], args[1].many)
@@ -134,6 +144,11 @@ class TokenRules(Walk):
 
     def token_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """Operations that leave the token axis alone."""
+        if name in ("view", "reshape") and isinstance(x, Tensor) and x.dims is None:
+            self.missed([x])
+        if name in ("cat", "concat") and isinstance(x, Seq) and Const(None) in x.items:
+            origin = self.normal.origin(node.lineno)
+            raise UnfitError(f"nothing is given for one of {text(node)}", origin.file, origin.line)
         dims = x.dims if isinstance(x, Tensor) else None
         if dims is not None and name in ("layer_norm", "rms_norm"):
             self.barrier(dims[-1].streams, f"{name} normalises over the tokens")
@@ -163,6 +178,14 @@ class TokenRules(Walk):
             axes = [self.axis(x, item) for item in given]
             if not any(at is None or dims[at].streams for at in axes):
                 return self.combine([x])
+        if dims is not None and name in ("new_ones", "new_zeros"):
+            given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+            if given and all(isinstance(size, Num) for size in given):
+                return Tensor(tuple(self.sized(size.poly) for size in given))
+        if dims is not None and name == "unbind":
+            at = self.axis(x, kwargs.get("dim", args[0] if args else Num(Poly.of(0))))
+            if at is not None and not dims[at].streams and dims[at].size.constant is None:
+                return Seq([Tensor((*dims[:at], *dims[at + 1 :]))], True)
         if name == "unflatten" and dims is not None and len(args) == 2 and isinstance(args[1], Seq):
             at = self.axis(x, args[0])
             if at is not None and not dims[at].streams and all(isinstance(size, Num) for size in args[1].items):
@@ -194,6 +217,8 @@ class TokenRules(Walk):
 
     def sized(self, size: Poly) -> Dim:
         """A new axis: it is one of tokens if its size counts tokens."""
+        if size == BATCH:
+            return Dim(BATCH)
         streams = tuple(name for atom in size.atoms if (name := atom[4:-1]).isidentifier() and atom == f"len({name})")
         whole = Poly.of(0)
         for name in streams:
@@ -212,6 +237,11 @@ class TokenRules(Walk):
         if any(dim.streams for dim in old):
             free = [at for at, size in enumerate(new) if size.constant == -1]
             tokens = [at for at, dim in enumerate(old) if dim.streams]
+            if len(old) == len(free) == 1 and all(size.constant in (1, -1) for size in new):
+                axes = (old[0] if size.constant == -1 else Dim(size) for size in new)
+                return Tensor((*dims[:front], *axes, *dims[len(dims) - back :]))
+            if not free and (placed := self.placed_among_ones(old, new)) is not None:
+                return Tensor((*dims[:front], *placed, *dims[len(dims) - back :]))
             # view(B, -1, heads, width): the free size is that of the tokens if the widths behind make up the rest.
             if len(free) != 1 or tokens != free or free[0] != 0:
                 return None
@@ -229,6 +259,30 @@ class TokenRules(Walk):
         elif sum(size.constant == -1 for size in new) == 1:
             made = tuple(self.worked_out(old, new))
         return Tensor((*dims[:front], *made, *dims[len(dims) - back :]))
+
+    def placed_among_ones(self, old: tuple[Dim, ...], new: list[Poly]) -> list[Dim] | None:
+        """``table.view(1, length, 1, width)``: each axis of the table is one of the sizes that are not one."""
+        rest = list(old)
+        if len(rest) != sum(size != Poly.of(1) for size in new):
+            return None
+        made = []
+        for size in new:
+            given = self.sized(size)
+            if size == Poly.of(1):
+                made.append(Dim(size))
+                continue
+            axis = rest.pop(0)
+            if axis.streams and given.streams:
+                self.in_step(axis.streams, given.streams)
+            made.append(given if given.streams else axis)
+        return made
+
+    def call_list_method(self, owner: Seq, name: str, args: list[Any], node: ast.Call) -> Any:
+        """Nothing can be taken from an empty list: the program does not come here before something was put in."""
+        if name == "pop" and not owner.items:
+            origin = self.normal.origin(node.lineno)
+            raise UnfitError(f"nothing is in {text(node)}", origin.file, origin.line)
+        return super().call_list_method(owner, name, args, node)
 
     def worked_out(self, old: tuple[Dim, ...], new: list[Poly]) -> list[Dim]:
         """Sizes with the free one computed, where the division is exact."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
-from omniport.analyse.sequence.region import Reading, Refused, Region, either, live, merged
-from omniport.analyse.sequence.walk import MANY, BlockedError, Form, SequenceWalk
+from omniport.analyse.sequence.model import Refused, Region, either, merged
+from omniport.analyse.sequence.records import MANY, BlockedError, Form
+from omniport.analyse.sequence.region import Reading, live
+from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Tensor
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
@@ -16,13 +18,14 @@ from omniport.source.tree import SourceTree
 #: What a value of unknown shape is tried as, the most frequent first: a pair of tables, a table, one with the batch in
 #: front, one with heads.
 _FORMS: dict[str, tuple[Form, ...]] = {
-    "table": ((2, 2), 2, 3, (3, 3), 4, (4, 4)),
+    "table": ((2, 2), 2, 3, (3, 3), 4, (4, 4), 5, 6),
     "optional": (None,),
+    "given": (True,),
     "line": (2, 3),
     "list": (0, 3, 2, 4, 1),
-    "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0),
+    "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6),
 }
-_STATEMENTS = 6000  # walked in the search over one model; those that have a region need 4600 at most
+_STATEMENTS = 8000  # walked in the search over one model; those that have a region need 6500 at most
 _CHOICES = 2  # attributes of modules that are taken as set and as not set
 
 
@@ -79,7 +82,8 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     body = plain.method_of(plain.root.cls, "forward").body
     ranks = _ranks(body)
     refused: Refused | None = None
-    for start in starts:
+    # lists of blocks before single modules with attention, such as refiners of the text
+    for start in sorted(starts, key=lambda at: not isinstance(body[at], ast.For)):
         alive = {name for name, value in traces[start].env.items() if isinstance(value, Tensor)}
         carriers = frozenset(alive & _stored(body[start : starts[-1] + 1]))
         primary = carriers & live(body[starts[-1] + 1 :])
@@ -88,15 +92,20 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
                 return _search(task, _Place(start, carriers, frozenset(primary), starts[-1], batch)), ranks
             except Refused as error:
                 refused = refused if batch else error
-        if primary & _stored(body[start : start + 1]):
+        if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For):
             break  # what comes later would leave these blocks with all tokens
     assert refused is not None
     raise refused
 
 
 def _ranks(body: list[ast.stmt]) -> dict[str, int]:
-    """Parameters that the forward takes with another number of axes, too: ``timestep.ndim == 2``."""
+    """Parameters that the forward takes with another number of axes, too: ``timestep.ndim == 2``, and vectors that it
+    flattens."""
     found = {}
+    for call in (node for line in body for node in ast.walk(line) if isinstance(node, ast.Call)):
+        owner = call.func.value if isinstance(call.func, ast.Attribute) and call.func.attr == "flatten" else None
+        if isinstance(owner, ast.Name) and len(library.INPUTS.get(owner.id, "??")) == 1 and not call.args:
+            found[owner.id] = 2
     for node in (node for line in body for node in ast.walk(line) if isinstance(node, ast.Compare)):
         left, right = node.left, node.comparators[0]
         if isinstance(left, ast.Attribute) and left.attr == "ndim" and isinstance(left.value, ast.Name):
@@ -132,19 +141,28 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
         labels = [(label, kind) for label, kind in dict.fromkeys(best.unranked) if label not in forms]
         labels += [(label, "optional") for label in best.optional if label not in forms]
         better = False
-        for label, kind in labels:
-            for form in _FORMS[_kind(label, kind)]:
-                if task.left[0] <= 0:
-                    break
-                trial, result = _attempt(task, place, {**forms, label: form})
-                if not isinstance(result, Refused) or trial.reach > best.reach or _explains(refused, result):
-                    forms, best, found, better = {**forms, label: form}, trial, result, True
-                    break
-            if better:
+        trials = [(best.alike(label), form) for label, kind in labels for form in _FORMS[_kind(label, kind)]]
+        trials += [((label,), form) for label, kind in labels if len(best.alike(label)) > 1 for form in _FORMS[kind]]
+        tables = {label for group in best.items for label in group}
+        furthest: tuple[tuple[str, ...], dict[str, Form], _Trial, Region | Refused] | None = None
+        for alike, form in dict.fromkeys(trials):
+            if isinstance(form, tuple) and alike[0] in tables:
+                continue  # a tuple within a tuple
+            if task.left[0] <= 0 or (furthest is not None and furthest[0] != alike):
                 break
+            tried = {**forms, **dict.fromkeys(alike, form)}
+            trial, result = _attempt(task, place, tried)
+            reach = best.reach if furthest is None else furthest[2].reach
+            if not isinstance(result, Refused) or trial.reach > reach or (not furthest and _explains(refused, result)):
+                furthest = (alike, tried, trial, result)
+                if not isinstance(result, Refused) or _explains(refused, result):
+                    break
+        if furthest is not None:
+            _, forms, best, found = furthest
+            better = True
         if not better:
             choice = next((key for key in best.choices if key not in forms), None)
-            if choice is None or sum(isinstance(form, bool) for form in forms.values()) >= _CHOICES:
+            if choice is None or sum(key.startswith("if ") for key in forms) >= _CHOICES:
                 raise refused
             return merged(*(_search(task, place, {**forms, choice: value}) for value in (True, False)))
     return found
@@ -168,6 +186,11 @@ class _Trial:
     unranked: tuple[tuple[str, str], ...]
     optional: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()  # conditions that are asked more than once
+    items: tuple[tuple[str, ...], ...] = ()  # labels of the items of one tuple whose ranks are not known
+
+    def alike(self, label: str) -> tuple[str, ...]:
+        """The labels that are tried together: tables of one tuple have one rank."""
+        return next((group for group in self.items if label in group), (label,))
 
 
 def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial, Region | Refused]:
@@ -197,4 +220,9 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         reach, refused = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps, error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(key for key, lines in walk.record.choices.items() if len(lines) > 1)
-    return _Trial(reach, tuple(walk.record.unranked), optional, choices), refused
+    tuples: dict[str, list[str]] = {}
+    for seed in walk.record.seeds:
+        if len(seed.place) == 1 and seed.place != (MANY,) and seed.tensor.dims is None:
+            tuples.setdefault(seed.variable, []).append(seed.label)
+    items = tuple(tuple(group) for group in tuples.values())
+    return _Trial(reach, tuple(walk.record.unranked), optional, choices, items), refused

@@ -8,83 +8,23 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from omniport.analyse import library
 from omniport.analyse.expressions import Env
-from omniport.analyse.facts import AttentionFact, Decisions, Site
+from omniport.analyse.facts import Decisions, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
-from omniport.analyse.sequence.rules import BATCH, TokenRules
-from omniport.analyse.shapes import Const, Dim, Leaf, Opaque, Seq, Tensor
+from omniport.analyse.sequence.conditions import asked, ranked
+from omniport.analyse.sequence.inputs import TokenInputs
+from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
+from omniport.analyse.sequence.rules import BATCH
+from omniport.analyse.shapes import Const, Dim, Fields, Leaf, Num, Seq, Tensor
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
-#: What a value of unknown rank may be: a tensor of that rank, a tuple of tensors, absent (an
-#: optional argument), or whether an attribute is set.
-Form = int | tuple[int, ...] | bool | None
 
-
-class BlockedError(Exception):
-    """Something is in the way of the result's tokens before the last attention call: the rest need not be walked."""
-
-    def __init__(self, reason: str, line: int, steps: int) -> None:
-        super().__init__(reason)
-        self.reason, self.line, self.steps = reason, line, steps
-
-
-MANY = -1  # the place of each item of a list of unknown length
-
-
-@dataclass
-class Trace:
-    """What one top-level statement of the forward did: ends of the records when it began, and the values then alive."""
-
-    line: int
-    env: Env
-    barriers: int
-    attentions: int
-
-
-@dataclass
-class Seed:
-    """A tensor that is alive at the boundary: the variable, its place within a tuple, and the name of each axis."""
-
-    variable: str
-    place: tuple[int, ...]
-    tensor: Tensor
-    optional: bool
-    open: frozenset[int] = frozenset()  # axes that may have one row for all tokens
-    guessed: bool = False  # its rank is one that nothing speaks against
-    tokens: bool = False  # it may hold something for each token
-
-    @property
-    def label(self) -> str:
-        return "_".join([self.variable, *map(str, self.place)])
-
-
-@dataclass(frozen=True)
-class MaskUse:
-    """A mask of an attention call, and where in the port that call is."""
-
-    call: AttentionFact
-    mask: Tensor
-    line: int
-
-
-@dataclass
-class Record:
-    traces: list[Trace] = field(default_factory=list)
-    seeds: list[Seed] = field(default_factory=list)
-    masks: list[MaskUse] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)  # barrier by barrier: how many statements were walked before
-    choices: dict[str, set[int]] = field(default_factory=dict)  # conditions on attributes of modules, and their lines
-    absent: list[str] = field(default_factory=list)  # optional values that the region is planned without
-    unranked: list[tuple[str, str]] = field(default_factory=list)  # seeds of unknown rank that were used, and as what
-
-
-class SequenceWalk(TokenRules):
+class SequenceWalk(TokenInputs):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -106,9 +46,12 @@ class SequenceWalk(TokenRules):
         self.given = ranks or {}
         self.record = Record()
         self.steps = self.own = 0
+        self.doubt: str | None = None  # the seed of unknown rank among what is being combined
+        self.tested: set[int] = set()  # serials of tensors whose rank a condition asks for
         self.unclear: dict[int, str] = {}  # by serial of a tensor of unknown rank: the seed that makes it unknown
         self.makeup: dict[str, tuple[str, ...]] = {}  # a stream that is several others, one behind the other
         self.widths = frozenset[str]()
+        self.sizes: dict[Poly, tuple[str, ...]] = {}  # sizes before the boundary, and the axes that have them
 
     def block(self, body: list[ast.stmt], env: Env) -> bool:
         if len(self.returns) != 1 or body is not self.method_of(self.root.cls, "forward").body:
@@ -151,10 +94,10 @@ class SequenceWalk(TokenRules):
 
     def branch(self, node: ast.If, env: Env) -> bool:
         """Conditions on a module's own attributes come out alike wherever the module asks again."""
-        asked = _asked(node.test)
-        if asked is None or self.truth(self.eval_or_give_up(node.test, env), node.test) is not None:
+        condition = asked(node.test)
+        if condition is None or self.truth(self.eval_or_give_up(node.test, env), node.test) is not None:
             return super().branch(node, env)
-        attribute, set_ = asked
+        attribute, set_ = condition
         key = f"if {self.instance.cls}.{attribute}"
         self.record.choices.setdefault(key, set()).add(node.lineno)
         given = self.forms.get(key)
@@ -163,7 +106,17 @@ class SequenceWalk(TokenRules):
         return super().branch(node, env)
 
     def assume(self, test: ast.expr, taken: Env, other: Env) -> None:
-        """``x is not None``: on the other path it is None."""
+        """``x is not None``: on the other path it is None.  ``x.ndim == 2``: on this path it has that rank."""
+        for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]:
+            name, rank = ranked(part)
+            if (
+                rank is not None
+                and isinstance(x := taken.get(name), Tensor)
+                and x.dims is None
+                and not self.record.seeds
+            ):
+                self.tested.add(x.serial)
+                taken[name] = self.of_rank(x, rank)
         if not isinstance(test, ast.Compare) or not isinstance(test.left, ast.Name) or test.left.id not in taken:
             return
         if isinstance(test.ops[0], ast.Is | ast.IsNot) and getattr(test.comparators[0], "value", ...) is None:
@@ -171,39 +124,69 @@ class SequenceWalk(TokenRules):
             path[test.left.id] = Const(None)
 
     def seed(self, env: Env) -> None:
-        """Give every tensor in ``env`` streams of its own."""
+        """Give every tensor in ``env`` streams of its own, and name the numbers that are lengths of their axes."""
         for name, value in list(env.items()):
             if name != "self":
                 env[name] = self.seeded(value, name, (), id(value) in self.optional)
+        for name, value in list(env.items()):
+            if isinstance(value, Num) and (axes := self.lengths(value.poly)):
+                self.record.counts[name] = axes
+                total = Poly.of(0)
+                for axis in axes:
+                    total = total + Poly.of(f"len({axis})")
+                env[name] = Num(total)
 
-    def seeded(self, value: Any, name: str, place: tuple[int, ...], optional: bool) -> Any:
+    def lengths(self, size: Poly) -> tuple[str, ...]:
+        """The axes of seeds whose lengths make up a number; none if it counts anything else."""
+        if axes := self.sizes.get(size):
+            return axes[:1] if len(axes) == 1 or "size " not in str(size) else ()
+        found: list[str] = []
+        for monomial, factor in size.terms:
+            axes = self.sizes.get(Poly.of(monomial[0])) if len(monomial) == 1 and factor == 1 else None
+            if not axes or (len(axes) > 1 and "size " in monomial[0]):
+                return ()
+            found.append(axes[0])
+        return tuple(found)
+
+    def seeded(self, value: Any, name: str, place: tuple[int | str, ...], optional: bool) -> Any:
         if isinstance(value, Seq):
             items = [
                 self.seeded(item, name, (*place, MANY if value.many else i), optional or id(item) in self.optional)
                 for i, item in enumerate(value.items)
             ]
             return self.maybe(Seq(items, value.many), optional)
+        if isinstance(value, Fields):
+            return Fields({key: self.seeded(item, name, (*place, key), optional) for key, item in value.items.items()})
         if not isinstance(value, Tensor):
             return value
         label = "_".join([name, *map(str, place)])
         form = self.forms.get(label)
-        if optional and not place and label in self.forms and form is None:
+        if form is True:
+            self.record.required.append(name)
+            optional, form = False, 0
+        elif optional and not place and label in self.forms and form is None:
             self.record.absent.append(name)
             return Const(None)
         if value.dims is None and isinstance(form, tuple):
             pair = Seq([Tensor(None, origins=value.origins) for _ in form])
             self.forms |= {f"{label}_{at}": rank for at, rank in enumerate(form)}
             return self.seeded(pair, name, place, optional)
-        dims = value.dims if value.dims is not None or not isinstance(form, int) else self.sizeless(form).dims
+        dims = (
+            value.dims
+            if value.dims is not None or label not in self.forms or not isinstance(form, int)
+            else self.sizeless(form).dims
+        )
         if value.dims is None and label in self.carriers:
             dims = (Dim(BATCH), self.axis_of(f"{label}__1"), Dim(Poly.of(f"width of {label}")))
-            found = Seed(name, place, Tensor(dims), optional)
+            found = Seed(name, place, Tensor(dims, origins=value.origins), optional)
             self.record.seeds.append(found)
             return self.maybe(found.tensor, optional)
         if dims is None:
             fresh = Tensor(None)
         else:
             fresh = Tensor(tuple(self.seeded_axis(dims, at, label) for at in range(len(dims))))
+        # a vector of each sample, unless it comes with more axes, or with axes that are not known
+        fresh.origins = value.origins if len(dims or "???") < 3 or self.of_tokens(value) else frozenset({"?"})
         last = len(dims or ()) - 1
         open_ = () if place else (at for at, dim in enumerate(dims or ()) if 0 < at < last and "size " in str(dim.size))
         guessed = value.dims is None and dims is not None
@@ -216,24 +199,14 @@ class SequenceWalk(TokenRules):
     def seeded_axis(self, dims: tuple[Dim, ...], at: int, label: str) -> Dim:
         if self.width(dims[at].size):
             return dims[at]
-        if len(dims) > 2 and at == self.batch:
+        if (len(dims) > 2 and at == self.batch) or dims[at].size == BATCH:
             return Dim(BATCH)
+        if dims[at].size.atoms:
+            self.sizes[dims[at].size] = (*self.sizes.get(dims[at].size, ()), f"{label}__{at}")
         return self.axis_of(f"{label}__{at}")
 
-    def input(self, name: str, default: ast.expr | None, annotation: str) -> Any:
-        """Inputs of three and more axes begin with the batch: their first sizes are one number."""
-        if annotation.lower().startswith("list[int]"):
-            return Opaque(name)
-        value = super().input(name, default, annotation)
-        if isinstance(value, Tensor) and name in self.given:
-            more = (self.axis_of(f"{name}__{at}") for at in range(1, self.given[name]))
-            return self.maybe(Tensor((Dim(BATCH), *more)), id(value) in self.optional)
-        if isinstance(value, Tensor) and len(value.dims or ()) > 2:
-            return self.maybe(value.with_dim(0, Dim(BATCH)), id(value) in self.optional)
-        return value
-
-    def axis_of(self, name: str) -> Dim:
-        return Dim(Poly.of(f"len({name})"), (), (name,))
+    def of_tokens(self, x: Tensor) -> bool:
+        return super().of_tokens(x) or any(name in self.given for name in x.origins or ())
 
     def width(self, size: Poly) -> bool:
         """Whether a size is made of the configuration alone, i.e. no number of tokens."""
@@ -260,11 +233,40 @@ class SequenceWalk(TokenRules):
                 return label
         return None
 
+    def combine(self, values: Iterable[Any]) -> Tensor:
+        """What is computed from one number or vector of each sample alone has no row for each token."""
+        found = tensors_in(values)
+        rows = [x for x in found if x.dims is not None or self.of_tokens(x)]
+        found = rows if any(len(x.dims or ()) > 2 for x in rows) else found
+        self.doubt = next((self.unclear[x.serial] for x in found if x.dims is None and x.serial in self.unclear), None)
+        result = super().combine(found)
+        for x in found if result.dims is None else []:
+            self.same_doubt(x, result)
+        return result
+
     def combine_open(self, a: Tensor, b: Tensor) -> Tensor:
         label = self.missed((a, b))
+        if label is None and self.doubt is not None:
+            label = self.doubt
+            self.record.unranked.append((label, ""))
         return self.doubted(super().combine_open(a, b), label)
 
+    def join(self, a: Any, b: Any) -> Any:
+        """Tokens that may be absent, and others that stand for them then: which of them it is has to be known."""
+        for one, other in ((a, b), (b, a)):
+            if not (id(one) in self.optional and isinstance(one, Tensor) and isinstance(other, Tensor)):
+                continue
+            mine, others = (set(self.made_of(tuple(x.streams))) for x in (one, other))
+            if mine and others and not mine & others:
+                self.record.unranked += [(name.rpartition("__")[0], "given") for name in sorted(one.streams)]
+                self.barrier(mine | others, "tokens that may be absent are replaced by others")
+        return super().join(a, b)
+
     def join_open(self, a: Tensor, b: Tensor) -> Tensor:
+        """A value that is brought to a rank unless it has it: both have that rank."""
+        for known, other in ((a, b), (b, a)):
+            if known.dims is not None and other.dims is None and other.serial in self.tested:
+                return self.combine([known, self.sizeless(len(known.dims))])
         label = self.missed((a, b))
         return self.doubted(super().join_open(a, b), label)
 
@@ -291,12 +293,21 @@ class SequenceWalk(TokenRules):
                 if tensor.dims is None:
                     self.unclear.setdefault(tensor.serial, label)
 
+    def index(self, x: Tensor, items: list[Any]) -> Tensor:
+        result = super().index(x, items)
+        self.same_doubt(x, result)
+        return result
+
     def call_leaf(self, leaf: Leaf, args: list[Any], kwargs: dict[str, Any]) -> Any:
         x = args[0] if args else next(iter(kwargs.values()), None)
         result = super().call_leaf(leaf, args, kwargs)
         self.same_doubt(x, result)
+        rows = x.known[0].size if isinstance(x, Tensor) and len(x.dims or ()) == 1 else BATCH
+        if isinstance(result, Tensor) and len(result.dims or ()) == 2 and result.known[0].size == BATCH != rows:
+            return result.with_dim(0, Dim(rows))  # an embedder of numbers, of which there are several for each sample
         if leaf.cls.rpartition(".")[2] in library.RANKS and isinstance(x, Tensor) and x.dims and result.dims:
-            return result.with_dim(0, x.dims[0])
+            first: Tensor = result
+            return first.with_dim(0, x.dims[0])
         return result
 
     def attention(self, site: Site, tensors: list[Any], options: dict[str, Any], *, heads_first: bool) -> Tensor:
@@ -306,19 +317,8 @@ class SequenceWalk(TokenRules):
         result = super().attention(site, tensors, {**options, "attn_mask": Const(None)}, heads_first=heads_first)
         if len(self.facts.attentions) > before and isinstance(mask, Tensor):
             call = self.facts.attentions[-1]
+            own = self.made_of(mask.known[-1].streams) if mask.known else ()
+            if len(own) > 1:  # made of several values, each with an entry for each of its tokens
+                self.in_step(own, call.key.known[1].streams)
             self.record.masks.append(MaskUse(call, mask, self.line))
         return result
-
-
-def _asked(test: ast.expr) -> tuple[str, bool] | None:
-    """The attribute of ``self`` that a condition asks for alone, and whether it holds where the attribute is set."""
-    wanted = True
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        test, wanted = test.operand, False
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Is | ast.IsNot):
-        if getattr(test.comparators[0], "value", ...) is not None:
-            return None
-        wanted = wanted == isinstance(test.ops[0], ast.IsNot)
-        test = test.left
-    own = isinstance(test, ast.Attribute) and isinstance(test.value, ast.Name) and test.value.id == "self"
-    return (test.attr, wanted) if own and isinstance(test, ast.Attribute) else None

@@ -1,0 +1,98 @@
+"""The region whose tokens are split, and one region for several configurations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from omniport.analyse.facts import Site
+from omniport.analyse.sequence.records import Seed
+
+
+class Refused(Exception):
+    """No region, since ``reason`` at ``line`` of the normal form."""
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(reason)
+        self.reason, self.line = reason, line
+
+
+@dataclass(frozen=True)
+class Part:
+    """A seed that is split: along which axis, and the streams that its rows belong to, in order."""
+
+    seed: Seed
+    axis: int
+    streams: tuple[str, ...]
+    sometimes: bool = False  # with other inputs the value has another rank and holds nothing for each token
+    single: bool = False  # with other inputs it has one row for all tokens
+
+
+@dataclass(frozen=True)
+class Region:
+    """Statements ``start`` to ``end`` (not included) of the forward run on a rank's share of the tokens."""
+
+    start: int
+    end: int
+    line: int
+    parts: tuple[Part, ...]
+    gathered: tuple[tuple[str, int, int, str], ...]  # variable, axis, rank, stream
+    masks: tuple[Part, ...]  # axes of masks that are all keys, in the order of the streams
+    parallel: frozenset[Site]
+    local: frozenset[Site]
+    keys: dict[Site, frozenset[tuple[str, ...]]] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+    counts: tuple[
+        tuple[str, tuple[str, ...]], ...
+    ] = ()  # numbers that count tokens of a rank here: the seeds that have them
+    own_masks: frozenset[Site] = frozenset()  # attention calls whose mask is over the keys of a rank
+    required: tuple[str, ...] = ()  # optional values that have to be given
+    ranks: dict[str, int | None] = field(default_factory=dict)  # of all values at the start
+
+
+def _seen(parts: tuple[Part, ...]) -> set[tuple[str, int, tuple[str, ...]]]:
+    return {(part.seed.label, part.axis, part.streams) for part in parts}
+
+
+def merged(a: Region, b: Region) -> Region:
+    """One region for two configurations.
+
+    Raises:
+        Refused: they are not split alike.
+    """
+    parts = {part.seed.label: part for part in (*a.parts, *b.parts)}
+    for part in (*a.parts, *b.parts):
+        other = parts[part.seed.label]
+        if (part.axis, part.streams) != (other.axis, other.streams):
+            raise Refused(f"how {part.seed.variable} is split depends on the configuration", a.line)
+    if (a.start, a.end, a.gathered) != (b.start, b.end, b.gathered) or _seen(a.masks) != _seen(b.masks):
+        raise Refused("where tokens are split depends on the configuration", a.line)
+    counts = dict((*a.counts, *b.counts))
+    if any(counts[name] != labels for name, labels in (*a.counts, *b.counts)):
+        raise Refused("what a number counts depends on the configuration", a.line)
+    if both := (a.parallel | b.parallel) & (a.local | b.local):
+        raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
+    keys = {site: a.keys.get(site, frozenset()) | b.keys.get(site, frozenset()) for site in {**a.keys, **b.keys}}
+    return replace(
+        a,
+        parts=tuple(parts.values()),
+        parallel=a.parallel | b.parallel,
+        local=a.local | b.local,
+        keys=keys,
+        absent=tuple(dict.fromkeys((*a.absent, *b.absent))),
+        counts=tuple(counts.items()),
+        own_masks=a.own_masks | b.own_masks,
+        required=tuple(dict.fromkeys((*a.required, *b.required))),
+    )
+
+
+def either(a: Region, b: Region) -> Region:
+    """One region for inputs of two ranks: what is split with one of them only is known by its own rank."""
+    labels = [{part.seed.label for part in region.parts} for region in (a, b)]
+    common, extra = labels[0] & labels[1], labels[0] ^ labels[1]
+    both = [replace(r, parts=tuple(p for p in r.parts if p.seed.label in common)) for r in (a, b)]
+    joined = merged(*both)
+    parts = []
+    for part in (part for part in (*a.parts, *b.parts) if part.seed.label in extra):
+        same = a.ranks.get(part.seed.label) == b.ranks.get(part.seed.label)
+        parts.append(replace(part, sometimes=not same, single=same))
+    return replace(joined, parts=(*joined.parts, *parts))

@@ -1,0 +1,73 @@
+"""What a walk over split tokens records, and the forms that values of unknown shape are tried as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from omniport.analyse.expressions import Env
+from omniport.analyse.facts import AttentionFact
+from omniport.analyse.shapes import Tensor
+
+#: What a value of unknown rank may be: a tensor of that rank, a tuple of tensors, absent (an
+#: optional argument), or whether an attribute is set.
+Form = int | tuple[int, ...] | bool | None
+
+
+class BlockedError(Exception):
+    """Something is in the way of the result's tokens before the last attention call: the rest need not be walked."""
+
+    def __init__(self, reason: str, line: int, steps: int) -> None:
+        super().__init__(reason)
+        self.reason, self.line, self.steps = reason, line, steps
+
+
+MANY = -1  # the place of each item of a list of unknown length
+
+
+@dataclass
+class Trace:
+    """What one top-level statement of the forward did: ends of the records when it began, and the values then alive."""
+
+    line: int
+    env: Env
+    barriers: int
+    attentions: int
+
+
+@dataclass
+class Seed:
+    """A tensor that is alive at the boundary: the variable, its place within a tuple, and the name of each axis."""
+
+    variable: str
+    place: tuple[int | str, ...]
+    tensor: Tensor
+    optional: bool
+    open: frozenset[int] = frozenset()  # axes that may have one row for all tokens
+    guessed: bool = False  # its rank is one that nothing speaks against
+    tokens: bool = False  # it may hold something for each token
+
+    @property
+    def label(self) -> str:
+        return "_".join([self.variable, *map(str, self.place)])
+
+
+@dataclass(frozen=True)
+class MaskUse:
+    """A mask of an attention call, and where in the port that call is."""
+
+    call: AttentionFact
+    mask: Tensor
+    line: int
+
+
+@dataclass
+class Record:
+    traces: list[Trace] = field(default_factory=list)
+    seeds: list[Seed] = field(default_factory=list)
+    masks: list[MaskUse] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)  # barrier by barrier: how many statements were walked before
+    choices: dict[str, set[int]] = field(default_factory=dict)  # conditions on attributes of modules, and their lines
+    absent: list[str] = field(default_factory=list)  # optional values that the region is planned without
+    required: list[str] = field(default_factory=list)  # optional values that the region is planned with
+    counts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # numbers that are lengths of seeds' axes
+    unranked: list[tuple[str, str]] = field(default_factory=list)  # seeds of unknown rank that were used, and as what
