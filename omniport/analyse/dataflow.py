@@ -339,7 +339,7 @@ class Walk(Calls, Entry):
         self.loops += 1
         own = {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
         for turn in range(_LOOPS):
-            before = {name: _now(value) for name, value in env.items() if name not in own}
+            before = {name: self.now(value) for name, value in env.items() if name not in own}
             self.assign(node.target, items[0], env)
             self.block(node.body, env)
             stable = True
@@ -353,6 +353,10 @@ class Walk(Calls, Entry):
         else:
             raise self.unsupported(f"a loop that changes the shape of its values: for {text(node.target)}", node)
         self.loops -= 1
+
+    def now(self, value: Any) -> Any:
+        """A value in front of a round of a loop, to be compared with the one behind it."""
+        return value
 
     def join(self, a: Any, b: Any) -> Any:
         """What holds on both paths; it may be None if one of them may."""
@@ -396,11 +400,6 @@ class Walk(Calls, Entry):
         if modules and not self.building:
             raise self.unsupported("a module that depends on a condition")
         return Opaque("either")
-
-
-def _now(value: Any) -> Any:
-    """A list as it is now: what is appended to it later changes the value."""
-    return Seq(list(value.items), value.many) if isinstance(value, Seq) else value
 
 
 def as_load(node: ast.expr) -> ast.expr:

@@ -38,7 +38,9 @@ def plan_sequence(
     )
     try:
         region = find_region(normal, source, sharding.decided, kept)
-        split = tuple(_tensor(part) for part in region.parts)
+        # values of one stream first, then tables: the order in which the module at the start is given them
+        parts = sorted(region.parts, key=lambda part: bool(part.seed.place) or len(part.streams) > 1)
+        split = tuple(_tensor(part) for part in parts)
         gather = tuple(SpTensor(name, None, dim, dims, (stream,), False) for name, dim, dims, stream in region.gathered)
         masks = tuple(_tensor(part) for part in region.masks)
         forward = next(

@@ -251,6 +251,10 @@ class SequenceWalk(TokenInputs):
             self.record.unranked.append((label, ""))
         return self.doubted(super().combine_open(a, b), label)
 
+    def now(self, value: Any) -> Any:
+        """A list as it is now: what is appended to it changes it, and the next round may take it out again."""
+        return Seq(list(value.items), value.many) if isinstance(value, Seq) and not self.building else value
+
     def join(self, a: Any, b: Any) -> Any:
         """Tokens that may be absent, and others that stand for them then: which of them it is has to be known."""
         for one, other in ((a, b), (b, a)):
