@@ -103,6 +103,11 @@ def update(
 
     root, known = recorded_port(where, name)
     into = in_tree(known)
+    if known.inputs.get("form") == "custom":
+        raise OmniportError(
+            f"{known.name} is a port of a model's own code, which update does not make again yet; scaffold it with "
+            "--source into a copy of the tree, and merge by hand"
+        )
     if not dry_run:
         write.require_writable(root)
         journal.recover(root)

@@ -62,10 +62,11 @@ def scaffold_custom(
         "vllm_omni": target.version,
         "options": {"name": made.plan.name, "backbone": backbone},
     }
-    changes.append(
-        emit.manifest_file(made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={})
+    changes += emit.record_files(
+        made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={}
     )
-    prepared = write.prepare(target.root, changes, package=target.package, force=force)
+    tests = [target.root / "tests"] if (target.root / "tests").is_dir() else []
+    prepared = write.prepare(target.root, changes, package=target.package, force=force, others=tests)
     files = prepared.files if dry_run else write.apply(prepared)
     return ScaffoldResult(
         plan=made.plan,
