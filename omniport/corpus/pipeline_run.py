@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniport.analyse.demand import Demand, demand_of
 from omniport.corpus.produce import MODELS
+from omniport.corpus.proofs import Proofs
 from omniport.corpus.results import StageResult
 from omniport.corpus.run import WORKERS, verify_ports
 from omniport.errors import OmniportError
@@ -28,20 +29,43 @@ def verify_pipelines(
     source: Path | None = None,
     on_pipeline: Callable[[str], None] | None = None,
     keep: Path | None = None,
+    proofs: Proofs | None = None,
 ) -> dict[str, list[StageResult]]:
     """Prove every pipeline that was written into ``tree``; the stages by pipeline.
+
+    Those that ``proofs`` has are not run again.
 
     Raises:
         OmniportError: the process that runs vLLM-Omni ended without all answers.
     """
     refused = write_transformers(tree, written, source)
     jobs = [_job(w) for w in written.values() if w.code is not None and w.name not in refused]
-    if not jobs:
-        return refused
-    heavy, _ = verify_ports(
-        tree, jobs, source=source, on_class=on_pipeline, runner="omniport.corpus.pipeline_runner", keep=keep
-    )
-    return {**refused, **heavy}
+    digests: dict[str, str] = {}
+    found: dict[str, list[StageResult]] = {}
+    if proofs is not None:
+        for job in jobs:
+            digests[job["key"]] = proofs.digest(job, tree / MODELS / written[job["key"]].port)
+            stages = proofs.find(job["key"], digests[job["key"]])
+            if stages is not None:
+                found[job["key"]] = stages
+    jobs = [job for job in jobs if job["key"] not in found]
+
+    def keep_proof(key: str, stages: list[StageResult]) -> None:
+        if proofs is not None:
+            proofs.keep(key, digests[key], stages)
+
+    if jobs:
+        heavy, _ = verify_ports(
+            tree,
+            jobs,
+            source=source,
+            on_class=on_pipeline,
+            on_stages=keep_proof,
+            runner="omniport.corpus.pipeline_runner",
+            keep=keep,
+        )
+        found.update(heavy)
+    return {**refused, **found}
 
 
 def _job(written: Written) -> dict[str, Any]:

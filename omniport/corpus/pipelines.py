@@ -22,6 +22,7 @@ from omniport.corpus.pipeline_run import STAGES as PROOF
 from omniport.corpus.pipeline_run import verify_pipelines
 from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
 from omniport.corpus.produce import MODELS, SHOWN, cpu_seconds, failure, fresh_tree
+from omniport.corpus.proofs import Proofs
 from omniport.corpus.results import ClassResult, CorpusReport, StageResult, completed
 from omniport.corpus.run import WORKERS
 from omniport.corpus.table import to_json
@@ -31,7 +32,7 @@ from omniport.hub.index import ModelIndex
 from omniport.hub.synthetic import constructor, find_pipeline, pipeline_names, synthesise
 from omniport.plan.model import ModelPlan, PipelinePlan, PortPlan, TransformerPlan
 from omniport.source.tree import SourceTree
-from omniport.verify.api import missing_packages
+from omniport.verify.api import installed_versions, missing_packages
 from omniport.verify.components.entries import entries_of, with_published
 from omniport.verify.pipelines import RECIPES, Recipe
 
@@ -73,6 +74,7 @@ def run_pipelines(
     source: Path | None = None,
     only: tuple[str, ...] = (),
     prove: bool = False,
+    proofs: Path | None = None,
     on_pipeline: Callable[[str], None] | None = None,
 ) -> tuple[CorpusReport, dict[str, Written]]:
     """Plan every pipeline and write it into the fresh tree ``tree``: ruff and ``omniport check`` clean, imports found.
@@ -82,6 +84,7 @@ def run_pipelines(
         source: another diffusers than the installed one.
         only: class names; all if empty.
         prove: whether to run the ports in vLLM-Omni's worker beside diffusers, too.
+        proofs: folder of the proofs of earlier runs; those that still hold are not made again.
         on_pipeline: called with the name of each pipeline that was proved.
 
     Raises:
@@ -107,8 +110,14 @@ def run_pipelines(
     heavy: dict[str, list[StageResult]] = {}
     if prove:
         stages = (*STAGES, *PROOF)
+        versions |= installed_versions()
         heavy = verify_pipelines(
-            tree, written, source=source, on_pipeline=on_pipeline, keep=tree.parent / f"{tree.name}.logs"
+            tree,
+            written,
+            source=source,
+            on_pipeline=on_pipeline,
+            keep=tree.parent / f"{tree.name}.logs",
+            proofs=Proofs(proofs, versions) if proofs is not None else None,
         )
     report = CorpusReport(
         tuple(
@@ -247,6 +256,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, help="another diffusers: a checkout, or a folder that holds the package")
     parser.add_argument("--only", action="append", default=[], metavar="CLASS", help="this class only; may be repeated")
     parser.add_argument("--verify", action="store_true", help="run the ports beside diffusers, too")
+    parser.add_argument("--proofs", type=Path, help="folder of proofs; those that still hold are not made again")
     parser.add_argument("--json", type=Path, help="write the report as JSON")
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
     options = parser.parse_args()
@@ -257,6 +267,7 @@ def main() -> int:
             source=options.source,
             only=tuple(options.only),
             prove=options.verify,
+            proofs=options.proofs,
             on_pipeline=lambda name: print(name, file=sys.stderr, flush=True),
         )
     except OmniportError as error:

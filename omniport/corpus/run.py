@@ -98,6 +98,7 @@ def verify_ports(
     *,
     source: Path | None = None,
     on_class: Callable[[str], None] | None = None,
+    on_stages: Callable[[str, list[StageResult]], None] | None = None,
     runner: str = "omniport.corpus.runner",
     keep: Path | None = None,
 ) -> tuple[dict[str, list[StageResult]], dict[str, str]]:
@@ -108,6 +109,7 @@ def verify_ports(
         jobs: what the runner's ``verify`` is asked for, one each.
         source: another diffusers than the installed one.
         on_class: called with the key of each job that is done.
+        on_stages: called with its key and stages, too.
         runner: module to run as the heavy process.
         keep: folder for the logs of all ranks.
 
@@ -120,7 +122,14 @@ def verify_ports(
     with sandbox.workspace("corpus") as work:
         request = {"root": str(tree.resolve()), "jobs": jobs, "workers": WORKERS}
         (work / "jobs.json").write_text(json.dumps(request))
-        log = _heavy_process(work, tree, source, on_class, runner)
+
+        def seen(key: str) -> None:
+            if on_stages is not None:
+                on_stages(key, [StageResult(**data) for data in json.loads((work / f"{key}.json").read_text())])
+            if on_class is not None:
+                on_class(key)
+
+        log = _heavy_process(work, tree, source, seen, runner)
         if keep is not None and (work / "logs").is_dir():
             shutil.copytree(work / "logs", keep, dirs_exist_ok=True)
         heavy: dict[str, list[StageResult]] = {}

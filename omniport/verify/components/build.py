@@ -146,7 +146,7 @@ class Builder:
     def width(self, name: str) -> int:
         """Width of an encoder's output."""
         config = self.component(name).config
-        for holder in (config, getattr(config, "text_config", None)):
+        for holder in (config, getattr(config, "text_config", None), getattr(config, "encoder", None)):
             for key in _WIDTHS:
                 if holder is not None and getattr(holder, key, None) is not None:
                     return int(getattr(holder, key))
@@ -167,7 +167,9 @@ class Builder:
     @property
     def z(self) -> int:
         """Latent channels of the VAE."""
-        name = next(n for n in ("vae", "vqvae") if n in self.entries)
+        name = next((n for n in ("vae", "vqvae") if self.entries.get(n) is not None), None)
+        if name is None:
+            raise OmniportError(f"{self.pipeline.__name__} has no autoencoder; its recipe must say the channels")
         config = self.component(name).config
         return int(next(config[key] for key in _LATENTS if key in config))
 

@@ -145,7 +145,7 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
     "SanaVideoTransformer3DModel": {**_SANA},
     "SkyReelsV2Transformer3DModel": _WAN,
     "StableAudio3DiTModel": {
-        "io_channels": "=z", "cond_token_dim": _T, "global_cond_dim": 28, "local_add_cond_dim": "=z + 1",
+        "io_channels": "=z", "cond_token_dim": _T, "global_cond_dim": _T, "local_add_cond_dim": "=z + 1",
     },
     "StableAudioDiTModel": {
         **_PLAIN, "sample_size": 32, "cross_attention_input_dim": 24, "global_states_input_dim": 48,

@@ -82,7 +82,7 @@ _CLIP_TEXT = {
     "eos_token_id": "=end",
     "pad_token_id": "=end",
 }
-_CLIP_VISION = {
+CLIP_VISION = {
     "hidden_size": 32,
     "intermediate_size": 44,
     "num_attention_heads": 4,
@@ -121,8 +121,8 @@ ENCODERS: dict[str, Config] = {
     },
     "CLIPTextModel": _CLIP_TEXT,
     "CLIPTextModelWithProjection": _CLIP_TEXT,
-    "CLIPVisionModel": _CLIP_VISION,
-    "CLIPVisionModelWithProjection": _CLIP_VISION,
+    "CLIPVisionModel": CLIP_VISION,
+    "CLIPVisionModelWithProjection": CLIP_VISION,
     "Gemma2Model": _GEMMA2,
     "Gemma3ForConditionalGeneration": {
         "text_config": language_model(query_pre_attn_scalar=8, sliding_window=4096),
@@ -138,8 +138,9 @@ ENCODERS: dict[str, Config] = {
     "LlamaModel": language_model(),
     "LlavaForConditionalGeneration": {
         "text_config": {"model_type": "llama", **language_model()},
-        "vision_config": {"model_type": "clip_vision_model", **_CLIP_VISION},
+        "vision_config": {"model_type": "clip_vision_model", **CLIP_VISION},
         "image_token_index": "=token('<pad>')",
+        "pad_token_id": "=pad",
         "image_seq_length": 16,
     },
     "Mistral3ForConditionalGeneration": _MISTRAL3,
@@ -151,6 +152,7 @@ ENCODERS: dict[str, Config] = {
     "Qwen3Model": language_model(),
     "Qwen3VLForConditionalGeneration": QWEN3_VL,
     "Qwen3VLModel": QWEN3_VL,
+    "Siglip2VisionModel": {**_SIGLIP_VISION, "num_patches": 16},
     "SiglipVisionModel": _SIGLIP_VISION,
     "SmolLM3ForCausalLM": language_model(),
     "T5EncoderModel": _T5,
@@ -160,8 +162,9 @@ ENCODERS: dict[str, Config] = {
         "vocab_size": "=vocabulary",
         "is_encoder_decoder": False,
     },
+    "T5GemmaEncoder": language_model(query_pre_attn_scalar=8, sliding_window=4096),
     "T5Gemma2Encoder": {
-        "text_config": language_model(query_pre_attn_scalar=8, sliding_window=4096),
+        "text_config": language_model(query_pre_attn_scalar=8, sliding_window=4096, dropout_rate=0.0),
         "vision_config": {"model_type": "siglip_vision_model", **_SIGLIP_VISION},
         "image_token_index": 6,
         "boi_token_index": 7,

@@ -25,7 +25,7 @@ OTHERS: dict[str, Mapping[str, Any]] = {
         "in_channels": 32, "hidden_channels": 32, "upsample_kernel_sizes": [4, 4], "upsample_factors": [2, 2],
         "resnet_kernel_sizes": [3], "resnet_dilations": [[1, 3]],
     },
-    "StableAudio3DurationEmbedder": {"output_dim": 28, "fourier_dim": 16},
+    "StableAudio3DurationEmbedder": {"output_dim": _T, "fourier_dim": 16},
     "StableAudioProjectionModel": {
         "text_encoder_dim": _T, "conditioning_dim": 24, "min_value": 0, "max_value": 16,
     },
@@ -42,7 +42,7 @@ SCHEDULERS: dict[str, Mapping[str, Any]] = {
 def _image_processor(builder: Any, name: str) -> Any:
     from transformers import CLIPImageProcessor
 
-    side = 32
+    side = builder.recipe.configs.get(name, {}).get("side", 32)
     return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
@@ -92,10 +92,17 @@ def _qwen3_vl(builder: Any, name: str) -> Any:
     )
 
 
+def _siglip2(builder: Any, name: str) -> Any:
+    import transformers
+
+    return getattr(transformers, "Siglip2ImageProcessorFast")(patch_size=8, max_num_patches=16)  # noqa: B009  (hidden from type checkers)
+
+
 PROCESSORS: dict[str, Callable[[Any, str], Any]] = {
     "CLIPImageProcessor": _image_processor,
     "CLIPProcessor": _clip_processor,
     "Qwen2VLProcessor": _qwen2_vl,
     "Qwen3VLProcessor": _qwen3_vl,
+    "Siglip2ImageProcessorFast": _siglip2,
     "SiglipImageProcessor": _siglip,
 }

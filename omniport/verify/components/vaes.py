@@ -71,7 +71,7 @@ VAES: dict[str, Mapping[str, Any]] = {
         "mel_bins": 16,
     },
     "AutoencoderKLLTX2Video": {
-        "latent_channels": 8, "block_out_channels": [8, 8, 8, 8], "decoder_block_out_channels": [8, 8, 8],
+        "latent_channels": 8, "block_out_channels": [8, 16, 32, 64], "decoder_block_out_channels": [8, 16, 32],
         "layers_per_block": [1, 1, 1, 1, 1], "decoder_layers_per_block": [1, 1, 1, 1],
         "spatial_compression_ratio": 32, "temporal_compression_ratio": 8,
     },

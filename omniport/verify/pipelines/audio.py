@@ -5,6 +5,9 @@ from __future__ import annotations
 from omniport.verify.pipelines.form import Recipe
 
 AUDIO: dict[str, Recipe] = {
+    "StableAudio3InpaintPipeline": Recipe(
+        "the mask is over time", call={"mask": None, "mask_start_seconds": 2.0, "mask_end_seconds": 5.0}
+    ),
     "AceStepPipeline": Recipe(
         "published with Qwen3 for the texts; a sound of few samples",
         {"text_encoder": "transformers.Qwen3Model", "tokenizer": "transformers.Qwen2TokenizerFast"},

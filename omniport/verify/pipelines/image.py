@@ -49,8 +49,6 @@ IMAGE: dict[str, Recipe] = {
         "codes of the picture are looked up; the reference swaps rows and columns of a mask, so it is square",
         configs={"vqvae": {"lookup_from_codebook": True}},
         call={
-            "height": 64,
-            "width": 64,
             "image": Picture(width=64, height=64),
             "mask_image": Picture(width=64, height=64),
         },
@@ -93,7 +91,8 @@ IMAGE: dict[str, Recipe] = {
             "transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
             "unconditional_transformer": {"llm_features_dim": "=13 * width('text_encoder')"},
         },
-        call={"guidance_schedule": (7.0, 3.0, 2.0)},
+        call={"guidance_scale": None, "guidance_schedule": (7.0, 3.0, 2.0)},
+        cases={"guidance off": None},
     ),
     "JoyImageEditPipeline": _JOY,
     "Krea2Pipeline": Recipe(
@@ -108,6 +107,7 @@ IMAGE: dict[str, Recipe] = {
             "content_prompt": "a photo of a cat",
             "image": [[Picture(0), Picture(1)], [Picture(2), None]],
         },
+        configs={"transformer": {"in_channels": "=8 * z + 256", "out_channels": "=4 * z"}},
         settings={"resolution": 64},
     ),
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
@@ -117,8 +117,8 @@ IMAGE: dict[str, Recipe] = {
         "the refiner has one text, and joins the picture's latents to the channels",
         configs={
             "transformer": {
-                "in_channels": "=2 * z",
-                "out_channels": "=z",
+                "in_channels": "=4 * z",
+                "out_channels": "=2 * z",
                 "text_embed_2_dim": None,
                 "patch_size": [1, 1, 1],
                 "rope_axes_dim": [4, 6, 6],
@@ -159,15 +159,33 @@ IMAGE: dict[str, Recipe] = {
     ),
     "Lumina2Pipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "LuminaPipeline": Recipe("Gemma is annotated by its base class", {"text_encoder": "transformers.GemmaModel"}),
+    "PRXPipeline": Recipe("published with an autoencoder", {"vae": "diffusers.AutoencoderKL"}),
+    "PRXPixelPipeline": Recipe(
+        "no autoencoder; the encoder is annotated by the base class of all",
+        {"text_encoder": "transformers.Qwen3Model"},
+        configs={"transformer": {"in_channels": 3}},
+        call={"use_resolution_binning": False},
+    ),
     "SanaControlNetPipeline": _SANA,
     "SanaPAGPipeline": _SANA,
     "SanaPipeline": _SANA,
     "SanaSprintImg2ImgPipeline": _SPRINT,
     "SanaSprintPipeline": _SPRINT,
-    "ZImageControlNetInpaintPipeline": _ZIMAGE,
+    "StableDiffusion3ControlNetInpaintingPipeline": Recipe(
+        "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_conditioning_channels": 1}}
+    ),
+    "ZImageControlNetInpaintPipeline": Recipe(
+        "the encoder is annotated by the base class of all; the ControlNet takes masked picture and mask",
+        _QWEN3,
+        configs={"controlnet": {"control_in_dim": "=2 * z + 1"}},
+    ),
     "ZImageControlNetPipeline": _ZIMAGE,
     "ZImageImg2ImgPipeline": _ZIMAGE,
     "ZImageInpaintPipeline": _ZIMAGE,
-    "ZImageOmniPipeline": _ZIMAGE,
+    "ZImageOmniPipeline": Recipe(
+        "the encoder is annotated by the base class of all; pictures are seen by Siglip, too",
+        _QWEN3,
+        configs={"transformer": {"siglip_feat_dim": "=width('siglip')"}},
+    ),
     "ZImagePipeline": _ZIMAGE,
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from omniport.verify.pipelines.form import Noise, Recipe
+from dataclasses import replace
+
+from omniport.verify.components.encoders import CLIP_VISION
+from omniport.verify.pipelines.form import Noise, Picture, Recipe
 
 _SANA = Recipe(
     "Gemma 2 is annotated by its base class; published with Wan's VAE",
@@ -26,15 +29,40 @@ _LTX2 = Recipe("guidance takes blocks of a deep denoiser", call=_LTX2_CALL)
 
 VIDEO: dict[str, Recipe] = {
     "AllegroPipeline": Recipe("the autoencoder decodes in tiles only", repairs=("vae tiling",)),
-    "HeliosPipeline": Recipe("a picture or a video", call={"video": None}),
-    "HeliosPyramidPipeline": Recipe("a picture or a video", call={"video": None}),
+    "HeliosPipeline": Recipe(
+        "one stage; a picture or a video",
+        configs={"scheduler": {"stages": 1, "stage_range": [0, 1]}},
+        call={"video": None},
+    ),
+    "HeliosPyramidPipeline": Recipe(
+        "a picture or a video; at the default gamma the blocks' covariance is singular",
+        configs={"scheduler": {"gamma": 0.3}},
+        call={"video": None, "height": 128, "width": 256, "pyramid_num_inference_steps_list": [1, 1, 1]},
+    ),
     "HunyuanSkyreelsImageToVideoPipeline": Recipe("the picture joins the channels", configs=_WITH_IMAGE),
     "HunyuanVideo15ImageToVideoPipeline": Recipe(
         "sizes come from the denoiser's target size", configs={"transformer": {"target_size": 96}}
     ),
     "HunyuanVideoImageToVideoPipeline": Recipe(
-        "published models replace the first frame's token",
-        configs={"transformer": {"image_condition_type": "token_replace"}},
+        "published models replace the first frame's token; the template has room for 576 tokens of the picture",
+        configs={
+            "transformer": {"image_condition_type": "token_replace"},
+            "text_encoder": {
+                "vision_config": {
+                    **CLIP_VISION,
+                    "model_type": "clip_vision_model",
+                    "image_size": 336,
+                    "patch_size": 14,
+                },
+                "image_seq_length": 576,
+            },
+            "image_processor": {"side": 336},
+        },
+    ),
+    "Kandinsky5I2VPipeline": Recipe(
+        "the first frame is normalised by several that follow",
+        configs={"transformer": {"visual_cond": True}},
+        call={"num_frames": 25},
     ),
     "LTX2ConditionPipeline": _LTX2,
     "LTX2HDRPipeline": Recipe("guidance takes blocks of a deep denoiser", call={"height": 64, "width": 128}),
@@ -65,6 +93,7 @@ VIDEO: dict[str, Recipe] = {
         "the tokenizer is that of Qwen; a picture or a video",
         tokenizers={"text_tokenizer": "qwen"},
         call={"video": None},
+        configs={"transformer": {"vocab_size": 6000}},
     ),
     "EasyAnimateInpaintPipeline": Recipe(
         "videos come as tensors; published with the masked video in the channels",
@@ -75,8 +104,29 @@ VIDEO: dict[str, Recipe] = {
     "EasyAnimatePipeline": Recipe(
         "an omitted negative prompt is not None-safe", cases={"defaults": {"negative_prompt": "blurry"}}
     ),
-    "MotifVideoImage2VideoPipeline": _MOTIF,
+    "MotifVideoImage2VideoPipeline": replace(_MOTIF, configs={"transformer": {"image_embed_dim": 32}}),
     "MotifVideoPipeline": _MOTIF,
+    "AnyFlowFARPipeline": Recipe(
+        "chunks of one and two latent frames", call={"video": None, "chunk_partition": [1, 2]}
+    ),
     "SanaImageToVideoPipeline": _SANA,
+    "SkyReelsV2DiffusionForcingVideoToVideoPipeline": Recipe(
+        "a video is continued from its last frames",
+        call={"num_frames": 17, "overlap_history": 3, "base_num_frames": 13},
+    ),
+    "SkyReelsV2ImageToVideoPipeline": Recipe(
+        "picture and mask join the channels",
+        configs={
+            "transformer": {"in_channels": "=2 * z + 4", "out_channels": "=z", "image_dim": "=width('image_encoder')"}
+        },
+    ),
+    "WanImageToVideoPipeline": Recipe(
+        "picture and mask join the channels",
+        configs={"transformer": {"in_channels": "=2 * z + 4", "out_channels": "=z"}},
+    ),
+    "WanVACEPipeline": Recipe(
+        "a mask for each frame, a list of reference pictures for each video",
+        call={"mask": Picture(frames=9), "reference_images": [[Picture(2)]]},
+    ),
     "SanaVideoPipeline": _SANA,
 }
