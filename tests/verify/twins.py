@@ -16,6 +16,7 @@ CAUGHT = [
     ("no_sp_plan", "sp2", "image tokens in the queries of one rank's attention"),
     ("no_sp_plan", "sp2", "image tokens in one rank's blocks"),
     ("no_sp_plan", "sp2", "vLLM-Omni applies a plan"),
+    ("no_sp_plan", "ring2", "image tokens in one rank's blocks"),
     ("negative_is_positive", "cfg2", "against the reference"),
     ("negative_is_positive", "e2e", "negative prompt"),
     ("guidance_on_every_rank", "cfg2", "each rank runs half of the forwards"),

@@ -8,6 +8,7 @@ from typing import Any
 def apply() -> None:
     """Apply every patch.  Called by the platform before a worker is built, in each worker process."""
     keep_linear_weights()
+    ring_attention()
 
 
 def keep_linear_weights() -> None:
@@ -24,3 +25,29 @@ def keep_linear_weights() -> None:
         layer.cpu_linear = lambda x, weight, bias: F.linear(x, weight, bias)
 
     utils.dispatch_cpu_unquantized_gemm = dispatch
+
+
+def ring_attention() -> None:
+    """Compute a step of ring attention, and the logarithm of the sum that the steps are joined by, in plain PyTorch.
+
+    vLLM-Omni calls a kernel that exists for CUDA only; what goes round the ring and how it is joined stay its own.
+    """
+    import torch
+    from vllm_omni.diffusion.attention.backends.ring import ring_kernels
+
+    def attention(
+        query: Any,
+        key: Any,
+        value: Any,
+        attn_bias: Any = None,
+        compute_log_sumexp: bool = True,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+    ) -> tuple[Any, Any]:
+        if attn_bias is not None or is_causal:
+            raise NotImplementedError("ring attention on CPU takes neither a mask nor a causal order")
+        scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        return torch.softmax(scores, dim=-1) @ value, torch.logsumexp(scores, dim=-1)
+
+    ring_kernels._scaled_dot_product_efficient_attention = attention

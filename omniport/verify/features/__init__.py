@@ -11,6 +11,7 @@ FEATURES = (
     "parity",
     "tp2",
     "sp2",
+    "ring2",
     "cfg2",
     "hsdp2",
     "layerwise",

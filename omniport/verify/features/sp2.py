@@ -13,14 +13,26 @@ PARALLEL = {"ulysses_degree": 2}
 
 
 def run(lab: Lab) -> Finding:
-    """Compare two ranks with one, and count the image tokens that each rank's attention and blocks are given."""
+    """Ulysses: ranks exchange heads for tokens before and after attention."""
+    return split_in_two(lab, PARALLEL, ("all_to_all",), "attention exchanges heads for tokens")
+
+
+def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exchange: str) -> Finding:
+    """Compare two ranks with one, and count the image tokens that each rank's attention and blocks are given.
+
+    Args:
+        lab: runs the port.
+        parallel: the degrees.
+        kinds: collectives by which attention must see the other rank's tokens.
+        exchange: what they do, the name of a check.
+    """
     from omniport.verify.inputs import Sizes
 
     sizes = Sizes()
     alone = lab.transformer({})[0]
     # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.
-    ranks = lab.transformer(PARALLEL, 2, (EVEN,))
-    error = lab.compare(lab.transformer_file(PARALLEL), lab.transformer_file({}))[EVEN]
+    ranks = lab.transformer(parallel, 2, (EVEN,))
+    error = lab.compare(lab.transformer_file(parallel), lab.transformer_file({}))[EVEN]
     checks = [Check(f"transformer, {EVEN}", error <= PARITY, value=error, limit=PARITY)]
 
     before, after = alone["readings"][EVEN], [rank["readings"][EVEN] for rank in ranks]
@@ -35,19 +47,17 @@ def run(lab: Lab) -> Finding:
     checks.append(
         Check("vLLM-Omni applies a plan", planned, "" if planned else "the transformer has no _sp_plan that applies")
     )
-    exchanged = min(r["collectives"].get("all_to_all", 0) for r in after)
-    checks.append(
-        Check("attention exchanges heads for tokens", exchanged > 0, "" if exchanged else "no all_to_all was seen")
-    )
+    exchanged = min(sum(r["collectives"].get(kind, 0) for kind in kinds) for r in after)
+    checks.append(Check(exchange, exchanged > 0, "" if exchanged else f"no {' or '.join(kinds)} was seen"))
 
     lab.pipeline_alone()
-    lab.pipeline(PARALLEL, 2, ("base",), False)
-    run_error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
+    lab.pipeline(parallel, 2, ("base",), False)
+    run_error = lab.compare(lab.pipeline_file(parallel), lab.pipeline_file({}))["base"]
     checks.append(Check("pipeline, base", run_error <= PIPELINE, value=run_error, limit=PIPELINE))
     evidence = (
         f"of {sizes.image} image tokens a rank's attention is given {max(queries)}, its blocks {max(blocks)}; "
         f"of {sizes.text} text tokens {max(texts)}",
-        f"per forward {exchanged} all_to_all",
+        f"per forward {exchanged} {'/'.join(kinds)}",
         f"against one rank {max(error, run_error):.1e}",
     )
     return Finding(tuple(checks), evidence)
