@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo agreement corpus corpus-pipelines test lint format clean
+.PHONY: setup demo agreement corpus corpus-pipelines fuzz test lint format clean
 
 setup: $(READY)
 
@@ -53,6 +53,14 @@ corpus-pipelines: $(READY)
 # Compare the plans with what cache-dit's own adapters say of the same classes; writes docs/agreement-cache.md.
 agreement: $(READY)
 	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
+
+# Break inputs of every kind, a hundred thousand times, and see that each ends in a clear error or valid output; writes
+# docs/security.md.  SEED=N: other cases.  CASES=N: more or fewer.
+CASES ?= 100000
+SEED ?= 0
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED) --markdown docs/security.md
 
 lint: $(READY)
 	$(BIN)/ruff check .
