@@ -8,6 +8,7 @@ import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.values import Const, Reference, Value
+from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.flatten_base import flatten_base
 from omniport.source.slice import definition
 from omniport.source.tree import SourceModule, SourceTree
@@ -21,15 +22,22 @@ class Closure:
         self._brought: dict[Reference, bool] = {}
         self._signatures: dict[Reference, cst.FunctionDef | None] = {}
 
-    def flattened(self, module: SourceModule, name: str) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
-        """A class with its bases in the reference written out, and the modules its names belong to."""
+    def flattened(
+        self, module: SourceModule, name: str, below: tuple[str, ...] = ()
+    ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
+        """A class with its bases in the reference written out, and the modules its names belong to.
+
+        ``below`` are the classes that led here, each a base of the one before.
+        """
+        if f"{module.name}.{name}" in below:
+            raise UnsupportedError(f"class {name} is a base of its own", module.file)
         node = definition(module, name, cst.ClassDef)
         scopes = [module]
         for base in node.bases:
             text = base.value.value if isinstance(base.value, cst.Name) else ""
             found = self.tree.resolve(module.name, text) if text and not knowledge.DROPPED_BASES.match(text) else None
             if found is not None and isinstance(found[0].definitions[found[1]], ast.ClassDef):
-                inner, inner_scopes = self.flattened(*found)
+                inner, inner_scopes = self.flattened(*found, (*below, f"{module.name}.{name}"))
                 node = flatten_base(node, inner)
                 scopes.extend(inner_scopes)
         return node, tuple(dict.fromkeys(scopes))

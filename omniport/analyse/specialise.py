@@ -352,7 +352,10 @@ def _annotated(param: cst.Param) -> Value:
 
 
 def _method(node: cst.ClassDef, name: str) -> cst.FunctionDef:
-    return next(f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == name)
+    for function in node.body.body:
+        if isinstance(function, cst.FunctionDef) and function.name.value == name:
+            return function
+    raise UnsupportedError(f"{node.name.value} defines no method {name}")
 
 
 def _used_methods(node: cst.ClassDef) -> cst.ClassDef:

@@ -42,18 +42,44 @@ def fixed_texts(findings: Iterable[Finding]) -> dict[Path, tuple[bytes, bytes, i
 
 
 def write(texts: Mapping[Path, tuple[bytes, bytes, int]]) -> int:
-    """Write the mended files, each atomically and with its mode; returns how many findings were mended."""
-    for path, (_, after, _) in texts.items():
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(after)
-            Path(temporary).chmod(path.stat().st_mode)
-            Path(temporary).replace(path)
-        except OSError as error:
-            Path(temporary).unlink(missing_ok=True)
-            raise OmniportError(f"{path}: cannot be written: {error.strerror}") from None
+    """Write the mended files with their modes, all or none; returns how many findings were mended.
+
+    Raises:
+        OmniportError: one cannot be written; the others are as they were.
+    """
+    made: dict[Path, Path] = {}
+    replaced: list[Path] = []
+    try:
+        for path, (_, after, _) in texts.items():
+            made[path] = _beside(path, after)
+        for path, temporary in made.items():
+            replaced.append(path)
+            temporary.replace(path)
+    except BaseException as error:
+        for path in replaced:
+            if made[path].exists():
+                continue  # stopped before it was moved
+            _beside(path, texts[path][0]).replace(path)
+        for temporary in made.values():
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OmniportError(f"{error.filename}: cannot be written: {error.strerror}; none was changed") from None
+        raise
     return sum(count for _, _, count in texts.values())
+
+
+def _beside(path: Path, content: bytes) -> Path:
+    """A new file with the mode of ``path`` in its folder; none is left where that fails."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        temporary.chmod(path.stat().st_mode)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
 
 
 def unified_diff(texts: Mapping[Path, tuple[bytes, bytes, int]]) -> str:

@@ -28,7 +28,7 @@ def read_evidence(path: Path) -> dict[str, FeatureResult]:
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}, expected {SCHEMA}")
         return {name: FeatureResult.from_data(entry) for name, entry in data["features"].items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OmniportError(f"{path} cannot be read as evidence ({error}); delete it and verify again") from error
 
 
@@ -50,6 +50,7 @@ def write_evidence(path: Path, name: str, results: Iterable[FeatureResult]) -> N
         "name": name,
         "features": {feature: merged[feature].to_data() for feature in sorted(merged)},
     }
+    temporary = None
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -57,5 +58,9 @@ def write_evidence(path: Path, name: str, results: Iterable[FeatureResult]) -> N
             file.write("\n")
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except OSError as error:
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise OmniportError(f"{path} cannot be written ({error.strerror}); make {path.parent} writable") from error

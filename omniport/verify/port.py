@@ -97,7 +97,7 @@ def find_port(where: Path, name: str | None = None) -> Port:
         if missing:
             raise OmniportError(f"{manifest}: port lacks {', '.join(missing)}; scaffold the port again")
         index, configs = dict(data["model_index"]), dict(data["configs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OmniportError(f"{manifest} cannot be read as a manifest ({error!r}); scaffold the port again") from error
     root = manifest.resolve().parent.parent
     kind, paths = _kind(root, port["pipeline_module"])

@@ -58,8 +58,8 @@ def markdown(tallies: dict[str, Tally], seconds: float) -> str:
     unknown = {place: n for t in tallies.values() for place, n in t.unknown.items()}
     run = (
         f"Run on {datetime.now(timezone.utc):%Y-%m-%d} in {seconds:.0f} s with omniport {version('omniport')}, "
-        f"hypothesis {version('hypothesis')}, diffusers {version('diffusers')}: {cases} cases, none of which ended in a "
-        "traceback, a hang, a partial write, or a file outside of the target.\n"
+        f"hypothesis {version('hypothesis')}, diffusers {version('diffusers')}: {cases} cases, none of which ended in "
+        "a traceback, a hang, a partial write, or a file outside of the target.\n"
     )
     rows = [
         f"| {t.name} | {t.inputs} | {t.property} | {tally.cases} | {tally.refused} | {sum(tally.unknown.values())} |\n"
