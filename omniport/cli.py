@@ -329,7 +329,7 @@ def _split(values: list[str] | None) -> list[str]:
 def _print_json(data: object) -> None:
     from json import dumps
 
-    typer.echo(dumps(data, indent=2, ensure_ascii=False))
+    typer.echo(dumps(data, indent=2))
 
 
 def _no_backbone(backbone: str | None) -> None:

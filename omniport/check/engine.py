@@ -46,7 +46,7 @@ class Report:
             "counts": self.counts(),
             "findings": [{"name": names[f.code], **asdict(f)} for f in self.findings],
         }
-        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(data, indent=2) + "\n"
 
 
 def rule_names() -> dict[str, str]:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ from omniport.hub.names import is_commit, is_plain_path
 from omniport.hub.safetensors import TensorInfo, read_header
 from omniport.hub.strict_json import INDEX_LIMIT, read_object
 
+SLOW = 120.0  # seconds for a whole answer: a server that sends a byte now and then is given up
 _PREFETCH = 512 << 10  # bytes of the first range request: most headers fit, so that one request is enough
 
 
@@ -118,7 +120,10 @@ def _reply(url: str, headers: dict[str, str], *, limit: int, what: str) -> Itera
         utils.hf_raise_for_status(reply)
         if "Range" in headers and reply.status_code != 206:
             raise OmniportError(f"{what}: the server ignores range requests")
+        end = time.monotonic() + SLOW
         for chunk in reply.iter_bytes():
+            if time.monotonic() > end:
+                raise OmniportError(f"{what}: not there after {SLOW:.0f} s; try again, or use --offline")
             limit -= len(chunk)
             if limit < 0:
                 raise OmniportError(f"{what}: the server sends more")
@@ -198,7 +203,9 @@ def _explain(error: BaseException, repo_id: str, revision: str) -> str:
     if status == 403:
         return "the server refuses access (403); accept the licence, log in with `hf auth login`, or check your token"
     if status == 429:
-        return "the server asks to slow down (429 Too Many Requests); try again later, or log in"
+        wait = str(getattr(error, "response").headers.get("Retry-After", ""))  # noqa: B009  # errors of several types
+        when = f"in {wait} s" if wait.isascii() and wait.isdigit() and len(wait) < 7 else "later"
+        return f"the server asks to slow down (429 Too Many Requests); try again {when}, or log in"
     if status is not None:
         return f"the server answers {status}; try again later"
     if isinstance(error, http.TimeoutException):

@@ -86,7 +86,7 @@ def write_sarif(report: Report, stream: TextIO) -> None:
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "results": results}],
     }
-    stream.write(json.dumps(log, indent=2, ensure_ascii=False) + "\n")
+    stream.write(json.dumps(log, indent=2) + "\n")
 
 
 def write_statistics(report: Report, stream: TextIO) -> None:

@@ -81,7 +81,7 @@ def render(rows: Iterable[PortRow]) -> str:
 
 def to_json(rows: Iterable[PortRow]) -> str:
     """The rows as JSON text, ending in a newline."""
-    return json.dumps({"schema": 1, "ports": [asdict(row) for row in rows]}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps({"schema": 1, "ports": [asdict(row) for row in rows]}, indent=2) + "\n"
 
 
 def _proven(sources: list[Path]) -> dict[str, str]:

@@ -126,7 +126,10 @@ class HubServer:
     ``gated`` repositories list their files and refuse to serve them; ``hidden`` ones answer 401 to everything, as the
     Hub does to the anonymous for a repository that does not exist.  A path that contains an item of ``dropped`` is cut
     off after half of the body, one with an item of ``stalled`` is never answered; ``no_ranges`` ignores Range headers;
-    ``status`` answers everything with that code.
+    ``status`` answers everything with that code and ``headers``; ``redirects`` maps an item of a path to the server
+    that it is sent to; ``longer`` adds so many bytes to the length that is announced; ``pause`` waits so many seconds
+    between two bytes; ``listing`` is sent in place of a list of files.  ``tokens`` are the Authorization headers that
+    came.
     """
 
     root: Path = FIXTURES
@@ -138,6 +141,12 @@ class HubServer:
     stalled: set[str] = field(default_factory=set)
     no_ranges: bool = False
     status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    longer: int = 0
+    pause: float = 0.0
+    listing: bytes | None = None
+    tokens: list[str] = field(default_factory=list)
     endpoint: str = ""
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -186,11 +195,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
-        if any(item in path for item in self.hub.stalled):
+        if token := self.headers.get("Authorization"):
+            self.hub.tokens.append(token)
+        if other := next((to for item, to in self.hub.redirects.items() if item in path), None):
+            self._error(302, "", "moved", {"Location": other + self.path})
+        elif any(item in path for item in self.hub.stalled):
             self.hub.released.wait(30)
             self.close_connection = True
         elif self.hub.status is not None:
-            self._error(self.hub.status, "", "out of order")
+            self._error(self.hub.status, "", "out of order", self.hub.headers)
         elif match := _MODEL.match(path):
             self._info(match[1], match[2] or "main")
         elif match := _FILE.match(path):
@@ -218,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         gated = "auto" if name in self.hub.gated else False
         info = {"id": name, "modelId": name, "sha": repo.sha, "private": False, "gated": gated, "siblings": siblings}
         data = json.dumps({**info, "tags": [], "downloads": 0, "likes": 0}).encode()
+        data = data if self.hub.listing is None else self.hub.listing
         self._send(Blob(data, len(data)), 200, {"Content-Type": "application/json"})
 
     def _file(self, name: str, revision: str, path: str) -> None:
@@ -247,18 +261,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
-        self.send_header("Content-Length", str(end - begin))
+        self.send_header("Content-Length", str(end - begin + self.hub.longer))
         self.end_headers()
         if self.command == "HEAD":
             return
         drop = any(item in self.path for item in self.hub.dropped)
         stop = begin + (end - begin) // 2 if drop else end
+        step = 1 if self.hub.pause else _CHUNK
         try:
-            for start in range(begin, stop, _CHUNK):
-                self.wfile.write(blob.read(start, min(start + _CHUNK, stop)))
+            for start in range(begin, stop, step):
+                self.wfile.write(blob.read(start, min(start + step, stop)))
+                if self.hub.pause:
+                    self.hub.released.wait(self.hub.pause)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        self.close_connection = self.close_connection or drop
+        self.close_connection = self.close_connection or drop or self.hub.longer != 0
 
     def _error(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
         data = json.dumps({"error": message}).encode()
