@@ -119,9 +119,10 @@ class _Attention(cst.CSTTransformer):
             local, local_kv = heads, kv_heads
         cross = ', role="cross"' if attention.kind == "cross" else ""
         cross += ", skip_sequence_parallel=True" if attention.local else ""
+        grouped = "" if heads == kv_heads else f"num_kv_heads={local_kv}, "
         return (
             f"self.{name} = {self.layer}(num_heads={local}, head_size={attention.head_dim}, "
-            f"softmax_scale={attention.softmax_scale}, causal={attention.causal}, num_kv_heads={local_kv}, "
+            f"softmax_scale={attention.softmax_scale}, causal={attention.causal}, {grouped}"
             f'prefix=f"{{prefix}}.{name}"{cross})'
         )
 
@@ -224,7 +225,8 @@ def _layer_call(call: cst.Call, name: str, plan: AttentionPlan, *, heads_first: 
     if plan.streams:
         names = ", ".join(f'"{name}"' for name in plan.streams)
         key = f"{_operand(given['key'])}{turn}" if turn else given["key"]
-        metadata = f", {METADATA}({key}, {mask}, {names})"
+        given_mask = "" if mask == "None" else f", mask={mask}"
+        metadata = f", {METADATA}({key}, {names}{given_mask})"
     return expression(f"self.{name}({tensors}{metadata}){turn}")
 
 

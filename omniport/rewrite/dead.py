@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import dropwhile
 
 import libcst as cst
 
@@ -50,7 +51,13 @@ class _Drop(cst.CSTTransformer):
         self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
     ) -> cst.IndentedBlock:
         kept = [line for line in updated_node.body if not self._dead(line)]
-        return updated_node.with_changes(body=kept) if 0 < len(kept) < len(updated_node.body) else updated_node
+        if not 0 < len(kept) < len(updated_node.body):
+            return updated_node
+        first = kept[0]
+        if first is not updated_node.body[0] and isinstance(first, cst.SimpleStatementLine | cst.If | cst.For):
+            comments = list(dropwhile(lambda line: line.comment is None, first.leading_lines))
+            kept[0] = first.with_changes(leading_lines=comments)  # no blank line at the start of a block
+        return updated_node.with_changes(body=kept)
 
     def _dead(self, line: cst.BaseStatement) -> bool:
         pair = assignment(line)

@@ -15,6 +15,9 @@ SUBJECT = "norm across ranks "
 #: What the plan says of a norm -> the layer that takes its place.
 LAYERS = {"rms": "ShardedRMSNorm", "layer": "ShardedLayerNorm"}
 
+#: vLLM's kernel, which takes rows that are slices of longer ones.
+FUSED = "fused_rms_norm"
+
 _TOGETHER = "norm_together"
 
 RMS_NORM = '''
@@ -36,8 +39,14 @@ class ShardedRMSNorm(nn.Module):
         return norm_together((self, x))[0]
 
     def alone(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise ``x`` where one rank has the whole width."""
-        normed = F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        """Normalise ``x`` where one rank has the whole width; the kernel reads a slice in place."""
+        if x.is_cuda and self.weight is not None and self.eps is not None and not torch.compiler.is_compiling():
+            rows = x.reshape(-1, x.shape[-1])
+            normed = torch.empty_like(rows, memory_format=torch.contiguous_format)
+            fused_rms_norm(normed, rows, self.weight, self.eps)
+            normed = normed.view(x.shape)
+        else:
+            normed = F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
         return normed if self.bias is None else normed + self.bias
 
     def scale(self, x: torch.Tensor, mean: torch.Tensor, mean_square: torch.Tensor) -> torch.Tensor:

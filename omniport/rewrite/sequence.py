@@ -38,24 +38,33 @@ def gather_keys(mask: torch.Tensor | None) -> torch.Tensor | None:
     return sp_gather(mask, dim=-1)
 '''
 
-SEQUENCE_METADATA = '''
-def sequence_metadata(key: torch.Tensor, mask: torch.Tensor | None, *streams: str) -> AttentionMetadata | None:
+_KEPT = """
+    ranks = get_sequence_parallel_world_size()
+    own = [(torch.arange(n + -n % ranks, device=key.device) < n).chunk(ranks) for n in lengths]
+    kept = torch.cat([part for rank in zip(*own) for part in rank])
+"""
+
+SEQUENCE_METADATA = f'''
+def sequence_metadata(key: torch.Tensor, *streams: str) -> AttentionMetadata | None:
+    """The keys that do not pad a stream to a multiple of the sequence-parallel ranks; None if none does."""
+    lengths = [get_sp_shard_original_seq_len(stream) for stream in streams]
+    if None in lengths or not any(n % get_sequence_parallel_world_size() for n in lengths):
+        return None
+    {_KEPT.strip()}
+    return AttentionMetadata(attn_mask=kept.expand(key.shape[0], -1))
+'''
+
+MASKED_METADATA = f'''
+def sequence_metadata(key: torch.Tensor, *streams: str, mask: torch.Tensor | None = None) -> AttentionMetadata | None:
     """``mask`` without the keys that pad a stream to a multiple of the sequence-parallel ranks."""
     lengths = [get_sp_shard_original_seq_len(stream) for stream in streams]
-    if None not in lengths and any(length % get_sequence_parallel_world_size() for length in lengths):
-        ranks = get_sequence_parallel_world_size()
-        positions = [
-            (torch.arange(-(-length // ranks), device=key.device) + rank * -(-length // ranks), length)
-            for rank in range(ranks)
-            for length in lengths
-        ]
-        kept = torch.cat([position < length for position, length in positions])
-        if mask is None:
-            mask = kept.expand(key.shape[0], -1)
-        else:
-            value = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
-            mask = mask.masked_fill(~kept, value)
-    return None if mask is None else AttentionMetadata(attn_mask=mask)
+    if None in lengths or not any(n % get_sequence_parallel_world_size() for n in lengths):
+        return None if mask is None else AttentionMetadata(attn_mask=mask)
+    {_KEPT.strip()}
+    if mask is None:
+        return AttentionMetadata(attn_mask=kept.expand(key.shape[0], -1))
+    value = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+    return AttentionMetadata(attn_mask=mask.masked_fill(~kept, value))
 '''
 
 
@@ -76,15 +85,16 @@ def split_forward(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
     return node.with_changes(body=node.body.with_changes(body=items))
 
 
-def helpers(plan: TransformerPlan) -> str:
-    """The class and the function that the region calls."""
+def helpers(plan: TransformerPlan, classes: str) -> str:
+    """The class and the functions that ``classes`` need for the region."""
     if plan.region is None:
         return ""
     many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or len(plan.region.gather) > 1
     padded = any(attention.streams for attention in plan.attentions)
     masks = RANK_ORDER if plan.region.masks else ""
     masks += GATHER_KEYS if any(attention.own_mask for attention in plan.attentions) else ""
-    return (SPLIT_CLASS if many else "") + masks + (SEQUENCE_METADATA if padded else "")
+    metadata = MASKED_METADATA if ", mask=" in classes else SEQUENCE_METADATA
+    return (SPLIT_CLASS if many else "") + masks + (metadata if padded else "")
 
 
 def _modules(region: SpRegion, gather: bool) -> list[str]:

@@ -16,10 +16,15 @@ from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
+from omniport.rewrite.modulation import fuse_modulation
+from omniport.rewrite.norms import FUSED as FUSED_NORM
 from omniport.rewrite.norms import JoinNorms, norm_helpers, sharded_norms
+from omniport.rewrite.optional import settle_optional
+from omniport.rewrite.patch_conv import patch_convolutions
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
-from omniport.rewrite.qk_rope import FUNCTION, HELPER, join_rotations
+from omniport.rewrite.qk_rope import join_rotations
+from omniport.rewrite.returns import return_values
 from omniport.rewrite.rms_norm import ALIAS as NORM
 from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
@@ -43,6 +48,8 @@ IMPORTS: dict[str, str] = {
     "get_tensor_model_parallel_rank": "vllm.distributed",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
     "tensor_model_parallel_all_reduce": "vllm.distributed",
+    FUSED_NORM: "vllm._custom_ops",
+    "Conv3dLayer": "vllm.model_executor.layers.conv",
     "RMSNorm": "vllm.model_executor.layers.layernorm",
     NORM: "vllm.model_executor.layers.layernorm",
     "ColumnParallelLinear": "vllm.model_executor.layers.linear",
@@ -115,7 +122,10 @@ def render_transformer(
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
     module = rewrite_rms_norms(module, plan, imported)
-    return _assemble(join_rotations(module, imported) if qk_rope else module, plan, header)
+    module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
+    module = patch_convolutions(module, imported)
+    module = return_values(settle_optional(fuse_modulation(module, imported), normal.root))
+    return _assemble(module, plan, header, rotate)
 
 
 def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:
@@ -129,20 +139,20 @@ def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:
     return result
 
 
-def _assemble(module: cst.Module, plan: TransformerPlan, header: str) -> str:
-    """Header, imports, helper, classes."""
+def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: str) -> str:
+    """Header, imports, helpers, among them ``rotate``, and classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
-    rope = HELPER if f"{FUNCTION}(" in classes else ""
     layers = norm_helpers(plan) + slice_helpers(plan) + conv_helpers(plan) + (PACK_INPUT if packed else "")
-    rest = layers + helpers(plan) + rope + cached_blocks(plan) + "\n\n" + classes
+    rest = layers + helpers(plan, classes) + rotate + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))
     wanted = [(name, source) for name, source in IMPORTS.items() if name in words - own]
     spelled = {ALIAS: f"Attention as {ALIAS}", NORM: f"RMSNorm as {NORM}", "F": "functional as F"}
+    spelled[FUSED_NORM] = f"rms_norm as {FUSED_NORM}"
     imports = "".join(f"from {source} import {spelled.get(name, name)}\n" for name, source in wanted)
     start = f"{header.rstrip()}\n\n" if header.strip() else ""
     return f"{start}{imports}{head.lstrip()}\n{rest}"

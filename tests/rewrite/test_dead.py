@@ -40,3 +40,14 @@ def test_other_locals_stay(lines: str, old: str, new: str, kept: str) -> None:
 def test_an_unchanged_function_is_the_same() -> None:
     node = function("scale = 1\nreturn x")
     assert drop_dead_locals(node, node) is node
+
+
+def test_no_blank_line_starts_a_block() -> None:
+    old = function("scale = 1\n\n# the call\nf(x, scale)")
+    text = cst.Module([drop_dead_locals(old, function("scale = 1\n\n# the call\nf(x)"))]).code
+    assert text == "def forward(self, x):\n    # the call\n    f(x)\n"
+    later = function("y = 1\nscale = y\n\n# the call\nf(x, y)")
+    assert (
+        "\n    \n    # the call"
+        in cst.Module([drop_dead_locals(function("y = 1\nscale = y\nf(y, scale)"), later)]).code
+    )

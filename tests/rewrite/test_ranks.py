@@ -127,8 +127,8 @@ TWINS: dict[str, tuple[str, str, str]] = {
     "no_gather": ("flux", "gather_output=True, ", ""),
     "no_split_output": ("flux", ", split_output=True", ""),
     "swapped_positions": ("flux", "torch.cat(tables[2:4], dim=0)", "torch.cat([tables[3], tables[2]], dim=0)"),
-    "no_padding_mask": ("flux", "if None not in lengths and any(", "if None in lengths and any("),
-    "padding_of_one_stream": ("flux", "for length in lengths\n", "for length in [lengths[0], lengths[1] + 1]\n"),
+    "no_padding_mask": ("flux", "if None in lengths or", "if None not in lengths or"),
+    "padding_of_one_stream": ("flux", "for n in lengths]\n", "for n in [lengths[0], lengths[1] + 1]]\n"),
 }
 
 

@@ -80,7 +80,7 @@ def test_canvas_leaves_out(canvas: str, gone: str) -> None:
 def test_cross_attention_skips_sequence_parallelism(canvas: str) -> None:
     calls = [n for n in ast.walk(ast.parse(canvas)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "Attention"]
     first, second = ({k.arg: ast.unparse(k.value) for k in call.keywords} for call in calls)
-    assert "role" not in first and first["num_kv_heads"] == "self.to_qkv.num_kv_heads"
+    assert "role" not in first and first["num_kv_heads"] == "self.to_qkv.num_kv_heads" and "num_kv_heads" not in second
     assert (second["role"], second["skip_sequence_parallel"]) == ("'cross'", "True")
     assert second["num_heads"] == "self.heads // get_tensor_model_parallel_world_size()"
 

@@ -11,10 +11,14 @@ from typing import Any
 
 import libcst as cst
 
+from omniport.rewrite.normal.substitute import assigned_in
 from omniport.source.syntax import dotted
 from omniport.source.walk import children, walk
 
 Names = dict[str, int]
+
+#: What holds where a statement stands: a flag that the constructor keeps, and whether it is true.
+Guards = frozenset[tuple[str, bool]]
 
 
 @dataclass
@@ -22,8 +26,9 @@ class ClassFacts:
     """Facts of one class.
 
     ``loads`` and ``stores`` count reads and writes of local names by function; ``own`` are the attributes it reads of
-    ``self``, ``other`` those it reads of anything else; ``calls`` are its calls by function, with what a name that is
-    called iterates over.
+    ``self``, ``other`` those it reads of anything else; ``calls`` are its calls, each with its callee, what a name that
+    is called iterates over, and the guards that it stands under; ``flags`` are parameters of the constructor that are
+    kept unchanged, with the attribute.
     """
 
     node: cst.ClassDef
@@ -32,7 +37,8 @@ class ClassFacts:
     own: set[str] = field(default_factory=set)
     outside_init: set[str] = field(default_factory=set)
     other: set[str] = field(default_factory=set)
-    calls: list[tuple[cst.Call, str, str]] = field(default_factory=list)  # node, callee, what the callee iterates over
+    calls: list[tuple[cst.Call, str, str, Guards]] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
 
     def function(self, name: str) -> cst.FunctionDef | None:
         members = (m for m in self.node.body.body if isinstance(m, cst.FunctionDef) and m.name.value == name)
@@ -60,10 +66,10 @@ class UsageCache:
 
     def __init__(self) -> None:
         self._facts: dict[str, ClassFacts] = {}
-        self._members: dict[str, tuple[ClassFacts, frozenset[str], dict[str, frozenset[str]]]] = {}
+        self._members: dict[str, tuple[ClassFacts, frozenset[str], dict[str, Made]]] = {}
 
-    def members(self, facts: ClassFacts, classes: frozenset[str]) -> dict[str, frozenset[str]]:
-        """Attribute -> classes of the module (or of the elements of the list) it holds."""
+    def members(self, facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
+        """Attribute -> classes of the module (or of the elements of the list) it holds, and when it does."""
         name = facts.node.name.value
         known = self._members.get(name)
         if known is None or known[0] is not facts or known[1] != classes:
@@ -74,7 +80,7 @@ class UsageCache:
         for name, node in classes.items():
             known = self._facts.get(name)
             if known is None or known.node is not node:
-                facts = ClassFacts(node)
+                facts = ClassFacts(node, flags=_flags(node))
                 _Collect(facts).visit(node.body)
                 self._facts[name] = facts
         facts_by_class = {name: self._facts[name] for name in classes}
@@ -82,37 +88,93 @@ class UsageCache:
         sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
         for name, facts in facts_by_class.items():
             members = self.members(facts, names)
-            for call, callee, iterated in facts.calls:
+            for call, callee, iterated, guards in facts.calls:
                 if callee in classes:
                     sites.setdefault((callee, "__init__"), []).append((name, call, frozenset({callee})))
                     continue
                 path = (iterated or callee).removeprefix("self.")
-                made = members.get(path, frozenset())
+                made = frozenset(c for c, under in members.get(path, ()) if not _contradict(under, guards))
                 for cls in made - {"?"}:
                     sites.setdefault((cls, "forward"), []).append((name, call, made))
         return Usage(facts_by_class, sites)
 
 
-def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, frozenset[str]]:
+#: Classes that an attribute may hold, each with the guards of the line that builds it.
+Made = frozenset[tuple[str, Guards]]
+
+
+def _contradict(one: Guards, two: Guards) -> bool:
+    return any((name, not value) in two for name, value in one)
+
+
+def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
     """Attribute -> classes of the module (or of the elements of the list) it holds, over all branches."""
-    found: dict[str, frozenset[str]] = {}
+    found: dict[str, Made] = {}
     local: dict[str, frozenset[str]] = {}
+    init = facts.function("__init__")
+    flags = facts.flags
 
-    def add(table: dict[str, frozenset[str]], name: str, made: frozenset[str]) -> None:
-        table[name] = table.get(name, frozenset()) | made
+    def add(table: dict[str, Made], name: str, made: frozenset[str], guards: Guards) -> None:
+        table[name] = table.get(name, frozenset()) | {(cls, guards) for cls in made}
 
-    for statement in walk(facts.function("__init__") or cst.Pass()):
-        if isinstance(statement, cst.Assign):
-            made = _built(statement.value, classes, local)
-            for target in statement.targets:
+    def read(node: cst.CSTNode, guards: Guards) -> None:
+        if isinstance(node, cst.If):
+            for branch, value in ((node.body, True), (node.orelse, False)):
+                if branch is not None:
+                    read(branch, guards | _guard(node.test, value, flags))
+            return
+        if isinstance(node, cst.Assign):
+            made = _built(node.value, classes, local)
+            for target in node.targets:
                 name = dotted(target.target) or ""
-                add(found if name.startswith("self.") else local, name.removeprefix("self."), made)
-        elif isinstance(statement, cst.Expr) and isinstance(statement.value, cst.Call):
-            name = dotted(statement.value.func) or ""
-            if name.startswith("self.") and name.endswith(".append") and statement.value.args:
-                made = _built(statement.value.args[0].value, classes, local)
-                add(found, name[len("self.") : -len(".append")], made)
+                if name.startswith("self."):
+                    add(found, name.removeprefix("self."), made, guards)
+                else:
+                    local[name] = local.get(name, frozenset()) | made
+        elif isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+            name = dotted(node.value.func) or ""
+            if name.startswith("self.") and name.endswith(".append") and node.value.args:
+                made = _built(node.value.args[0].value, classes, local)
+                add(found, name[len("self.") : -len(".append")], made, guards)
+        for child in children(node):
+            read(child, guards)
+
+    if init is not None:
+        read(init.body, frozenset())
     return found
+
+
+def _flags(cls: cst.ClassDef) -> dict[str, str]:
+    """Parameters of the constructor that it keeps unchanged in an attribute, which nothing else sets."""
+    members = (m for m in cls.body.body if isinstance(m, cst.FunctionDef) and m.name.value == "__init__")
+    init = next(members, None)
+    if init is None:
+        return {}
+    stored: dict[str, list[str]] = {}
+    for node in walk(cls):
+        if isinstance(node, cst.Assign):
+            for target in node.targets:
+                name = dotted(target.target) or ""
+                if name.startswith("self."):
+                    stored.setdefault(name, []).append(dotted(node.value) or "")
+        elif isinstance(node, cst.AugAssign | cst.AnnAssign):
+            stored.setdefault(dotted(node.target) or "", []).append("")
+    params = {param.name.value for param in init.params.params} - assigned_in(init.body)
+    return {values[0]: name for name, values in stored.items() if len(values) == 1 and values[0] in params}
+
+
+def _kept(flags: Mapping[str, str]) -> dict[str, str]:
+    """The flags by their attribute: outside the constructor a name is another local."""
+    return {name: name for name in flags.values()}
+
+
+def _guard(test: cst.BaseExpression, value: bool, flags: Mapping[str, str]) -> Guards:
+    """What holds where ``test`` is ``value``: of a flag by itself or negated, else nothing."""
+    while isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
+        test, value = test.expression, not value
+    name = dotted(test) or ""
+    name = flags.get(name, name)
+    return frozenset({(name, value)}) if name in flags.values() else frozenset()
 
 
 def _built(node: cst.BaseExpression, classes: frozenset[str], local: Mapping[str, frozenset[str]]) -> frozenset[str]:
@@ -140,6 +202,7 @@ class _Collect:
         self.facts = facts
         self.fn = ""
         self.loops: dict[str, str] = {}
+        self.guards: Guards = frozenset()
 
     def count(self, table: dict[str, Names], name: str) -> None:
         names = table.setdefault(self.fn, {})
@@ -183,9 +246,19 @@ class _Collect:
         callee = node.func.value if isinstance(node.func, cst.Subscript) else node.func
         name = dotted(callee)
         if name:
-            self.facts.calls.append((node, name, self.loops.get(name, "")))
+            self.facts.calls.append((node, name, self.loops.get(name, ""), self.guards))
         for child in children(node):
             self.visit(child)
+
+    def condition(self, node: cst.If) -> None:
+        self.visit(node.test)
+        outer = self.guards
+        for branch, value in ((node.body, True), (node.orelse, False)):
+            if branch is not None:
+                flags = self.facts.flags
+                self.guards = outer | _guard(node.test, value, flags if self.fn == "__init__" else _kept(flags))
+                self.visit(branch)
+        self.guards = outer
 
     def nothing(self, node: cst.Annotation) -> None:
         """Annotations use no name at run time."""
@@ -236,6 +309,7 @@ _RULES: dict[type[cst.CSTNode], Callable[[_Collect, Any], None]] = {
     cst.Call: _Collect.call,
     cst.For: _Collect.loop,
     cst.FunctionDef: _Collect.function,
+    cst.If: _Collect.condition,
     cst.Name: _Collect.name,
     cst.Param: _Collect.parameter,
 }

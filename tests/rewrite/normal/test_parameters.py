@@ -153,3 +153,54 @@ def test_the_call_is_found_through_a_module_list() -> None:
     )
     found = drop({n.name.value: n for n in cst.parse_module(text.lstrip()).body if isinstance(n, cst.ClassDef)})
     assert "mask" not in cst.Module(list(found.values())).code
+
+
+GUARDED = """
+class A(nn.Module):
+    def __init__(self, width):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x, {more}emb=None):
+        return self.lin(x) * emb
+
+class B(nn.Module):
+    def __init__(self, width):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x, emb):
+        return self.lin(x) + emb
+
+class Root(nn.Module):
+    def __init__(self, width, last=False):
+        self.last = last
+        if last:
+            self.norm = B(width)
+        else:
+            self.norm = A(width)
+    def forward(self, x, emb):
+        if self.last:
+            return self.norm(x, emb)
+        return self.norm(x, emb=emb)
+"""
+
+
+def test_a_call_under_a_flag_is_of_the_class_that_the_flag_builds() -> None:
+    before = GUARDED.replace(
+        "        return self.norm(x, emb=emb)", "        else:\n            return self.norm(x, emb=emb)"
+    )
+    check_transformed(drop, before.format(more="step=None, "), before.format(more=""))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("if self.last:", "if emb is None:"),  # another condition
+        ("if self.last:", "if last(x):"),
+        ("        if last:", "        if width:"),  # built under another flag
+        ("self.last = last", "self.last = not last"),
+        ("self.last = last", "last = not last\n        self.last = last"),  # the parameter is changed
+        ("    def forward(self, x, emb):\n        if", "    def reset(self):\n        self.last = True\n"
+         "    def forward(self, x, emb):\n        if"),  # the flag is changed
+    ],
+)  # fmt: skip
+def test_a_call_that_may_be_of_either_class_keeps_its_parameters(old: str, new: str) -> None:
+    assert old in GUARDED
+    check_noop(drop, GUARDED.replace(old, new).format(more="step=None, "))

@@ -1,0 +1,151 @@
+"""Products that are added in float32 are one kernel in place of up to five.
+
+``(x.float() + y * gate).type_as(x)`` with a gate in float32 reads and writes the tokens ten times, mostly in float32;
+``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three times.  Both compute in
+float32 and round once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import libcst as cst
+
+from omniport.rewrite.syntax import assignment, code, dotted, expression, method, self_attribute
+from omniport.source.transform import transform
+from omniport.source.walk import walk
+
+#: Methods that keep the precision of their tensor.
+_KEPT = frozenset({"chunk", "flatten", "squeeze", "unbind", "unflatten", "unsqueeze"})
+#: Norms that return float32 for float32.
+_NORMS = frozenset({"diffusers.models.normalization.FP32LayerNorm", "torch.nn.LayerNorm"})
+_ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide)
+
+
+def fuse_modulation(module: cst.Module, imported: Mapping[str, str]) -> cst.Module:
+    """``module`` with such sums as one call; the same object if there is none."""
+    if ".float()" not in module.code or ".type_as(" not in module.code:
+        return module
+    made = transform(module, _Fuse(imported))
+    assert isinstance(made, cst.Module)
+    return made
+
+
+class _Fuse(cst.CSTTransformer):
+    def __init__(self, imported: Mapping[str, str]) -> None:
+        self.imported = imported
+        self.norms: set[str] = set()
+        self.functions: list[_Function] = []
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        """Collect the attributes that hold nothing but such a norm."""
+        pairs = [pair for part in walk(method(node, "__init__") or cst.Pass()) if (pair := assignment(part))]
+        kinds: dict[str, set[bool]] = {}
+        for target, value in pairs:
+            first, _, rest = (dotted(value.func) if isinstance(value, cst.Call) else "").partition(".")
+            meant = ".".join(filter(None, (self.imported.get(first, first), rest)))
+            kinds.setdefault(self_attribute(target), set()).add(meant in _NORMS)
+        self.norms = {name for name, found in kinds.items() if name and found == {True}}
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        if node.name.value == "__init__":
+            return False
+        self.functions.append(_Function(node, self.norms))
+        return True
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        if original_node.name.value != "__init__":
+            self.functions.pop()
+        return updated_node
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        func = updated_node.func
+        if not self.functions or not isinstance(func, cst.Attribute) or func.attr.value != "type_as":
+            return updated_node
+        parts = self.functions[-1].parts(func.value)
+        if parts is None or len(updated_node.args) != 1:
+            return updated_node
+        target, (added, one, two) = code(updated_node.args[0].value), parts
+        if added == target:  # as long as the result
+            return expression(f"torch.addcmul({added}, {one}, {two}, out=torch.empty_like({added}))")
+        return expression(f"torch.addcmul({added}, {one}, {two}).type_as({target})")
+
+
+class _Function:
+    """What is known of the locals of a function: which are float32, and which are tensors that a module made."""
+
+    def __init__(self, node: cst.FunctionDef, norms: set[str]) -> None:
+        self.norms = norms
+        values: dict[str, list[cst.BaseExpression]] = {}
+        other = {param.name.value for param in walk(node.params) if isinstance(param, cst.Param)}
+        for part in walk(node.body):
+            pair = assignment(part)
+            if pair is not None:
+                targets = pair[0].elements if isinstance(pair[0], cst.Tuple) else ()
+                for name in [code(element.value) for element in targets] or [code(pair[0])]:
+                    values.setdefault(name, []).append(pair[1])
+            elif isinstance(part, cst.AugAssign | cst.AnnAssign | cst.For | cst.NamedExpr):
+                other |= {name.value for name in walk(part.target) if isinstance(name, cst.Name)}
+        self.made = {name for name, found in values.items() if all(_tensor_call(value) for value in found)} - other
+        self.single = set(values) - other
+        while wrong := {name for name in self.single if not all(self.float32(value) for value in values[name])}:
+            self.single -= wrong
+
+    def float32(self, node: cst.BaseExpression) -> bool:
+        """Whether a tensor is certainly float32; nothing is in double precision."""
+        if isinstance(node, cst.Name):
+            return node.value in self.single
+        if isinstance(node, cst.Subscript):
+            return self.float32(node.value)
+        if isinstance(node, cst.BinaryOperation):
+            return isinstance(node.operator, _ARITHMETIC) and (self.float32(node.left) or self.float32(node.right))
+        if isinstance(node, cst.Call) and self_attribute(node.func) in self.norms:
+            return len(node.args) == 1 and self.float32(node.args[0].value)
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            return _cast(node) or (node.func.attr.value in _KEPT and self.float32(node.func.value))
+        return False
+
+    def tensor(self, node: cst.BaseExpression) -> bool:
+        """Whether a value is certainly a tensor, which ``addcmul`` needs."""
+        return _tensor_call(node) or self.float32(node) or (isinstance(node, cst.Name) and node.value in self.made)
+
+    def parts(self, total: cst.BaseExpression) -> list[str] | None:
+        """The operands of ``added + one * two``; None if it is no such sum, or not certainly in float32."""
+        if not isinstance(total, cst.BinaryOperation) or not isinstance(total.operator, cst.Add):
+            return None
+        added, product = total.left, total.right
+        if not isinstance(product, cst.BinaryOperation):
+            added, product = product, added
+        if not isinstance(product, cst.BinaryOperation) or not isinstance(product.operator, cst.Multiply):
+            return None
+        parts = [added, product.left, product.right]
+        if not self.float32(product) or not all(self.tensor(part) for part in parts):
+            return None
+        bare = [_uncast(part) for part in parts]
+        if not any(self.float32(part) for part in bare):
+            return None
+        return [code(part.with_changes(lpar=[], rpar=[])) for part in bare]
+
+
+def _tensor_call(node: cst.BaseExpression) -> bool:
+    """Whether a call certainly returns a tensor: of a module, or of a method that only tensors have."""
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
+        return False
+    return bool(self_attribute(node.func)) or node.func.attr.value in _KEPT or node.func.attr.value == "to"
+
+
+def _cast(node: cst.BaseExpression) -> bool:
+    """Whether ``node`` is ``x.float()``."""
+    return (
+        isinstance(node, cst.Call)
+        and isinstance(node.func, cst.Attribute)
+        and node.func.attr.value == "float"
+        and not node.args
+    )
+
+
+def _uncast(node: cst.BaseExpression) -> cst.BaseExpression:
+    """``x`` of ``x.float()``, which ``addcmul`` casts as it reads it."""
+    if _cast(node) and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        return node.func.value
+    return node

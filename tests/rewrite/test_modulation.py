@@ -1,0 +1,91 @@
+"""Sums of products in float32 become one call; sums that may be in another precision stay."""
+
+from __future__ import annotations
+
+import libcst as cst
+import pytest
+import torch
+
+from omniport.rewrite.modulation import fuse_modulation
+
+IMPORTED = {"nn": "torch.nn", "FP32LayerNorm": "diffusers.models.normalization.FP32LayerNorm"}
+CLASS = """
+class A(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.norm = FP32LayerNorm(dim)
+        self.attn = B(dim)
+
+    def forward(self, x, temb, factor):
+        shift, scale, gate = (self.table + temb.float()).chunk(3, dim=1)
+{lines}
+        return x
+"""
+
+
+def run(*lines: str, imported: dict[str, str] = IMPORTED) -> str:
+    text = CLASS.format(lines="\n".join(f"        {line}" for line in lines))
+    made = fuse_modulation(cst.parse_module(text), imported).code
+    return "\n".join(line.strip() for line in made.splitlines()[9:-1])
+
+
+def test_a_gated_residual_is_one_call() -> None:
+    text = run("y = self.attn(x)", "x = (x.float() + y * gate).type_as(x)")
+    assert text.endswith("x = torch.addcmul(x, y, gate, out=torch.empty_like(x))")
+    assert "addcmul(x, y, gate, out" in run("y = self.attn(x)", "x = (x.float() + y.float() * gate).type_as(x)")
+    assert "addcmul(x, gate, y, out" in run("y = self.attn(x)", "x = (gate * y + x.float()).type_as(x)")
+
+
+def test_a_modulated_norm_is_one_call() -> None:
+    text = run("y = (self.norm(x.float()) * (1 + scale) + shift).type_as(x)")
+    assert text.endswith("y = torch.addcmul(shift, self.norm(x.float()), 1 + scale).type_as(x)")
+
+
+def test_a_norm_that_keeps_float32_says_that_it_is() -> None:
+    lines = ("a, b = self.pair(temb).chunk(2, dim=1)", "y = (self.norm(x.float()) * (1 + a) + b).type_as(x)")
+    tensors = ("a, b = (self.pair(temb).float() + 1).chunk(2, dim=1)", lines[1])
+    assert "addcmul(b, self.norm(x.float()), 1 + a)" in run(*tensors)
+    assert "addcmul" not in run(*lines)  # 1 + a may be a number: nothing says what a is
+
+
+def test_both_branches_must_agree() -> None:
+    branch = ("if temb.ndim == 4:", "    gate = gate.squeeze(2)", "else:", "    gate = {other}")
+    last = ("y = self.attn(x)", "x = (x.float() + y * gate).type_as(x)")
+    assert "addcmul" in run(*(line.format(other="temb.float()") for line in branch), *last)
+    assert "addcmul" not in run(*(line.format(other="temb") for line in branch), *last)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("y = self.attn(x)", "x = (x.float() + y * temb).type_as(x)"),  # the product is in another precision
+        ("y = self.attn(x)", "x = (x.float() + y * gate)"),  # nothing is rounded
+        ("y = self.attn(x)", "x = (x.float() - y * gate).type_as(x)"),
+        ("y = self.attn(x)", "x = (x.float() + y / gate).type_as(x)"),
+        ("x = (x.float() + factor * gate).type_as(x)",),  # the factor may be a number
+        ("x = (x.float() + 2.0 * gate).type_as(x)",),
+        ("y = self.attn(x)", "gate *= temb", "x = (x.float() + y * gate).type_as(x)"),
+        ("y = self.attn(x)", "for gate in temb:", "    x = (x.float() + y * gate).type_as(x)"),
+        ("y = self.attn(x)", "x = (x.float() + y.float() * temb.float()).type_as(x)"),  # without casts in no float32
+        ("y = self.attn(x)", "gate = gate.to(x.dtype)", "x = (x.float() + y * gate).type_as(x)"),
+    ],
+)
+def test_what_may_be_in_another_precision_stays(lines: tuple[str, ...]) -> None:
+    assert "addcmul" not in run(*lines)
+
+
+def test_a_norm_of_another_kind_says_nothing() -> None:
+    lines = ("a = self.pair(temb)", "y = (self.norm(x.float()) * a + self.attn(x)).type_as(x)")
+    assert "addcmul" in run(*lines)
+    assert "addcmul" not in run(*lines, imported={"nn": "torch.nn", "FP32LayerNorm": "elsewhere.FP32LayerNorm"})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_calls_compute_the_same(dtype: torch.dtype) -> None:
+    x, y = (torch.randn(2, 5, 8).to(dtype) for _ in range(2))
+    gate = torch.randn(2, 1, 8)
+    with torch.inference_mode():
+        one = torch.addcmul(x, y, gate, out=torch.empty_like(x))
+        two = torch.addcmul(gate, y.float(), gate).type_as(x)
+    assert one.dtype == dtype and torch.allclose(one, (x.float() + y * gate).type_as(x), rtol=1e-6, atol=1e-6)
+    assert torch.allclose(two, (y.float() * gate + gate).type_as(x), rtol=1e-2 if dtype is torch.bfloat16 else 1e-6)
