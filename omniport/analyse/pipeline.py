@@ -61,6 +61,7 @@ def analyse_pipeline(
         if not getattr(features, flag):
             raise UnsupportedError(f"a vLLM-Omni tree without {flag}: its pipelines have another interface")
     module = source.find_class(class_name, "pipelines")
+    module, class_name = reading.followed(source, module, class_name)
     return _Analysis(source, module, class_name, index, name).plan()
 
 

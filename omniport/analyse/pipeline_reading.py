@@ -115,6 +115,34 @@ def inherited(source: SourceTree, module: SourceModule, node: ast.ClassDef) -> s
     return found
 
 
+def followed(source: SourceTree, module: SourceModule, class_name: str) -> tuple[SourceModule, str]:
+    """The class that an old name stands for: its only base, where all that it defines itself is a deprecation."""
+    node = module.class_def(class_name)
+    own = [n for n in node.body if isinstance(n, ast.FunctionDef)]
+    if [n.name for n in own] != ["__init__"] or len(node.bases) != 1 or not only_deprecates(own[0]):
+        return module, class_name
+    found = source.resolve(module.name, dotted(node.bases[0]) or "")
+    if found is None or not isinstance(found[0].definitions.get(found[1]), ast.ClassDef):
+        return module, class_name
+    return followed(source, *found)
+
+
+def only_deprecates(init: ast.FunctionDef) -> bool:
+    """Whether a constructor says that its class is deprecated and hands its parameters on, nothing else."""
+    deprecates = False
+    for node in init.body:
+        message = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.JoinedStr)
+        if message and isinstance(node.targets[0], ast.Name):
+            continue
+        call = node.value if isinstance(node, ast.Expr) else None
+        name = dotted(call.func) if isinstance(call, ast.Call) else None
+        handed = isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
+        if name != "deprecate" and not handed:
+            return False
+        deprecates = deprecates or name == "deprecate"
+    return deprecates
+
+
 def returns_bare(node: ast.ClassDef) -> bool:
     """Whether a model's forward returns the prediction itself under ``if not return_dict``, not a tuple."""
     for inner in ast.walk(node):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 
 import pytest
 
 from omniport.analyse.demand import Demand, demand_of
 from omniport.analyse.pipeline import analyse_pipeline
+from omniport.analyse.pipeline_reading import only_deprecates
 from omniport.errors import UnsupportedError
 from omniport.hub.synthetic import synthesise
 from omniport.plan.model import PipelinePlan
@@ -172,3 +174,31 @@ def test_a_config_value_that_the_constructor_lacks_is_read_off_the_config(diffus
 def test_annotations_that_are_in_part_strings(written: str, whole: str) -> None:
     found = text([with_whole_annotations(function(f"def f(self, x: {written} = None):\n    return x\n"))])
     assert f"x: {whole} = None" in found
+
+
+def test_an_old_name_is_the_class_that_it_stands_for(diffusers: SourceTree) -> None:
+    old, new = plan_of(diffusers, "Lumina2Text2ImgPipeline"), plan_of(diffusers, "Lumina2Pipeline")
+    assert old == new and old.class_name == "Lumina2Pipeline"
+
+
+@pytest.mark.parametrize("more", ["self.x = 1", "prepare(transformer)"])
+def test_a_subclass_that_does_more_is_no_old_name(more: str) -> None:
+    source = (
+        "class New:\n    def __init__(self, transformer):\n        pass\n"
+        "class Old(New):\n    def __init__(self, transformer):\n        deprecate('Old', '1', 'gone')\n"
+        "        super().__init__(transformer=transformer)\n"
+    )
+    plain, other = (ast.parse(s).body[1] for s in (source, f"{source}        {more}\n"))
+    assert isinstance(plain, ast.ClassDef) and isinstance(other, ast.ClassDef)
+    inits = [n for c in (plain, other) for n in c.body if isinstance(n, ast.FunctionDef)]
+    assert [only_deprecates(n) for n in inits] == [True, False]
+
+
+def test_what_decodes_is_measured(diffusers: SourceTree) -> None:
+    def targets(name: str) -> str:
+        found = render_pipeline(diffusers, port("x", plan_of(diffusers, name), "X"), DEFAULT)
+        return next(line for line in found.splitlines() if "_PROFILER_TARGETS" in line)
+
+    assert '"vae.decode"' in targets("FluxPipeline")
+    assert '"vqvae.decode"' in targets("VQDiffusionPipeline") and '"vae.decode"' not in targets("VQDiffusionPipeline")
+    assert '"diffuse"]' in targets("PRXPixelPipeline")

@@ -25,6 +25,7 @@ from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
+from omniport.rewrite.pipeline.walk import calls
 from omniport.source.tree import SourceModule, SourceTree
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def _class(
     assert isinstance(node, cst.ClassDef)
     doc = summary(normal.doc)
     body: list[Statement] = [statement(doc, 4)] if doc else []
-    body += [*normal.variables, *parse(_attributes(plan, features))]
+    body += [*normal.variables, *parse(_attributes(plan, features, methods))]
     for method in methods:
         body.append(method.with_changes(leading_lines=[cst.EmptyLine(indent=False)]))
     return node.with_changes(body=indented(body))
@@ -201,7 +202,7 @@ def _media(plan: PipelinePlan) -> list[str]:
     return str(found.value).split(", ") if found is not None else []
 
 
-def _attributes(plan: PipelinePlan, features: TargetFeatures) -> str:
+def _attributes(plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]) -> str:
     roles = component_roles(plan.decisions)
     batch = facts.decision(plan.decisions, "request batch")
     text = "\nsupports_request_batch = True\n" if batch is not None and batch.value else ""
@@ -217,6 +218,8 @@ def _attributes(plan: PipelinePlan, features: TargetFeatures) -> str:
     for role, names in by_role.items():
         text += f"_{role}_modules: ClassVar[list[str]] = {names!r}\n"
     if features.profiler:
-        targets = [f"{n}.forward" for n in by_role["encoder"]] + ["diffuse", "vae.decode"]
+        decoders = [n for n, (_, role) in roles.items() if role in ("vae", "other")]
+        targets = [f"{n}.forward" for n in by_role["encoder"]] + ["diffuse"]
+        targets += [f"{n}.decode" for n in decoders if any(calls(m, f"self.{n}.decode") for m in methods)]
         text += f"_PROFILER_TARGETS: ClassVar[list[str]] = {targets!r}\n"
     return text.replace("'", '"')
