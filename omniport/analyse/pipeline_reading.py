@@ -131,8 +131,11 @@ def only_deprecates(init: ast.FunctionDef) -> bool:
     """Whether a constructor says that its class is deprecated and hands its parameters on, nothing else."""
     deprecates = False
     for node in init.body:
-        message = isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.JoinedStr)
-        if message and isinstance(node.targets[0], ast.Name):
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Constant | ast.JoinedStr)
+            and isinstance(node.targets[0], ast.Name)
+        ):
             continue
         call = node.value if isinstance(node, ast.Expr) else None
         name = dotted(call.func) if isinstance(call, ast.Call) else None
