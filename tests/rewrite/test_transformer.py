@@ -33,9 +33,9 @@ def flux(diffusers: SourceTree) -> str:
 
 
 def test_a_port_without_sharding_refuses_ranks() -> None:
-    code = port_text(block_model("self.up = nn.Linear(dim, dim)", "return x + torch.fft.fft(self.up(x)).real"))
+    code = port_text(block_model("self.up = nn.Linear(dim, 2 * dim)", "return x + torch.fft.fft(self.up(x)).real"))
     assert "tensor parallelism: set tensor_parallel_size to 1" in code
-    sharded = port_text(block_model("self.up = nn.Linear(dim, dim)", "return x + torch.tanh(self.up(x)).sum(-1)"))
+    sharded = port_text(block_model("self.up = nn.Linear(dim, 2 * dim)", "return x + torch.tanh(self.up(x)).sum(-1)"))
     assert "set tensor_parallel_size to 1" in sharded  # a sum over the width needs all of it, too
     init = "self.up = nn.Linear(dim, dim)\nself.down = nn.Linear(dim, dim)"
     assert "set tensor_parallel_size" not in port_text(block_model(init, "return x + self.down(self.up(x))"))
