@@ -12,6 +12,7 @@ State = Literal["ok", "failed", "refused", "not reached", "not declared"]
 STAGES = ("plan", "scaffold", "import", "load", "parity", "bf16")
 FEATURES = {
     "tp2": "tensor parallelism",
+    "tp4": "tensor parallelism",
     "sp2": "sequence parallelism",
     "sp2-odd": "sequence parallelism",
     "hsdp2": "hsdp",

@@ -160,7 +160,7 @@ def one_rank(job: dict[str, Any], root: Path, work: Path, what: str, stages: tup
 
 
 def two_ranks(job: dict[str, Any], root: Path, work: Path, feature: str) -> StageResult:
-    """One feature on two ranks; both must agree with the reference."""
+    """One feature on two ranks, ``tp4`` on four; all must agree with the reference."""
 
     def task(rank: Rank) -> dict[str, Any]:
         from omniport.corpus.stages import Job, two_ranks
@@ -168,7 +168,9 @@ def two_ranks(job: dict[str, Any], root: Path, work: Path, feature: str) -> Stag
         return two_ranks(Job(**job), root, work, rank, feature)
 
     try:
-        ranks = fork_ranks(task, 2, logs=work / "logs", name=f"{job['key']}.{feature}", limit=LIMIT)
+        ranks = fork_ranks(
+            task, 4 if feature == "tp4" else 2, logs=work / "logs", name=f"{job['key']}.{feature}", limit=LIMIT
+        )
     except RankError as error:
         return StageResult(feature, "failed", " ".join(error.outcome.error.split())[:400])
     reason = next((r["reason"] for r in ranks if r["reason"]), "")

@@ -53,11 +53,22 @@ def block_share(build: Any, reference: Any, config: dict[str, Any]) -> float | N
 
 
 def per_block(reading: Reading) -> dict[str, float]:
-    """Collectives of one forward for each call of a block, and the gathers of tensors that hold tokens."""
-    calls = max(reading.block_calls, 1)
-    reduces, gathers = (reading.collectives.get(kind, 0) for kind in ("all_reduce", "all_gather"))
+    """Collectives of one forward: the fewest and the most of a call of a block, those outside of blocks, and how many
+    no layer of the blocks implies; gathers of tensors that hold tokens."""
+    calls = [call for call in reading.block_collectives if call.outputs or call.reduces or call.gathers]
+    reduces = [call.reduces for call in calls] or [0]
+    outside = reading.collectives.get("all_reduce", 0) - sum(call.reduces for call in calls)
     return {
-        "reduces": round(reduces / calls, 2),
-        "gathers": round(gathers / calls, 2),
+        "reduces least": min(reduces),
+        "reduces": max(reduces),
+        "norms": max((call.norms for call in calls), default=0),
+        "cut": max((call.cut for call in calls), default=0),
+        "gathers": max((call.gathers for call in calls), default=0),
+        "outside": outside,
         "token gathers": reading.token_gathers,
     }
+
+
+def surplus(reading: Reading) -> int:
+    """The most all-reduces of a call of a block that no layer of it implies."""
+    return max((call.extra for call in reading.block_collectives), default=0)

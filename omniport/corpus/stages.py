@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from omniport.corpus import half
+from omniport.corpus.hand_written import hand_written
 from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
-from omniport.corpus.shares import block_share, per_block, published_size
+from omniport.corpus.shares import block_share, per_block, published_size, surplus
 from omniport.errors import OmniportError
 from omniport.verify import engine, probes
 from omniport.verify.forks import Rank, place_of
@@ -26,15 +27,17 @@ from omniport.verify.meter import Meter
 from omniport.verify.port import Port
 from omniport.verify.signatures import LEFT_OUT
 from omniport.verify.tasks import flatten_output, the_references_own
-from omniport.verify.transformers import TransformerCase, build_reference, transformer_cases
+from omniport.verify.transformers import TransformerCase, build_reference, for_four_ranks, transformer_cases
 
 SHOWN = 3  # names in a message
 PARALLEL: dict[str, dict[str, Any]] = {
     "tp2": {"tensor_parallel_size": 2},
+    "tp4": {"tensor_parallel_size": 4},
     "sp2": {"ulysses_degree": 2},
     "sp2-odd": {"ulysses_degree": 2},
     "hsdp2": {"use_hsdp": True, "hsdp_shard_size": 2},
 }
+TENSOR = ("tp2", "tp4")
 CALLS = {"sp2": ("even",), "sp2-odd": ("odd",)}
 
 
@@ -265,6 +268,8 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     port = job.port(root)
     reference = getattr(importlib.import_module(job.reference), job.name)
     cases = transformer_cases(job.name, reference)
+    if feature == "tp4":
+        cases = [replace(case, init=for_four_ranks(case.init)) for case in cases]
     worst = 0.0
     problems: list[str] = []
     measures: dict[str, float] = {}
@@ -281,38 +286,59 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 cases,
             )
         for case in cases:
-            if feature == "tp2":
+            if feature in TENSOR:
                 results = compare(port, config, reference, case)
             else:
                 results = _sequence_parallel(port, config, reference, case, problems, CALLS[feature], tuple(job.absent))
             for call, (error, meter) in results.items():
                 worst = max(worst, error)
                 measures = measures or per_block(meter.reading)
+                measures["extra"] = max(measures.get("extra", 0), surplus(meter.reading))
                 name = f"{case.variant}, {call}"
                 if not error <= PARITY:
                     problems.append(f"{name}: relative error {error:.1e}")
                 elif not sum(meter.reading.collectives.values()):
                     problems.append(f"{name}: the ranks exchange nothing")
-                if feature != "tp2":
+                if feature not in TENSOR:
                     said, fault = shares(alone[name], meter.reading.queries)
                     details.append(f"{name}: {said}")
                     problems += [f"{name}: {fault}"] if fault else []
         if feature == "tp2" and rank.rank == 0:
-            share = _published_share(port, config, reference)
-            measures |= {} if share is None else {"share": round(share, 4)}
+            shares_held = {
+                "share": _published_share(port, config, reference, engine.transformer_class(port)),
+                "hand share": _hand_share(port, config, reference, root),
+            }
+            measures |= {key: round(value, 4) for key, value in shares_held.items() if value is not None}
     return {"figure": worst, "reason": "; ".join(problems), "detail": "; ".join(details), "measures": measures}
 
 
-def _published_share(port: Port, config: Any, reference: Any) -> float | None:
-    """Share of the block parameters that this rank holds at published size."""
+def _published_share(port: Port, config: Any, reference: Any, cls: Any) -> float | None:
+    """Share of the block parameters that this rank holds at published size in a port's class ``cls``."""
+    from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
+
     published = published_size(reference)
 
-    def whole() -> nn.Module:
+    def build() -> nn.Module:
         config.tf_model_config.params.clear()
         config.tf_model_config.params.update(published)
-        return engine.build_transformer(port, config)
+        kwargs = get_transformer_config_kwargs(config.tf_model_config, cls)
+        taken = inspect.signature(cls.__init__).parameters
+        extra = {"od_config": config, "quant_config": config.quantization_config}
+        model: nn.Module = cls(**{k: v for k, v in extra.items() if k in taken}, **kwargs)
+        return model
 
-    return block_share(whole, reference, published)
+    return block_share(build, reference, published)
+
+
+def _hand_share(port: Port, config: Any, reference: Any, root: Path) -> float | None:
+    """The same of the hand-written port; None if there is none, or if it is not made from the reference's config."""
+    module = hand_written(root, port.name)
+    if module is None:
+        return None
+    try:
+        return _published_share(port, config, reference, getattr(importlib.import_module(module), port.name))
+    except Exception:  # it takes another config than the reference: nothing is known of its share
+        return None
 
 
 def shares(alone: list[int], local: list[int]) -> tuple[str, str]:

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from omniport.verify.block_meter import BlockCall, BlockMeter
+
 _COLLECTIVES = (
     "allreduce",
     "all_reduce",
@@ -58,7 +60,8 @@ class Reading:
 
     ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
     3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
-    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., tokens, channels]``.
+    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., tokens, channels]``,
+    ``block_collectives`` those of each call of a block.
     """
 
     forwards: int = 0
@@ -69,6 +72,7 @@ class Reading:
     parameters: int = 0
     collectives: dict[str, int] = field(default_factory=dict)
     token_gathers: int = 0
+    block_collectives: list[BlockCall] = field(default_factory=list)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data, for the way back to the parent."""
@@ -95,6 +99,7 @@ class Meter:
         self._transformer = transformer
         self._undo: list[Callable[[], None]] = []
         self._counter = CollectiveCounter()
+        self._within = BlockMeter(self._counter.counts)
 
     def __enter__(self) -> Meter:
         from vllm_omni.diffusion.attention.layer import Attention
@@ -106,6 +111,7 @@ class Meter:
         for name in block_lists(self._transformer):
             for block in getattr(self._transformer, name):
                 self._hook(block, self._on_block)
+            self._undo += self._within.attach(list(getattr(self._transformer, name)))
         self._counter.__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -115,6 +121,7 @@ class Meter:
             undo()
         self.reading.collectives = dict(self._counter.counts)
         self.reading.token_gathers = self._counter.token_gathers
+        self.reading.block_collectives = self._within.calls
 
     def _hook(self, module: nn.Module, hook: Callable[[nn.Module, Any, Any], None]) -> None:
         """Call ``hook`` with what the module's own code is given."""

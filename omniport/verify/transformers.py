@@ -12,8 +12,9 @@ from torch import nn
 
 from omniport.verify.checkpoint import constructor_defaults, redraw
 from omniport.verify.classes import ENTRIES, Entry, Variant
-from omniport.verify.defaults import tiny_defaults
+from omniport.verify.defaults import GROUPS, HEAD_COUNTS, INNER, tiny_defaults
 from omniport.verify.inputs import synthesise
+from omniport.verify.recipes import HEAD_DIM
 from omniport.verify.vocabulary import Sizes
 
 EVEN, ODD = Sizes(), Sizes(batch=1, rows=3, columns=5, text=9, frames=2, text2=7)
@@ -57,6 +58,18 @@ def transformer_cases(class_name: str, reference_class: Any, *, variant: str | N
         for name, form in forms.items()
         if variant in (None, name)
     ]
+
+
+def for_four_ranks(config: dict[str, Any]) -> dict[str, Any]:
+    """A tiny config with twice the heads where there are too few for four ranks; the size of a head stays."""
+    counts = [config[name] for name in (*HEAD_COUNTS, *GROUPS) if isinstance(config.get(name), int)]
+    if all(count % 4 == 0 for count in counts):
+        return config
+    widths = [config[name] for name in INNER if isinstance(config.get(name), int)]
+    heads = next((config[name] for name in HEAD_COUNTS if isinstance(config.get(name), int)), 1)
+    inner = {width for width in widths if width == heads * HEAD_DIM}
+    wide = {name: 2 * config[name] for name in (*HEAD_COUNTS, *GROUPS) if isinstance(config.get(name), int)}
+    return {**config, **wide, **{name: 2 * config[name] for name in INNER if config.get(name) in inner}}
 
 
 def as_published(config: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from omniport.corpus.results import SHARE, ClassResult, CorpusReport, StageResult
 from omniport.corpus.sharding import sharding_lines
-from omniport.corpus.shares import block_share, per_block
-from omniport.verify.meter import CollectiveCounter, Reading
+from omniport.corpus.shares import block_share, per_block, surplus
+from omniport.verify.block_meter import BlockCall
+from omniport.verify.meter import CollectiveCounter, Meter, Reading
 
 
 def report(*measures: dict[str, float]) -> CorpusReport:
@@ -17,17 +21,80 @@ def report(*measures: dict[str, float]) -> CorpusReport:
     return CorpusReport(classes, ("tp2",), {}, "2026-01-01", 1.0)
 
 
+COUNTS = {
+    "reduces least": 2.0, "reduces": 3.0, "norms": 1.0, "cut": 0.0, "gathers": 1.0, "outside": 4.0,
+    "token gathers": 0.0,
+}  # fmt: skip
+
+
 def test_the_page_counts_the_shares_that_are_small_enough() -> None:
-    counts = {"reduces": 2.0, "gathers": 0.5, "token gathers": 0}
-    text = "\n".join(sharding_lines(report(counts | {"share": 0.5}, counts | {"share": SHARE + 1e-3}, counts, {})))
+    shares = report(COUNTS | {"share": 0.5, "hand share": 0.75}, COUNTS | {"share": SHARE + 1e-3}, COUNTS, {})
+    text = "\n".join(sharding_lines(shares))
     assert "1 of 2 classes hold at most 0.52" in text
-    assert "| C0 | 0.500 | 2 | 0.5 | 0 |" in text and "| C2 | size not known |" in text and "C3" not in text
+    assert "| C0 | 0.500 | 0.750 | 2 to 3 | 1 | 0 | 1 | yes | 4 |" in text
+    assert "| C2 | size not known |  | 2 to 3" in text and "C3" not in text
     assert not list(sharding_lines(report({})))
 
 
-def test_collectives_are_counted_for_each_call_of_a_block() -> None:
-    reading = Reading(block_calls=4, collectives={"all_reduce": 8, "all_gather": 2}, token_gathers=1)
-    assert per_block(reading) == {"reduces": 2.0, "gathers": 0.5, "token gathers": 1}
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"extra": 1.0}, "1 too many"), ({"token gathers": 2.0}, "2 of tokens"), ({"extra": 0.0}, "yes")],
+)
+def test_the_page_says_what_is_too_much(wrong: dict[str, float], said: str) -> None:
+    text = "\n".join(sharding_lines(report(COUNTS | wrong)))
+    assert f"| {said} | 4 |" in text and (said == "yes") == ("1 of 1 classes do" in text)
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A process group of one rank, whose collectives are dispatched as those of many."""
+    torch = pytest.importorskip("torch")
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(("sums", "extra"), [(1, 0), (2, 1)])
+def test_an_all_reduce_that_no_layer_implies_is_found(alone: None, sums: int, extra: int) -> None:
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class RowParallelLinear(nn.Linear):  # type: ignore[misc, name-defined]
+        def forward(self, x: Any) -> Any:
+            y = super().forward(x)
+            for _ in range(sums):
+                torch.distributed.all_reduce(y)
+            return y
+
+    class Net(nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = RowParallelLinear(4, 4)
+            self.blocks = nn.ModuleList([nn.Sequential(nn.Linear(4, 4), RowParallelLinear(4, 4)) for _ in range(3)])
+
+        def forward(self, x: Any) -> Any:
+            x = self.embed(x)
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    net = Net()
+    with torch.no_grad(), Meter(net) as meter:
+        net(torch.ones(2, 3, 4))
+    found = per_block(meter.reading)
+    assert (found["reduces least"], found["reduces"], found["outside"]) == (sums, sums, sums)
+    assert len(meter.reading.block_collectives) == 3 and surplus(meter.reading) == extra
+
+
+def test_norms_and_cut_rows_are_implied_too() -> None:
+    calls = [BlockCall(reduces=3, outputs=2, norms=1), BlockCall(reduces=4, gathers=1, outputs=2, norms=1, cut=1)]
+    reading = Reading(collectives={"all_reduce": 9}, token_gathers=1, block_collectives=calls)
+    assert surplus(reading) == 0
+    assert per_block(reading) == {
+        "reduces least": 3, "reduces": 4, "norms": 1, "cut": 1, "gathers": 1, "outside": 2, "token gathers": 1,
+    }  # fmt: skip
+    assert surplus(Reading(block_collectives=[*calls, BlockCall(reduces=2, outputs=1)])) == 1
 
 
 @pytest.mark.parametrize(("kept", "share"), [(8, 1.0), (4, 0.5)])

@@ -1,0 +1,180 @@
+"""How the inferred tensor parallelism agrees with what others wrote by hand, as a page of docs.
+
+``python -m omniport.report.agreement > docs/agreement.md``: reads the installed diffusers, cache-dit and vLLM-Omni.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from omniport.analyse.normalise import normalise
+from omniport.analyse.tp import infer
+from omniport.corpus.classes import corpus_classes
+from omniport.corpus.hand_written import hand_written
+from omniport.errors import OmniportError
+from omniport.plan.model import LinearPlan
+from omniport.report import oracles
+from omniport.source.tree import SourceTree
+
+ROLES = {"qkv": "column", "merged": "column"}
+ORACLES = ("diffusers", "cache-dit", "vLLM-Omni")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One linear of the port: its role in the words of the oracles, every place where it hangs, and why."""
+
+    linear: LinearPlan
+    role: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A layer that an oracle splits otherwise."""
+
+    oracle: str
+    path: str
+    theirs: str
+    ours: str
+    reason: str
+
+
+def inferred(tree: SourceTree, name: str) -> list[Layer]:
+    """The linears of a class with the dotted paths of their instances.
+
+    Raises:
+        UnsupportedError: the class cannot be planned.
+    """
+    normal = normalise(tree, tree.find_class(name, "models"), name).form
+    sharding = infer(normal, tree)
+    found = []
+    for linear in sharding.linears:
+        cls, _, attribute = linear.path.partition(".")
+        places = [instance.dotted for instance in sharding.facts.instances.get(cls, ())]
+        paths = tuple(dict.fromkeys(".".join(filter(None, (place, attribute))) for place in places))
+        found.append(Layer(linear, ROLES.get(linear.role, linear.role), paths))
+    return found
+
+
+def by_path(oracle: str, facts: oracles.Facts, layers: list[Layer]) -> tuple[int, list[Difference]]:
+    """How many layers an oracle of dotted paths splits alike, and the others.
+
+    A layer that it does not name, in a list of blocks of which it names something, stays whole there.
+    """
+    lists = {path.partition(".")[0] for path in facts}
+    alike, other = 0, []
+    for layer in layers:
+        named = {facts[path] for path in layer.paths if path in facts}
+        if not named and not any("*" in path and path.partition(".")[0] in lists for path in layer.paths):
+            continue
+        theirs = min(named, default="replicated")
+        if theirs == layer.role:
+            alike += 1
+        else:
+            other.append(_difference(oracle, theirs, layer))
+    return alike, other
+
+
+def by_class(facts: oracles.Facts, layers: list[Layer]) -> tuple[int, list[Difference]]:
+    """The same of a hand-written port, whose layers are named by class and attribute."""
+    alike, other = 0, []
+    for layer in layers:
+        cls, _, attribute = layer.linear.path.partition(".")
+        names = (layer.linear.path, f"{cls}.{layer.linear.fused or attribute}")
+        theirs = next((facts[name] for name in names if name in facts), "")
+        if theirs == layer.role:
+            alike += 1
+        elif theirs:
+            other.append(_difference(ORACLES[2], theirs, layer))
+    return alike, other
+
+
+def _difference(oracle: str, theirs: str, layer: Layer) -> Difference:
+    return Difference(oracle, layer.linear.path, theirs, layer.role, layer.linear.why.reason)
+
+
+def page() -> Iterator[str]:
+    """Markdown: a table class x oracle, and every difference with the reason of the port."""
+    tree = SourceTree.locate(None)
+    planned = oracles.planners(_package("cache_dit") / "distributed" / "transformers")
+    root = _package("vllm_omni").parent
+    rows: list[tuple[str, list[str], list[Difference]]] = []
+    for name, file in corpus_classes(tree).items():
+        try:
+            layers = inferred(tree, name)
+        except OmniportError:
+            continue
+        module = hand_written(root, name)
+        port = (root / Path(*module.split("."))).with_suffix(".py").read_text("utf-8") if module else ""
+        found = [
+            (by_path(ORACLES[0], facts, layers) if (facts := _declared(tree, file, name)) else None),
+            (by_path(ORACLES[1], facts, layers) if (facts := oracles.matching(planned, name)) else None),
+            (by_class(oracles.layers(port), layers) if port else None),
+        ]
+        if any(found):
+            cells = [f"{r[0]} of {r[0] + len(r[1])}" if r and r[0] + len(r[1]) else "" for r in found]
+            rows.append((name, cells, [difference for r in found if r for difference in r[1]]))
+    yield from _written(rows)
+
+
+def _declared(tree: SourceTree, file: str, name: str) -> oracles.Facts:
+    return oracles.declared_plan((tree.root / file).read_text("utf-8"), name)
+
+
+def _package(name: str) -> Path:
+    found = importlib.util.find_spec(name)
+    if found is None or not found.submodule_search_locations:
+        raise OmniportError(f"{name} is not installed: the report reads its source")
+    return Path(found.submodule_search_locations[0])
+
+
+def _written(rows: list[tuple[str, list[str], list[Difference]]]) -> Iterator[str]:
+    versions = {name: importlib.metadata.version(name) for name in ("diffusers", "cache-dit", "vllm-omni")}
+    yield "<!-- Generated by `python -m omniport.report.agreement`; do not edit by hand. -->"
+    yield "# Tensor parallelism: agreement with plans written by hand"
+    yield ""
+    yield f"Read from {', '.join(f'{name} {version}' for name, version in versions.items())}."
+    yield ""
+    yield (
+        "For each linear of a port: is it split as in diffusers' `_tp_plan`, in cache-dit's planner, in vLLM-Omni's "
+        "hand-written port (layers of the same class and attribute)? *column*: over its output, *row*: over its input, "
+        "*gathered*: a column whose small output is gathered, *scattered*: a row that cuts a whole input. A layer that "
+        "an oracle does not name, in a list of blocks of which it names something, is *replicated* there."
+    )
+    yield ""
+    yield "| class | " + " | ".join(ORACLES) + " |"
+    yield "|---|---|---|---|"
+    for name, cells, _ in rows:
+        yield f"| {name} | {' | '.join(cells)} |"
+    yield ""
+    yield "## Differences"
+    yield ""
+    kinds = Counter((d.theirs, d.ours) for _, _, differences in rows for d in differences)
+    for (theirs, ours), count in sorted(kinds.items(), key=lambda item: -item[1]):
+        yield f"- {count} are {theirs} there and {ours} here"
+    for name, _, differences in rows:
+        if differences:
+            yield from [
+                "",
+                f"### {name}",
+                "",
+                "| layer | by hand | inferred | why it is so here |",
+                "|---|---|---|---|",
+            ]
+            for d in differences:
+                yield f"| {d.path} | {d.theirs} ({d.oracle}) | {d.ours} | {d.reason} |"
+
+
+def main() -> None:
+    """Print the page."""
+    print("\n".join(page()))
+
+
+if __name__ == "__main__":
+    main()
