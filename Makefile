@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo agreement corpus corpus-pipelines fuzz test lint format clean
+.PHONY: setup demo agreement corpus corpus-tensor corpus-pipelines fuzz test lint format clean
 
 setup: $(READY)
 
@@ -43,6 +43,12 @@ corpus: $(READY)
 	$(BIN)/python -m omniport.corpus --tree .corpus/tree $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--json .corpus/coverage.json --markdown $(if $(DIFFUSERS),.corpus,docs)/coverage.md) \
 		$(if $(DIFFUSERS),,--goldens fixtures/goldens/corpus) $(OPTIONS)
+
+# The same on two and on four tensor-parallel ranks: errors, the share of a rank, and collectives; writes
+# docs/tensor-parallelism.md.
+corpus-tensor: $(READY)
+	$(BIN)/python -m omniport.corpus --tree .corpus/tensor --feature tp2 --feature tp4 \
+		$(if $(ONLY),--only $(ONLY),--tensor docs/tensor-parallelism.md) $(OPTIONS)
 
 # Plan every pipeline of diffusers that has a transformer and write it into a fresh copy of vLLM-Omni; writes
 # docs/pipelines.md.  Needs no torch.  ONLY=Class: this one, nothing written but the port.

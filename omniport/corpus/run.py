@@ -28,7 +28,7 @@ def run_corpus(
     *,
     source: Path | None = None,
     only: tuple[str, ...] = (),
-    features: bool = False,
+    features: tuple[str, ...] = (),
     on_class: Callable[[str], None] | None = None,
 ) -> tuple[CorpusReport, dict[str, Produced]]:
     """Port every transformer class of diffusers into the fresh tree ``tree`` and verify the ports.
@@ -37,7 +37,7 @@ def run_corpus(
         tree: folder that is written anew with a copy of the installed vllm_omni.
         source: another diffusers than the installed one, a checkout or a folder that holds the package.
         only: class names; all if empty.
-        features: whether to run the port on two ranks, too.
+        features: stages beyond those of one rank, by name.
         on_class: called with the name of each class that was verified.
 
     Returns:
@@ -59,7 +59,7 @@ def run_corpus(
     assert package is not None and package.submodule_search_locations
     fresh_tree(Path(package.submodule_search_locations[0]), tree)
     produced = produce_all(source, tree, classes.items(), WORKERS)
-    stages = (*STAGES, *FEATURES) if features else STAGES
+    stages = (*STAGES, *features)
     heavy, versions = verify_ports(tree, jobs_of(classes, produced, features), source=source, on_class=on_class)
     results = tuple(
         ClassResult(
@@ -76,7 +76,7 @@ def run_corpus(
     return report, produced
 
 
-def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: bool) -> list[dict[str, Any]]:
+def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: tuple[str, ...]) -> list[dict[str, Any]]:
     """What the heavy process is asked for: every port that was written."""
     return [
         {
@@ -84,7 +84,7 @@ def jobs_of(classes: dict[str, str], produced: dict[str, Produced], features: bo
             "name": name,
             "module": f"{MODELS.replace('/', '.')}.{done.port}.{done.port.removeprefix('corpus_')}_transformer",
             "reference": "diffusers." + classes[name].removesuffix(".py").replace("/", "."),
-            "features": _declared(done) if features else (),
+            "features": tuple(name for name in _declared(done) if name in features),
             "absent": done.absent,
         }
         for name, done in sorted(produced.items())

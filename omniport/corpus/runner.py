@@ -172,7 +172,8 @@ def two_ranks(job: dict[str, Any], root: Path, work: Path, feature: str) -> Stag
             task, 4 if feature == "tp4" else 2, logs=work / "logs", name=f"{job['key']}.{feature}", limit=LIMIT
         )
     except RankError as error:
-        return StageResult(feature, "failed", " ".join(error.outcome.error.split())[:400])
+        said = " ".join(error.outcome.error.split())[:400]
+        return StageResult(feature, "refused" if "tensor_parallel_size=" in said else "failed", said)
     reason = next((r["reason"] for r in ranks if r["reason"]), "")
     return StageResult(
         feature,

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from omniport.corpus.results import CPU, FEATURES, PARITY, UNTRIED, ClassResult, CorpusReport, StageResult
-from omniport.corpus.sharding import sharding_lines
 from omniport.verify.classes import ENTRIES
 
 STYLES = {"ok": "green", "failed": "red", "refused": "yellow", "not reached": "dim", "not declared": "dim"}
@@ -108,9 +107,8 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         parity = result.stage("parity")
         forms = parity.detail.partition(UNTRIED)[0] if parity is not None and parity.state == "ok" else ""
         yield f"| {result.name} | {' | '.join(cells)} | {result.attention} | {_cpu(result)} | {forms} |"
-    if sharding := list(sharding_lines(report)):
-        yield ""
-        yield from sharding
+    if any(stage in report.stages for stage in ("tp2", "tp4")):
+        yield from ["", "What the ranks hold and exchange: [tensor-parallelism.md](tensor-parallelism.md)."]
     undeclared = [(c.name, s) for c in report.classes for s in c.stages if s.state == "not declared" and s.reason]
     if undeclared:
         yield ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from omniport.corpus.results import SHARE, ClassResult, CorpusReport, StageResult
-from omniport.corpus.sharding import sharding_lines
+from omniport.corpus.sharding import sharding_lines, sharding_page
 from omniport.corpus.shares import block_share, per_block, surplus
 from omniport.verify.block_meter import BlockCall
 from omniport.verify.meter import CollectiveCounter, Meter, Reading
@@ -16,9 +16,14 @@ from omniport.verify.meter import CollectiveCounter, Meter, Reading
 
 def report(*measures: dict[str, float]) -> CorpusReport:
     classes = tuple(
-        ClassResult(f"C{at}", "c.py", (StageResult("tp2", "ok", measures=found),)) for at, found in enumerate(measures)
+        ClassResult(
+            f"C{at}",
+            "c.py",
+            (StageResult("tp2", "ok", figure=4e-7, measures=found), StageResult("tp4", "refused", "2 heads")),
+        )
+        for at, found in enumerate(measures)
     )
-    return CorpusReport(classes, ("tp2",), {}, "2026-01-01", 1.0)
+    return CorpusReport(classes, ("tp2", "tp4"), {}, "2026-01-01", 1.0)
 
 
 COUNTS = {
@@ -31,9 +36,15 @@ def test_the_page_counts_the_shares_that_are_small_enough() -> None:
     shares = report(COUNTS | {"share": 0.5, "hand share": 0.75}, COUNTS | {"share": SHARE + 1e-3}, COUNTS, {})
     text = "\n".join(sharding_lines(shares))
     assert "1 of 2 classes hold at most 0.52" in text
-    assert "| C0 | 0.500 | 0.750 | 2 to 3 | 1 | 0 | 1 | yes | 4 |" in text
-    assert "| C2 | size not known |  | 2 to 3" in text and "C3" not in text
+    assert "| C0 | 4e-07 | refused | 0.500 | 0.750 | 2 to 3 | 1 | 0 | 1 | yes | 4 |" in text
+    assert "| C2 | 4e-07 | refused | size not known |  | 2 to 3" in text and "C3" not in text
     assert not list(sharding_lines(report({})))
+
+
+def test_the_page_counts_the_classes_and_names_what_does_not_run() -> None:
+    text = "\n".join(sharding_page(report(COUNTS, COUNTS)))
+    assert "- tp2: 2 of 2 classes" in text and "- tp4: 0 of 2 classes" in text
+    assert "- **C1**, tp4, refused: 2 heads" in text and "C1**, tp2" not in text
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     fresh_tree(Path(package.submodule_search_locations[0]), tree)
     classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN, CHROMA)}
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
-    sound = {job["name"]: job for job in jobs_of(classes, produced, features=False)}
+    sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
     sound[WAN]["features"] = ("hsdp2", *PROVEN)
     sound[CHROMA]["features"] = ("cache",)
     sound[FLUX]["features"] = ("cache", "lora")
