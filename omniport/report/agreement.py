@@ -67,6 +67,8 @@ def by_path(oracle: str, facts: oracles.Facts, layers: list[Layer]) -> tuple[int
 
     A layer that it does not name, in a list of blocks of which it names something, stays whole there.
     """
+    if not any(path in facts for layer in layers for path in layer.paths):
+        return 0, []  # its names are of another version of the model
     lists = {path.partition(".")[0] for path in facts}
     alike, other = 0, []
     for layer in layers:
@@ -118,7 +120,7 @@ def page() -> Iterator[str]:
             (by_class(oracles.layers(port), layers) if port else None),
         ]
         if any(found):
-            cells = [f"{r[0]} of {r[0] + len(r[1])}" if r and r[0] + len(r[1]) else "" for r in found]
+            cells = ["" if r is None else f"{r[0]} of {total}" if (total := r[0] + len(r[1])) else "-" for r in found]
             rows.append((name, cells, [difference for r in found if r for difference in r[1]]))
     yield from _written(rows)
 
@@ -145,7 +147,8 @@ def _written(rows: list[tuple[str, list[str], list[Difference]]]) -> Iterator[st
         "For each linear of a port: is it split as in diffusers' `_tp_plan`, in cache-dit's planner, in vLLM-Omni's "
         "hand-written port (layers of the same class and attribute)? *column*: over its output, *row*: over its input, "
         "*gathered*: a column whose small output is gathered, *scattered*: a row that cuts a whole input. A layer that "
-        "an oracle does not name, in a list of blocks of which it names something, is *replicated* there."
+        "an oracle does not name, in a list of blocks of which it names something, is *replicated* there; -: it names "
+        "none of the port's."
     )
     yield ""
     yield "| class | " + " | ".join(ORACLES) + " |"

@@ -48,14 +48,36 @@ def planners(folder: Path) -> dict[str, Facts]:
                 for argument in decorator.args
                 if isinstance(argument, ast.Constant)
             ]
-            facts = dict(_planned(node, "")) if names else {}
+            facts = dict(_of_class(node)) if names else {}
             found |= {str(name): facts for name in names if facts}
     return found
+
+
+def _of_class(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Entries of a planner; a function without a loop of its own plans a block of every list that the planner loops
+    over."""
+    functions = [item for item in ast.walk(node) if isinstance(item, ast.FunctionDef)]
+    lists = {name: None for function in functions for name in _loops(function)}
+    for function in functions:
+        own = set(_loops(function))
+        for path, style in _planned(function, ""):
+            yield from ((path, style),) if own or not lists else ((f"{name}.*.{path}", style) for name in lists)
+
+
+def _loops(function: ast.AST) -> Iterator[str]:
+    """Lists of the transformer that a function loops over, those within it left out."""
+    for node in ast.iter_child_nodes(function):
+        if isinstance(node, ast.For) and (found := re.search(r"transformer\.(\w+)", ast.unparse(node.iter))):
+            yield found[1]
+        if not isinstance(node, ast.FunctionDef):
+            yield from _loops(node)
 
 
 def _planned(node: ast.AST, prefix: str) -> Iterator[tuple[str, str]]:
     """Entries of layer plans below ``node``; a loop over the blocks of a list puts its name in front."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            continue  # read on its own
         inner = prefix
         if isinstance(child, ast.For) and (lists := re.search(r"transformer\.(\w+)", ast.unparse(child.iter))):
             inner = f"{lists[1]}.*."

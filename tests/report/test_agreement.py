@@ -31,6 +31,19 @@ class Planner:
                 plan["norm.linear"] = ColwiseParallel(output_layouts=Replicate())
         parallelize_module(module=transformer, parallelize_plan={"proj": ColwiseParallel(output_layouts=Replicate())})
 
+@TensorParallelismPlannerRegister.register("Apart")
+class Apart:
+    def parallelize(self, transformer):
+        def block_plan(block):
+            plan = {"attn.to_q": ColwiseParallel()}
+            plan["attn.to_k"] = ColwiseParallel()
+            return plan
+
+        for _, block in transformer.blocks.named_children():
+            self.block_plan(block)
+        for _, block in transformer.others.named_children():
+            self.block_plan(block)
+
 @ContextParallelismPlannerRegister.register("Other")
 class NoPlanner:
     plan = {"x": ColwiseParallel()}
@@ -60,7 +73,8 @@ def test_facts_are_read_out_of_source_text(tmp_path: Path) -> None:
     assert oracles.declared_plan(PLAN, "Other") == {}
     (tmp_path / "net.py").write_text(PLANNER)
     planned = oracles.planners(tmp_path)
-    assert planned.keys() == {"Net", "NetTransformer3D"}
+    assert planned.keys() == {"Net", "NetTransformer3D", "Apart"}
+    assert planned["Apart"].keys() == {f"{name}.*.attn.to_{q}" for name in ("blocks", "others") for q in "qk"}
     assert oracles.matching(planned, "NetTransformer3DModel") == {
         "blocks.*.attn.to_q": "column",
         "blocks.*.attn.to_out.0": "row",
@@ -90,6 +104,10 @@ def test_a_difference_is_found_and_keeps_the_reason_of_the_port() -> None:
         ("A.out", "row", "column", "because"),
         ("A.mod", "replicated", "gathered", "because"),
     ]
+
+
+def test_names_of_no_layer_say_nothing() -> None:
+    assert by_path("cache-dit", {"blocks.*.attn.q": "column"}, [layer("A.q", "column", "blocks.*.q")]) == (0, [])
 
 
 @pytest.mark.parametrize(("theirs", "alike"), [("column", 1), ("replicated", 0)])
