@@ -14,7 +14,7 @@ from omniport.verify.meter import Reading, block_parameters
 #: What the constructor's own defaults leave open, as the published checkpoints set it: the defaults build no model,
 #: since each holds a None where a size or a table is needed.
 SIZES: dict[str, dict[str, Any]] = {
-    "EasyAnimateTransformer3DModel": {"in_channels": 16, "patch_size": 2},
+    "EasyAnimateTransformer3DModel": {"in_channels": 16, "out_channels": 16, "patch_size": 2},
     "HiDreamImageTransformer2DModel": {"in_channels": 16, "patch_size": 2, "caption_channels": [4096, 4096]},
     "HunyuanDiT2DModel": {
         "in_channels": 4, "patch_size": 2, "hidden_size": 1408, "num_layers": 40, "mlp_ratio": 4.3637,

@@ -269,7 +269,7 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     reference = getattr(importlib.import_module(job.reference), job.name)
     cases = transformer_cases(job.name, reference)
     if feature == "tp4":
-        cases = [replace(case, init=for_four_ranks(case.init)) for case in cases]
+        cases = [replace(case, init=for_four_ranks(job.name, case.init)) for case in cases]
     worst = 0.0
     problems: list[str] = []
     measures: dict[str, float] = {}

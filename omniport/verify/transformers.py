@@ -17,6 +17,17 @@ from omniport.verify.inputs import synthesise
 from omniport.verify.recipes import HEAD_DIM
 from omniport.verify.vocabulary import Sizes
 
+#: Sizes that four ranks can share where those of two ranks do not do.
+FOUR_RANKS: dict[str, dict[str, Any]] = {
+    # attention over the texts, too, with keys of its own: 2 of 4 heads
+    "Krea2Transformer2DModel": {
+        "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 128, "text_num_key_value_heads": 4,
+    },
+    # feed-forwards of 8/3 of the width: 170 at 64, 512 at 192
+    "MochiTransformer3DModel": {"num_attention_heads": 12},
+    "ZImageTransformer2DModel": {"dim": 192, "n_heads": 12, "n_kv_heads": 12},
+}  # fmt: skip
+
 EVEN, ODD = Sizes(), Sizes(batch=1, rows=3, columns=5, text=9, frames=2, text2=7)
 
 
@@ -60,11 +71,12 @@ def transformer_cases(class_name: str, reference_class: Any, *, variant: str | N
     ]
 
 
-def for_four_ranks(config: dict[str, Any]) -> dict[str, Any]:
+def for_four_ranks(class_name: str, config: dict[str, Any]) -> dict[str, Any]:
     """A tiny config with twice the heads where there are too few for four ranks; the size of a head stays."""
     counts = [config[name] for name in (*HEAD_COUNTS, *GROUPS) if isinstance(config.get(name), int)]
-    if all(count % 4 == 0 for count in counts):
-        return config
+    own = {name: value for name, value in FOUR_RANKS.get(class_name, {}).items() if name in config}
+    if own or all(count % 4 == 0 for count in counts):
+        return {**config, **own}
     widths = [config[name] for name in INNER if isinstance(config.get(name), int)]
     heads = next((config[name] for name in HEAD_COUNTS if isinstance(config.get(name), int)), 1)
     inner = {width for width in widths if width == heads * HEAD_DIM}
