@@ -56,9 +56,11 @@ corpus-pipelines: $(READY)
 	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
 
-# Compare the plans with what cache-dit's own adapters say of the same classes; writes docs/agreement-cache.md.
+# Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
+# hand; writes docs/agreement-cache.md and docs/agreement-tensor.md.
 agreement: $(READY)
 	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
+	$(BIN)/python -m omniport.report.agreement > docs/agreement-tensor.md
 
 # Break inputs of every kind, a hundred thousand times, and see that each ends in a clear error or valid output; writes
 # docs/security.md.  SEED=N: other cases.  CASES=N: more or fewer.

@@ -1,6 +1,7 @@
 """How the inferred tensor parallelism agrees with what others wrote by hand, as a page of docs.
 
-``python -m omniport.report.agreement > docs/agreement.md``: reads the installed diffusers, cache-dit and vLLM-Omni.
+``python -m omniport.report.agreement > docs/agreement-tensor.md`` reads the installed diffusers, cache-dit and
+vLLM-Omni.
 """
 
 from __future__ import annotations
