@@ -20,10 +20,11 @@ FEATURES = {
     "compile": "compile",
     "cache": "cache-dit",
     "lora": "lora",
+    "quant": "lora",  # what finds the linears for the one finds them for the other
 }
 """Stages that a plan may leave undeclared, and the plan's name of the feature."""
 
-ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache", "lora": "lora"}
+ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache", "lora": "lora", "quant": "quant"}
 """Features that need one rank, and the module of :mod:`omniport.verify.proofs` that proves each."""
 
 CPU = 1.5

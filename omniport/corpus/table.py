@@ -89,7 +89,8 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
             "the feature, on one rank: *layerwise*: with blocks streamed by layerwise offload, fewer elements "
             "on the device; *compile*: regional compilation without a graph break inside a block; *cache*: cache-dit "
             "with threshold 0, while at a large threshold every step behind the first is reused, and a repeated "
-            "step is restored exactly; *lora*: an adapter for every linear against merged weights. - where the plan "
+            "step is restored exactly; *lora*: an adapter for every linear against merged weights; "
+            "*quant*: quantisation finds every linear of the blocks by its path. - where the plan "
             "does not declare the feature."
         )
     yield (

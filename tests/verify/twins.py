@@ -27,6 +27,7 @@ CAUGHT = [
     ("swapped_pattern", "cache", "transformer"),
     ("shared_cache", "cache", "has_separate_cfg says how many forwards a step makes"),
     ("swapped_adapters", "lora", "transformer"),
+    ("shared_prefix", "quant", "every linear of the blocks is asked about"),
     ("wrong_default", "e2e", "guidance left out"),
     ("darker_image", "e2e", "base: image"),
     ("darker_image", "e2e", "base: file after post-processing"),

@@ -19,6 +19,7 @@ FEATURES = (
     "compile",
     "cache",
     "lora",
+    "quant",
     "e2e",
 )
 
