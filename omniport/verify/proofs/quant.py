@@ -20,7 +20,7 @@ def prove(subject: Subject) -> Proof:
 
     asked: dict[int, str] = {}
 
-    class Noting(QuantizationConfig):  # type: ignore[misc]
+    class Noting(QuantizationConfig):
         """Leaves every layer as it is."""
 
         def get_name(self) -> Any:
