@@ -23,8 +23,8 @@ FOUR_RANKS: dict[str, dict[str, Any]] = {
     "Krea2Transformer2DModel": {
         "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 128, "text_num_key_value_heads": 4,
     },
-    # feed-forwards of 8/3 of the width: 170 at 64, 512 at 192
-    "MochiTransformer3DModel": {"num_attention_heads": 12},
+    # feed-forwards of 8/3 of the width: 170 at 64, 512 at 192, 96 at 36
+    "MochiTransformer3DModel": {"num_attention_heads": 12, "pooled_projection_dim": 36},
     "ZImageTransformer2DModel": {"dim": 192, "n_heads": 12, "n_kv_heads": 12},
 }  # fmt: skip
 
