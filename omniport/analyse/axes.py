@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse.facts import Localise, Refine
-from omniport.analyse.ops import TensorOps
+from omniport.analyse.packed import PackedOps, unit_of
 from omniport.analyse.poly import ONE, PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import Const, Dim, Num, Opaque, Part, Seq, Tensor, scaled
 
@@ -34,13 +34,7 @@ def _grouped(parts: tuple[Part, ...], sizes: list[Poly]) -> list[tuple[Part, ...
     return groups if not rest else None
 
 
-def unit_of(size: Poly, number: int) -> Poly | None:
-    """What ``size`` is ``number`` times of, where a condition of the constructor sets that number."""
-    counts = (atom for atom in size.atoms if str(number) in atom.split(" or ") and " or " in atom)
-    return next((unit for atom in counts if (unit := size.divide(Poly.of(atom))) is not None), None)
-
-
-class AxisOps(TensorOps):
+class AxisOps(PackedOps):
     """The rules for operations that are given a dimension or a shape."""
 
     open_index: Callable[..., Any]
@@ -117,19 +111,6 @@ class AxisOps(TensorOps):
             return units
         size = x.dims[at].size.divide(Poly.of(int(number)))
         return self.split(x, [size or Poly.of(f"chunk@{self.line}")] * int(number), at)
-
-    def units(self, x: Tensor, at: int, number: int) -> Seq | None:
-        """``chunk(5)`` of a width that is 5 or 3 times another: what a condition sets in the constructor, too."""
-        dim = x.known[at]
-        unit = unit_of(dim.size, number)
-        if unit is None or number == 1 or len(dim.parts) > 1 or dim.streams:
-            return None
-        for key in dim.sources:
-            count = dim.size.divide(unit)
-            if count is not None:
-                self.decisions.units.setdefault(key, (unit, count))
-        parts = tuple(Part(unit, part.sources) for part in dim.parts)
-        return Seq([x.with_dim(at, Dim(unit, parts)) for _ in range(number)])
 
     def split(self, x: Tensor, sizes: list[Poly], at: int, *, explicit: bool = False) -> Seq:
         """Cut dimension ``at`` into runs of ``sizes``, written out as numbers if ``explicit``."""
@@ -378,22 +359,6 @@ class AxisOps(TensorOps):
         if self.fits_last(x, polys, rank - 1, self.held(last)):
             return Tensor((*self.front(x, polys, rank - 1, 1), last))
         return self.shaped(x, sizes, "reshape across dimensions", known=True)
-
-    def packed_heads(self, x: Tensor, polys: list[Poly]) -> Tensor | None:
-        """``view(..., 3, heads, head_dim)`` of a fused projection: equal parts, each of them cut into heads."""
-        count = polys[-3].constant if len(polys) > 2 else None
-        last = x.known[-1]
-        if not last.parts or count is None or count < 2 or polys[-1].constant == -1:
-            return None
-        piece = last.size.divide(Poly.of(int(count)))
-        whole = polys[-2].quotient(PER_RANK) if RANKS in polys[-2].atoms else polys[-2]
-        if piece is None or whole is None or not self.exact(whole * polys[-1], piece):
-            return None
-        pieces = self.split(Tensor((last,)), [piece] * int(count), 0).items
-        heads = self.heads(pieces[0].known[0], polys[-2], polys[-1])
-        if heads is None:
-            return None
-        return Tensor((*self.front(x, polys, len(x.known) - 1, 3), Dim(polys[-3]), heads, Dim(polys[-1])))
 
     def shaped(self, x: Tensor, sizes: list[Any], what: str, *, known: bool) -> Tensor:
         """A tensor of ``sizes``, as far as they are numbers, of which nothing else is known."""
