@@ -50,11 +50,12 @@ corpus-tensor: $(READY)
 	$(BIN)/python -m omniport.corpus --tree .corpus/tensor --feature tp2 --feature tp4 \
 		$(if $(ONLY),--only $(ONLY),--tensor docs/tensor-parallelism.md) $(OPTIONS)
 
-# Plan every pipeline of diffusers that has a transformer and write it into a fresh copy of vLLM-Omni; writes
-# docs/pipelines.md.  Needs no torch.  ONLY=Class: this one, nothing written but the port.
+# Plan every pipeline of diffusers that has a transformer, write it into a fresh copy of vLLM-Omni and prove it beside
+# diffusers in vLLM-Omni's worker; writes docs/pipelines.md.  Proofs that still hold are kept.  ONLY=Class: this one,
+# nothing written but the port.
 corpus-pipelines: $(READY)
-	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
-		$(if $(ONLY),--only $(ONLY),--markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
+	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines --verify --proofs .corpus/proofs $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
+		$(if $(ONLY),--only $(ONLY),--json .corpus/pipelines.json --markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
 
 # Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
 # hand; writes docs/agreement-cache.md and docs/agreement-tensor.md.

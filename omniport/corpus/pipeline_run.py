@@ -30,16 +30,17 @@ def verify_pipelines(
     on_pipeline: Callable[[str], None] | None = None,
     keep: Path | None = None,
     proofs: Proofs | None = None,
+    kept: bool = False,
 ) -> dict[str, list[StageResult]]:
     """Prove every pipeline that was written into ``tree``; the stages by pipeline.
 
-    Those that ``proofs`` has are not run again.
+    Those that ``proofs`` has are not run again; with ``kept`` no others are run.
 
     Raises:
         OmniportError: the process that runs vLLM-Omni ended without all answers.
     """
     refused = write_transformers(tree, written, source)
-    jobs = [_job(w) for w in written.values() if w.code is not None and w.name not in refused]
+    jobs = [job_of(w) for w in written.values() if w.code is not None and w.name not in refused]
     digests: dict[str, str] = {}
     found: dict[str, list[StageResult]] = {}
     if proofs is not None:
@@ -48,7 +49,7 @@ def verify_pipelines(
             stages = proofs.find(job["key"], digests[job["key"]])
             if stages is not None:
                 found[job["key"]] = stages
-    jobs = [job for job in jobs if job["key"] not in found]
+    jobs = [job for job in jobs if job["key"] not in found and not kept]
 
     def keep_proof(key: str, stages: list[StageResult]) -> None:
         if proofs is not None:
@@ -68,7 +69,8 @@ def verify_pipelines(
     return {**refused, **found}
 
 
-def _job(written: Written) -> dict[str, Any]:
+def job_of(written: Written) -> dict[str, Any]:
+    """What the heavy process is asked for: one pipeline that was written."""
     assert written.plan is not None
     return {
         "key": written.name,

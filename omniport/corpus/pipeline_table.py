@@ -32,9 +32,24 @@ def summary(report: CorpusReport) -> list[str]:
     ways = Counter(way for c in report.classes if c.ok and (way := guidance(c)))
     if ways:
         lines.append("guidance of those: " + ", ".join(f"{way} {n}" for way, n in ways.most_common()))
+    unproved = [c.name for c in report.classes if _unproved(c)]
+    if unproved:
+        lines.append(f"{len(unproved)} were scaffolded and not proved in this run: {', '.join(unproved)}")
     if slow := [c.name for c in report.classes if _cpu(c) > CPU]:
         lines.append(f"{len(slow)} took more than {CPU} s of CPU: {', '.join(slow)}")
     return lines
+
+
+def _unproved(result: ClassResult) -> bool:
+    """Whether a pipeline was written and nothing was run, for no fault of its own."""
+    written, first = result.stage("scaffold"), result.stage("import")
+    return written is not None and written.detail != "" and first is not None and first.state == "not reached"
+
+
+def _error(result: ClassResult) -> str:
+    """Largest error beside diffusers; empty if the port was not compared."""
+    stage = result.stage("e2e")
+    return "" if stage is None or stage.state != "ok" or stage.figure is None else f"{stage.figure:.0e}"
 
 
 def pipeline_table(report: CorpusReport) -> Table:
@@ -70,15 +85,39 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         "dispatched over CFG ranks), a doubled batch split into two such calls (batched), or kept as one doubled call "
         "on every rank (whole). *CPU s*: seconds of CPU to plan and render."
     )
+    if "e2e" in report.stages:
+        yield ""
+        yield (
+            "*import*, *load*: in vLLM-Omni's worker, every parameter filled from a tiny random checkpoint of the "
+            "pipeline's own component classes. *e2e*: each call of the port beside diffusers in fp32: every tensor at "
+            "every scheduler step and the latents within 1e-4 relative, images, video and audio within 1e-3 of full "
+            "scale; calls: all arguments given, arguments left out, guidance off, two outputs, two prompts. *cfg2*: "
+            "guidance over two ranks gives the same, each rank runs half of the forwards; - where the plan has nothing "
+            "to dispatch. *error*: the largest of e2e."
+        )
     yield ""
-    yield "| pipeline | " + " | ".join(report.stages) + " | guidance | CPU s |"
-    yield "|---|" + "---|" * (len(report.stages) + 2)
+    yield "| pipeline | " + " | ".join(report.stages) + " | error | guidance | CPU s |"
+    yield "|---|" + "---|" * (len(report.stages) + 3)
     for result in report.classes:
         cells = [MARKS[s.state] for s in result.stages]
-        yield f"| {result.name} | {' | '.join(cells)} | {guidance(result)} | {_cpu(result):.2f} |"
+        yield f"| {result.name} | {' | '.join(cells)} | {_error(result)} | {guidance(result)} | {_cpu(result):.2f} |"
     if reasons := [c for c in report.classes if c.reason]:
         yield ""
         yield "## What did not pass"
         yield ""
         for result in reasons:
             yield f"- **{result.name}**, {result.reason}"
+    said = [(c.name, part) for c in report.classes for part in _notes(c)]
+    if said:
+        yield ""
+        yield "## Calls that were not compared, or show nothing of their own"
+        yield ""
+        for name, part in said:
+            yield f"- **{name}**: {part}"
+
+
+def _notes(result: ClassResult) -> list[str]:
+    stage = result.stage("e2e")
+    if stage is None or stage.state != "ok":
+        return []
+    return [p for p in stage.detail.split("; ") if " not run: " in p or p.endswith("shows nothing")]

@@ -75,6 +75,7 @@ def run_pipelines(
     only: tuple[str, ...] = (),
     prove: bool = False,
     proofs: Path | None = None,
+    kept: bool = False,
     on_pipeline: Callable[[str], None] | None = None,
 ) -> tuple[CorpusReport, dict[str, Written]]:
     """Plan every pipeline and write it into the fresh tree ``tree``: ruff and ``omniport check`` clean, imports found.
@@ -85,6 +86,7 @@ def run_pipelines(
         only: class names; all if empty.
         prove: whether to run the ports in vLLM-Omni's worker beside diffusers, too.
         proofs: folder of the proofs of earlier runs; those that still hold are not made again.
+        kept: whether to take those alone and run nothing.
         on_pipeline: called with the name of each pipeline that was proved.
 
     Raises:
@@ -104,7 +106,7 @@ def run_pipelines(
     if prove and (missing := missing_packages()):
         raise OmniportError(f"proving pipelines needs packages that are not installed: {'; '.join(missing)}")
     written = write_all(source, classes, WORKERS)
-    results = _finish(tree, written)
+    results = finish(tree, written)
     stages: tuple[str, ...] = STAGES
     versions = {"diffusers": found.version}
     heavy: dict[str, list[StageResult]] = {}
@@ -118,6 +120,7 @@ def run_pipelines(
             on_pipeline=on_pipeline,
             keep=tree.parent / f"{tree.name}.logs",
             proofs=Proofs(proofs, versions) if proofs is not None else None,
+            kept=kept,
         )
     report = CorpusReport(
         tuple(
@@ -209,7 +212,7 @@ def _port(name: str, plan: PipelinePlan, transformer: str) -> PortPlan:
     return PortPlan(name, model, bare, plan, ())
 
 
-def _finish(tree: Path, written: Mapping[str, Written]) -> dict[str, tuple[StageResult, ...]]:
+def finish(tree: Path, written: Mapping[str, Written]) -> dict[str, tuple[StageResult, ...]]:
     """Format, lint, check and resolve what was rendered; write it; the stages by pipeline."""
     from omniport.check.engine import check
     from omniport.emit.format import format_files, ruff_settings
@@ -257,6 +260,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="CLASS", help="this class only; may be repeated")
     parser.add_argument("--verify", action="store_true", help="run the ports beside diffusers, too")
     parser.add_argument("--proofs", type=Path, help="folder of proofs; those that still hold are not made again")
+    parser.add_argument("--kept", action="store_true", help="with --proofs: take those that hold, run nothing")
     parser.add_argument("--json", type=Path, help="write the report as JSON")
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
     options = parser.parse_args()
@@ -268,6 +272,7 @@ def main() -> int:
             only=tuple(options.only),
             prove=options.verify,
             proofs=options.proofs,
+            kept=options.kept,
             on_pipeline=lambda name: print(name, file=sys.stderr, flush=True),
         )
     except OmniportError as error:

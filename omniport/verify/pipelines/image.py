@@ -12,7 +12,12 @@ _ZIMAGE = Recipe("the encoder is annotated by the base class of all; published i
 
 _OUT_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
 _FLUX2 = Recipe("texts are taken from three layers of a deep encoder", call=_OUT_LAYERS)
-_SPRINT = Recipe("two steps only: the schedule has one time between", _GEMMA2, call={"num_inference_steps": 2})
+_SPRINT = Recipe(
+    "two steps only, as the schedule has one time between; made for 1024 pixels",
+    _GEMMA2,
+    configs={"transformer": {"sample_size": 32, "guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}},
+    call={"num_inference_steps": 2},
+)
 _JOY = Recipe(
     "pictures come in buckets of a megapixel, so the autoencoder compresses by 32",
     configs={"vae": {"patch_size": 4, "in_channels": 48, "out_channels": 48, "scale_factor_spatial": 32}},
@@ -171,6 +176,9 @@ IMAGE: dict[str, Recipe] = {
     "SanaPipeline": _SANA,
     "SanaSprintImg2ImgPipeline": _SPRINT,
     "SanaSprintPipeline": _SPRINT,
+    "StableDiffusion3InpaintPipeline": Recipe(
+        "the pipeline asks for 16 latent channels", configs={"vae": {"latent_channels": 16}}
+    ),
     "StableDiffusion3ControlNetInpaintingPipeline": Recipe(
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_conditioning_channels": 1}}
     ),

@@ -89,6 +89,10 @@ VIDEO: dict[str, Recipe] = {
             "id_vit_hidden": Noise((1, 7, 24), count=2),
         },
     ),
+    "Cosmos2TextToImagePipeline": Recipe("no mask beside the latents", configs={"transformer": {"in_channels": "=z"}}),
+    "Cosmos2VideoToWorldPipeline": Recipe("a picture or a video", call={"video": None}),
+    "CosmosTextToWorldPipeline": Recipe("no mask beside the latents", configs={"transformer": {"in_channels": "=z"}}),
+    "CosmosVideoToWorldPipeline": Recipe("a picture or a video", call={"video": None}),
     "Cosmos3OmniPipeline": Recipe(
         "the tokenizer is that of Qwen; a picture or a video",
         tokenizers={"text_tokenizer": "qwen"},
