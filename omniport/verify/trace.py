@@ -111,11 +111,23 @@ def compare_steps(got: list[Step], expected: list[Step]) -> tuple[float, str]:
     return worst, where
 
 
+def _once(expected: torch.Tensor, got: torch.Tensor) -> torch.Tensor:
+    """One half of what the reference holds twice over, where the port holds it once.
+
+    A pipeline may carry its doubled batch through the scheduler (DiT); both halves are then the same, bit for bit.
+    """
+    if expected.ndim and got.ndim and len(expected) == 2 * len(got) and expected.shape[1:] == got.shape[1:]:
+        first, second = expected.chunk(2)
+        return first if torch.equal(first, second) else expected
+    return expected
+
+
 def _shapes(got: torch.Tensor, expected: torch.Tensor) -> str:
     return f"{list(got.shape)}" if got.shape == expected.shape else f"{list(got.shape)} for {list(expected.shape)}"
 
 
 def _error(got: torch.Tensor, expected: torch.Tensor) -> float:
+    expected = _once(expected, got)
     if got.shape == expected.shape and torch.equal(got, expected):
         return 0.0
     if got.dtype == torch.bool or got.is_complex():

@@ -57,6 +57,25 @@ def test_a_dropped_scheduler_argument_is_told() -> None:
     assert "eta" in where
 
 
+def _doubled(other: float = 0.0) -> list[Step]:
+    """The run of a pipeline that carries its doubled batch, with ``other`` added to the second half."""
+    scheduler, one = Scheduler(), torch.arange(12.0).reshape(3, 4) + 1
+    sample = torch.cat([one, one + other])
+    with recorded({Scheduler}) as taken:
+        for t in range(3):
+            (sample,) = deepcopy(scheduler).step(sample * 2.0, torch.tensor(t), sample)
+    return taken
+
+
+def test_a_doubled_batch_of_the_reference_is_compared_once() -> None:
+    assert compare_steps(_run(), _doubled()) == (0.0, "")
+    error, where = compare_steps(_run(), _doubled(1e-3))
+    assert error > 1e-4 and "step 0" in where
+    error, where = compare_steps(_run(scale=2.001), _doubled())
+    assert error > 1e-4 and "step 0" in where
+    assert compare_steps(_doubled(), _run())[0] > 1e-4  # the port is to hold it once, not twice
+
+
 def test_outputs_are_compared_by_full_scale() -> None:
     picture = torch.rand(1, 8, 8, 3)
     assert compare_outputs([picture], [picture])[0] == 0.0
