@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from omniport.errors import refusing
 from omniport.plan.custom import CustomPlan
 
 __all__ = ["read_repository"]
 
 
+@refusing("reading the repository")
 def read_repository(root: Path, backbone: str | None = None) -> CustomPlan:
     """The role report of the code at ``root``.
 

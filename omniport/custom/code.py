@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from omniport.errors import OmniportError
 from omniport.plan.model import Why
+from omniport.source.reading import check_nesting
 
 FILE_LIMIT = 2 << 20  # bytes of one file
 FILES_LIMIT = 20_000
@@ -236,7 +237,11 @@ def _parse(path: Path, relative: str) -> CodeFile | Why:
             warnings.simplefilter("ignore")
             data = path.read_bytes()
             encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-            return CodeFile(relative, ast.parse(data), data.decode(encoding))
+            tree = ast.parse(data)
+            check_nesting(tree, relative)
+            return CodeFile(relative, tree, data.decode(encoding))
+    except OmniportError as error:
+        return Why(str(error), relative)
     except SyntaxError as error:
         return Why(f"not valid Python: {error.msg}", relative, error.lineno or 0)
     except (OSError, ValueError, RecursionError, MemoryError) as error:

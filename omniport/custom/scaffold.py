@@ -11,7 +11,7 @@ from omniport.custom.code import read_code
 from omniport.custom.todo import marker, todo
 from omniport.custom.transformer import CustomTransformer, port_transformer
 from omniport.emit.render import render
-from omniport.errors import OmniportError
+from omniport.errors import OmniportError, refusing
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 
@@ -27,6 +27,7 @@ class CustomPort:
     pipeline: str
 
 
+@refusing("porting the repository")
 def custom_port(model: str, root: Path, *, name: str | None, backbone: str | None, protocol: str) -> CustomPort:
     """Port the code at ``root``, which the weights of ``model`` are made for.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,36 @@ _METADATA = (
     "# Features\n\n| Model | Cache-DiT | Tensor-Parallel |\n|---|:---:|---|\n| **A** | \u2705 | \u274c |\n| B | x |\n",
 )
 
+
+@functools.cache
+def repositories() -> list[Path]:
+    """Custom model repositories of our own making."""
+    return [p for p in sorted((Path(__file__).parents[2] / "fixtures" / "custom").iterdir()) if p.is_dir()]
+
+
+@st.composite
+def _customs(draw: Any) -> tuple[Path, str, str]:
+    root = draw(st.sampled_from(repositories()))
+    file = draw(st.sampled_from([p.relative_to(root).as_posix() for p in sorted(root.rglob("*.py"))]))
+    return root, file, draw(broken_source(lambda: [(root / file).read_text("utf-8")]))
+
+
+def _custom(case: tuple[Path, str, str]) -> None:
+    """A repository with its own code: read, and cut out as a port, without running anything of it."""
+    from omniport.custom import read_repository
+    from omniport.custom.scaffold import custom_port
+
+    root, file, text = case
+    copy = fresh() / "repo"
+    shutil.copytree(root, copy)
+    (copy / file).write_bytes(text.encode("utf-8", "surrogatepass"))
+    plan = read_repository(copy)
+    assert plan is not None
+    made = custom_port("org/model", copy, name="toy", backbone=None, protocol="image")
+    _valid(made.transformer)
+    _valid(made.pipeline)
+
+
 PORT = "a port that compiles, or a refusal"
 TARGETS = [
     Target(
@@ -288,6 +319,10 @@ TARGETS = [
     Target(
         "config", "published configs with absurd values through analysis and rewriting", PORT,
         _configured, _config, 0.2, 1_000,
+    ),
+    Target(
+        "custom", "repositories with their own code, mutated, through the readers and passes of Path B", PORT,
+        _customs, _custom, 1.0, 3_000,
     ),
     Target(
         "registry", "mutated registries and rows through the editor", "the new row, and every other as before",
