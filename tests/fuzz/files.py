@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import shutil
@@ -44,7 +45,9 @@ def source() -> SourceTree:
 def work() -> Path:
     """A folder for one case at a time, in memory where there is room."""
     base = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="omniport-fuzz-", dir=base if base.is_dir() else None))
+    folder = Path(tempfile.mkdtemp(prefix="omniport-fuzz-", dir=base if base.is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def fresh() -> Path:
