@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
-import time
 import warnings
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -56,10 +57,12 @@ redirecting, of a wrong length, changing, 401, 403, 404, 429 or gone, and a kill
 """
 
 
-def markdown(tallies: dict[str, Tally], seconds: float) -> str:
+def markdown(tallies: dict[str, Tally]) -> str:
     """The page: figures of the run, and what ``findings.md`` says of defects and trust."""
     cases = sum(t.cases for t in tallies.values())
     unknown = {place: n for t in tallies.values() for place, n in t.unknown.items()}
+    seconds = sum(t.seconds for t in tallies.values())
+    missing = [t.name for t in TARGETS if t.name not in tallies]
     run = (
         f"Run on {datetime.now(timezone.utc):%Y-%m-%d} in {seconds:.0f} s with omniport {version('omniport')}, "
         f"hypothesis {version('hypothesis')}, diffusers {version('diffusers')}: {cases} cases, none of which ended in "
@@ -70,6 +73,8 @@ def markdown(tallies: dict[str, Tally], seconds: float) -> str:
         for t in TARGETS
         if (tally := tallies.get(t.name)) is not None
     ]
+    if missing:
+        run += f"\nNot in this run: {', '.join(missing)}.\n"
     places = [f"- {place}: {n}\n" for place, n in sorted(unknown.items(), key=lambda item: (-item[1], item[0]))]
     unnamed = ["\nUnnamed refusals, by place:\n\n", *places] if places else []
     findings = Path(__file__).with_name("findings.md").read_text("utf-8")
@@ -82,22 +87,27 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="another number tries other cases")
     parser.add_argument("--only", default="", help="names of targets, with commas between them")
     parser.add_argument("--markdown", type=Path, help="write the page here")
+    parser.add_argument("--keep", type=Path, help="add to the figures in this file; targets that it has are not run")
     options = parser.parse_args()
-    started = time.monotonic()
     only = set(options.only.split(",")) - {""}
     jobs = [(n, c, options.seed) for n, c in shares(options.cases).items() if not only or n in only]
     tallies: dict[str, Tally] = {}
+    if options.keep is not None and options.keep.is_file():
+        tallies = {name: Tally(**data) for name, data in json.loads(options.keep.read_text("utf-8")).items()}
+        jobs = [job for job in jobs if job[0] not in tallies]
     failed = False
     with get_context("fork").Pool(PROCESSES, maxtasksperchild=1) as pool:
         for name, outcome in pool.imap_unordered(one, jobs):
             if isinstance(outcome, Tally):
                 tallies[name] = outcome
+                if options.keep is not None:
+                    options.keep.write_text(json.dumps({n: asdict(t) for n, t in tallies.items()}), "utf-8")
                 print(f"{name}: {outcome.cases} cases, {outcome.refused} refused, {outcome.seconds} s", flush=True)
             else:
                 failed = True
                 print(f"{name}: FAILED\n{outcome}", flush=True)
-    if options.markdown is not None and not failed and not only:
-        options.markdown.write_text(markdown(tallies, time.monotonic() - started), "utf-8")
+    if options.markdown is not None and not failed:
+        options.markdown.write_text(markdown(tallies), "utf-8")
     return int(failed)
 
 

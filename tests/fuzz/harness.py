@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from omniport.errors import InternalError, OmniportError
 
-SECONDS = 30.0  # of wall time for one case, on a busy machine; more is a hang
+SECONDS = 30.0  # of CPU for one case; more is a hang
+WAITING = 20  # times as much of wall time: a busy machine is no hang
 
 
 class Hang(BaseException):
@@ -111,18 +112,21 @@ def assert_clear(error: OmniportError) -> None:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise :class:`Hang` in the main thread after ``seconds``."""
+    """Raise :class:`Hang` in the main thread after ``seconds`` of CPU, or many times as long in all."""
 
     def ring(signum: int, frame: object) -> None:
-        raise Hang(f"no end within {seconds} s")
+        raise Hang(f"no end within {seconds} s of CPU, or {WAITING * seconds} s in all")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = ((signal.ITIMER_PROF, signal.SIGPROF, seconds), (signal.ITIMER_REAL, signal.SIGALRM, WAITING * seconds))
+    before = [signal.signal(number, ring) for _, number, _ in timers]
+    for timer, _, limit in timers:
+        signal.setitimer(timer, limit)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (timer, number, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 # Inputs ------------------------------------------------------------------------------------------------------------
