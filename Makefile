@@ -71,6 +71,13 @@ SEED ?= 0
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(SEED) --markdown docs/security.md
 
+# Scaffold five models into every released vLLM-Omni, check the ports there and take them out again; writes
+# docs/targets.md.  Downloads the releases once (about 900 MB with their vLLM, kept in .corpus/releases).
+# ONLY=VERSION: this one, nothing written.
+targets: $(READY)
+	$(BIN)/python -m omniport.corpus.targets --folder .corpus/releases --work .corpus/targets \
+		$(if $(ONLY),--only $(ONLY),--markdown docs/targets.md)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import tempfile
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +23,10 @@ select = ["E", "F", "I", "UP"]
 ignore = ["E501", "E731", "E741"]
 """
 _SECONDS = 60
+#: comments that switch the layout off and on again; rewriting may keep the first of a pair and drop the second
+_SWITCH = re.compile(r"^[ \t]*# fmt: (?:off|on)[ \t]*\n", re.M)
+_REPORT = ["check", "--no-fix", "--exit-zero", "--output-format", "json"]
+_LONG = "  # noqa: E501"
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def format_files(
         for name, text in files.items():
             path = base / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(text.encode("utf-8"))
+            path.write_bytes(_SWITCH.sub("", text).encode("utf-8"))
         for parent in {p for name in files for p in (base / name).parents if p != base and p.is_relative_to(base)}:
             (parent / "__init__.py").touch()  # so that ruff tells the package's own imports from others
         if settings is None:
@@ -66,7 +73,11 @@ def format_files(
         names = sorted(files)
         _ruff(base, settings, root, ["check", "--fix-only", "--exit-zero", "--quiet"], names)
         _ruff(base, settings, root, ["format", "--quiet"], names)
-        found = _ruff(base, settings, root, ["check", "--no-fix", "--exit-zero", "--output-format", "json"], names)
+        found = _ruff(base, settings, root, _REPORT, names)
+        if long := [(f["filename"], f["location"]["row"]) for f in json.loads(found) if f["code"] == "E501"]:
+            for name in {name for name, _ in long}:
+                _excuse(Path(name), [row for file, row in long if file == name])
+            found = _ruff(base, settings, root, _REPORT, names)
         findings = tuple(
             LintFinding(
                 Path(f["filename"]).resolve().relative_to(base.resolve()).as_posix(),
@@ -77,6 +88,25 @@ def format_files(
             for f in json.loads(found)
         )
         return {name: (base / name).read_bytes().decode("utf-8") for name in files}, findings
+
+
+def _excuse(path: Path, rows: list[int]) -> None:
+    """Mark lines that are too long and cannot be broken, such as one long string, where ruff looks for such marks.
+
+    That is the end of the line, or of the string of several lines that the line is part of.
+    """
+    text = path.read_bytes().decode("utf-8")
+    lines = text.splitlines(keepends=True)
+    ends = {
+        row: token.end[0]
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.STRING and token.end[0] > token.start[0]
+        for row in range(token.start[0], token.end[0] + 1)
+    }
+    for row in {ends.get(row, row) for row in rows}:
+        line = lines[row - 1].rstrip("\r\n")
+        lines[row - 1] = f"{line}{_LONG}{lines[row - 1][len(line) :]}"
+    path.write_bytes("".join(lines).encode("utf-8"))
 
 
 def _ruff(base: Path, settings: Path, root: Path | None, command: list[str], names: list[str]) -> str:

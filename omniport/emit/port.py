@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omniport import __version__
-from omniport.emit.edits import Context, all_edits
+from omniport.emit.edits import Context, all_edits, cache_enabler, metadata
 from omniport.emit.format import LintFinding, format_files, ruff_settings
 from omniport.emit.names import check_name
 from omniport.emit.render import comment, render
@@ -291,6 +291,10 @@ def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
         )
     entry = port_entry(plan, plugin=True)
     package = package_name(plan.name)
+    context = Context(plan, Path(), target.features)
+    cached = bool(plan.transformer.blocks) and context.supports("cache-dit")
+    enabler = cache_enabler.function_name(context) if cached and target.features.cachedit_api == "enabler" else ""
+    uncached = bool(plan.transformer.features) and not cached and target.features.has_no_cache_set
     tables = ((POST, target.registry.post, entry.post_process), (PRE, target.registry.pre, entry.pre_process))
     values = {
         "spdx": _spdx(target),
@@ -306,6 +310,12 @@ def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
         "pre_process": entry.pre_process,
         "hooks": [h for h in (entry.post_process, entry.pre_process) if h],
         "stale": [table for table, rows, own in tables if entry.architecture in rows and not own],
+        "metadata": metadata.fields(context),
+        "enabler": enabler,
+        "uncached": uncached,
+        "caching": "Caching with cache-dit is declared: `--cache-backend cache_dit` turns it on."
+        if cached
+        else "No cache can wrap its denoiser: a cache backend that is asked for is left off.",
         "source": plan.model.source,
         "model": plan.model.model,
         "reference_pipeline": entry.reference_pipeline,
@@ -314,9 +324,13 @@ def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
         if target.assumed
         else f"vLLM-Omni {target.version}",
     }
-    return {
+    made = {
         f"{package}/__init__.py": render("plugin/init.py.j2", **values),
         "pyproject.toml": render("plugin/pyproject.toml.j2", **values),
         "README.md": render("plugin/README.md.j2", **values),
         "tests/test_plugin.py": render("plugin/test_plugin.py.j2", **values),
     }
+    if enabler:
+        function = cache_enabler.source(context).strip()
+        made[f"{package}/cache.py"] = render("plugin/cache.py.j2", function=function, **values)
+    return made

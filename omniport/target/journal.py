@@ -184,9 +184,11 @@ def _replace(place: Path, content: bytes) -> None:
         if place.exists():
             shutil.copymode(place, temporary)
         temporary.replace(place)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(place)  # a write to an open file does not say which
         raise
     _sync(place.parent)
 

@@ -61,3 +61,23 @@ def test_no_ruff(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(OmniportError, match="ruff is not installed"):
         format_files({"a.py": "x = 1\n"}, None)
+
+
+def test_long_lines_are_broken_or_excused(tmp_path: Path):
+    (tmp_path / "ruff.toml").write_text("line-length = 40\n[lint]\nselect = ['E']\n")
+    long = "x" * 60
+    words = "word " * 12
+    text = f'A = "{long}"\n\n\ndef f(a, b):\n    """Text.\n\n    {words}end\n    """\n'
+    text += "    return g(a, b, a, b, a, b, a, b, a, b)\n"
+    files, findings = format_files({"a.py": text}, tmp_path / "ruff.toml")
+    assert findings == ()
+    assert f'A = "{long}"  # noqa: E501\n' in files["a.py"]
+    assert f'    {words}end\n    """  # noqa: E501\n' in files["a.py"]
+    assert files["a.py"].count("noqa") == 2
+    assert format_files(files, tmp_path / "ruff.toml") == (files, ())
+
+
+def test_the_layout_is_not_switched_off():
+    text = "class A:\n    # fmt: off\n    x = 1\n\n    def f( self ):\n        return  1\n"
+    files, _ = format_files({"a.py": text}, None)
+    assert files["a.py"] == "class A:\n    x = 1\n\n    def f(self):\n        return 1\n"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import stat
 from pathlib import Path
 
@@ -291,6 +293,86 @@ def test_a_kill_during_recovery_is_recovered(root: Path):
         killed_at(root, step, lambda: recover(root))
         recover(root)
         assert snapshot(root) == before
+
+
+DELETES = [Write("old.py", None), Write("new/c.py", b"z = 1\n"), Write("gone.py", None)]
+
+
+def test_a_kill_while_deleting_leaves_the_old_tree_or_the_new(root: Path):
+    (root / ".omniport").mkdir()
+    before = snapshot(root)
+    step, old, new = 0, 0, 0
+    while True:
+        step += 1
+        killed = killed_at(root, step, lambda: commit(root, DELETES))
+        recover(root)
+        now = snapshot(root)
+        if now == before:
+            old += 1
+        else:
+            assert not (root / "old.py").exists() and (root / "new/c.py").read_bytes() == b"z = 1\n"
+            assert not [p for p in now if "omniport-new" in p or "journal" in p]
+            new += 1
+            shutil.rmtree(root / "new")
+            (root / "old.py").write_bytes(b"y = 1\n")
+            (root / "old.py").chmod(0o640)
+        if not killed:
+            break
+    assert old > 5 and new > 1, (old, new)
+
+
+def test_a_kill_while_a_deletion_is_undone(root: Path):
+    (root / ".omniport").mkdir()
+    before = snapshot(root)
+    for step in range(1, 10):
+        for first in range(1, 40):
+            killed = killed_at(root, first, lambda: commit(root, DELETES))
+            if killed and (root / ".omniport/journal.json").exists() and not (root / "old.py").exists():
+                break
+            recover(root)
+        else:
+            pytest.fail("no deletion was cut off")
+        killed_at(root, step, lambda: recover(root))
+        recover(root)
+        assert snapshot(root) == before
+
+
+def test_folders_that_are_left_empty_go(root: Path):
+    commit(root, [Write("new/deep/b.py", b""), Write("new/c.py", b"")])
+    (root / "new/deep/__pycache__").mkdir()
+    (root / "new/deep/__pycache__/b.pyc").write_bytes(b"x")
+    commit(root, [Write("new/deep/b.py", None)])
+    journal.drop_empty_folders(root, ["new/deep/b.py"])
+    assert sorted(p.name for p in (root / "new").iterdir()) == ["c.py"]
+    commit(root, [Write("new/c.py", None)])
+    journal.drop_empty_folders(root, ["new/c.py"])
+    assert not (root / "new").exists() and root.is_dir()
+
+
+def test_a_full_disk(root: Path):
+    """No file may grow past a few bytes: the first that is larger cannot be written, and nothing changes."""
+    resource = pytest.importorskip("resource")
+    before = snapshot(root)
+    writes = [Write("old.py", b"y = 2\n"), Write("new/large.py", b"# x\n" * 4000)]
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+            commit(root, writes)
+            os.write(write, b"written")
+        except OmniportError as error:
+            os.write(write, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    message = os.read(read, 1000).decode()
+    assert "large.py" in message and "nothing was changed" in message
+    assert snapshot(root) == before
+    commit(root, writes)
+    assert (root / "new/large.py").stat().st_size == 16000
 
 
 def test_an_edit_after_a_kill_is_kept(root: Path):
