@@ -24,8 +24,6 @@ _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide)
 
 def fuse_modulation(module: cst.Module, imported: Mapping[str, str]) -> cst.Module:
     """``module`` with such sums as one call; the same object if there is none."""
-    if ".float()" not in module.code or ".type_as(" not in module.code:
-        return module
     made = transform(module, _Fuse(imported))
     assert isinstance(made, cst.Module)
     return made
@@ -35,7 +33,8 @@ class _Fuse(cst.CSTTransformer):
     def __init__(self, imported: Mapping[str, str]) -> None:
         self.imported = imported
         self.norms: set[str] = set()
-        self.functions: list[_Function] = []
+        self.functions: list[cst.FunctionDef] = []
+        self.read: dict[cst.FunctionDef, _Function] = {}  # only functions with something to fuse are looked into
 
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
         """Collect the attributes that hold nothing but such a norm."""
@@ -50,7 +49,7 @@ class _Fuse(cst.CSTTransformer):
     def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
         if node.name.value == "__init__":
             return False
-        self.functions.append(_Function(node, self.norms))
+        self.functions.append(node)
         return True
 
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
@@ -62,8 +61,13 @@ class _Fuse(cst.CSTTransformer):
         func = updated_node.func
         if not self.functions or not isinstance(func, cst.Attribute) or func.attr.value != "type_as":
             return updated_node
-        parts = self.functions[-1].parts(func.value)
-        if parts is None or len(updated_node.args) != 1:
+        if not isinstance(func.value, cst.BinaryOperation) or len(updated_node.args) != 1:
+            return updated_node
+        function = self.functions[-1]
+        if function not in self.read:
+            self.read[function] = _Function(function, self.norms)
+        parts = self.read[function].parts(func.value)
+        if parts is None:
             return updated_node
         target, (added, one, two) = code(updated_node.args[0].value), parts
         if added == target:  # as long as the result

@@ -26,7 +26,8 @@ def settle_optional(module: cst.Module, root: str) -> cst.Module:
 
     The root stays as it is: pipelines read its attributes.
     """
-    if "= None" not in module.code:
+    inits = [method(node, "__init__") for node in module.body if isinstance(node, cst.ClassDef)]
+    if not any(_absent(init) for init in inits if init is not None):
         return module
     outside = _outside(module)
     body = [
