@@ -104,3 +104,18 @@ def test_a_second_thread_forbids_forking(tmp_path: Path) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_a_port_is_kept_from_other_runs_until_it_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forks, "PORTS", 3)
+    held = []
+    with pytest.raises(RuntimeError, match="no TCP port is free"):
+        for _ in range(4):
+            held.append(forks.reserve_port())
+    assert len({port for port, _ in held}) == len(held) >= 1
+    port, mark = held.pop()
+    mark.close()
+    again, mark = forks.reserve_port()
+    assert again == port
+    for item in (mark, *(mark for _, mark in held)):
+        item.close()
