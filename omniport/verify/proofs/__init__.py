@@ -73,3 +73,19 @@ def distance(got: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
 def unequal(name: str, error: float) -> list[str]:
     """The problem of a result that changed, [] if it did not."""
     return [] if error <= PARITY else [f"{name}: relative error {error:.1e} against the port without it"]
+
+
+def on_several_tokens(modules: dict[str, nn.Module]) -> set[str]:
+    """Paths of the modules that will be given ``[..., tokens, channels]`` with several tokens, filled as they run."""
+    found: set[str] = set()
+
+    def hook(path: str) -> Any:
+        def note(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            if args[0].ndim > 2 and args[0].shape[-2] > 1:
+                found.add(path)
+
+        return note
+
+    for path, module in modules.items():
+        module.register_forward_pre_hook(hook(path))
+    return found

@@ -1,4 +1,4 @@
-"""``lora``: vLLM-Omni's LoRA manager wraps every linear of the blocks, and adds what merging would add."""
+"""``lora``: vLLM-Omni's LoRA manager wraps every linear on the blocks' tokens, and adds what merging would add."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from omniport.verify.proofs import Pipeline, Proof, Subject, distance, run, unequal
+from omniport.verify.proofs import Pipeline, Proof, Subject, distance, on_several_tokens, run, unequal
 
 RANK, ALPHA = 4, 8
 
@@ -24,6 +24,8 @@ def prove(subject: Subject) -> Proof:
 
     model = subject.build()
     name, inputs = next(iter(subject.calls.items()))
+    plain: dict[str, nn.Module] = {path: m for path, m in model.named_modules() if isinstance(m, nn.Linear)}
+    on_tokens = on_several_tokens(plain)
     base = run(model, inputs)
     linears, left, experts = _linears(model, subject.weights)
     if not linears:
@@ -44,7 +46,7 @@ def prove(subject: Subject) -> Proof:
     manager.set_active_adapter(None)
     if not (back := distance(run(model, inputs), base)) <= error + 1e-6:
         problems.append(f"without the adapter the output is off by {back:.0e}")
-    if inside := [path for path in left if path.split(".")[0] in _lists(model)]:
+    if inside := [path for path in left if path in on_tokens and path.split(".")[0] in _lists(model)]:
         problems.append(f"{len(inside)} linears of the blocks take no adapter: {', '.join(inside[:3])}")
     total = len(linears) + len(left) + len(experts)
     detail = (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from omniport.verify.proofs import Proof, Subject, distance, run, unequal
+from omniport.verify.proofs import Proof, Subject, distance, on_several_tokens, run, unequal
 
 
 def prove(subject: Subject) -> Proof:
@@ -57,7 +57,7 @@ def prove(subject: Subject) -> Proof:
         linears: dict[str, nn.Module] = {
             path: m for path, m in model.named_modules() if isinstance(m, LinearBase | nn.Linear)
         }
-        on_tokens = _watch(linears)
+        on_tokens = on_several_tokens(linears)
         error = distance(run(model, inputs), expected)
     finally:
         subject.config.quantization_config = before
@@ -72,19 +72,3 @@ def prove(subject: Subject) -> Proof:
         problems.append(f"{len(wrong)} linears are asked about by another name: {path} as {prefix or 'nothing'}")
     found = sum(id(module) in asked for module in linears.values())
     return Proof(error, tuple(problems), f"{found} of {len(linears)} linears can be quantised, each by its own path")
-
-
-def _watch(linears: dict[str, nn.Module]) -> set[str]:
-    """Paths of the linears that will be given several tokens."""
-    found: set[str] = set()
-
-    def hook(path: str) -> Any:
-        def note(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
-            if args[0].ndim > 2 and args[0].shape[-2] > 1:
-                found.add(path)
-
-        return note
-
-    for path, module in linears.items():
-        module.register_forward_pre_hook(hook(path))
-    return found
