@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from omniport.emit import port_files
 from omniport.emit.edits import Context, all_edits, literals, tables
 from omniport.errors import UnsupportedError
 from omniport.target.features import DEFAULT
+from omniport.target.registry import RegistryView
+from omniport.target.tree import Target
+from tests.support.ports import codes
 from tests.support.trees import FILES, context, make_tree
 
 ENABLER = dataclasses.replace(DEFAULT, cachedit_api="enabler", cachedit_module="")
@@ -242,3 +249,42 @@ def test_a_row_behind_a_last_line_without_end():
 def test_cells_are_changed_and_their_neighbours_are_not():
     page = "| M | N  | O |\n|---|----|---|\n|  a | no |x |\r\n"
     assert tables.set_cells(page, 2, {1: "yes"}) == "| M | N  | O |\n|---|----|---|\n|  a | yes |x |\r\n"
+
+
+# -------------------------------------------------------------------------------------------------------------- plugins
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_plugin_brings_its_rows_along(cache: bool, monkeypatch: pytest.MonkeyPatch):
+    """What an edit puts into a tree, a plugin puts into the tables when vLLM-Omni loads it."""
+    plan = context(Path(), output="video", cache=cache).plan
+    target = Target(None, None, "unknown", ENABLER, RegistryView("registry.py"), (), True)
+    files = {c.path: c.content for c in port_files(plan, *codes(), target, plugin=True)}
+    assert ("vllm_omni_toy/cache.py" in files) == cache
+    made: list[dict[str, str]] = []
+    tables: dict[str, dict[str, Any]] = {
+        "registry": {"register_diffusion_model": lambda **k: made.append(k), "_NO_CACHE_ACCELERATION": set()},
+        "model_metadata": {"_DIFFUSION_MODEL_METADATA": {}, "DiffusionModelMetadata": dict},
+        "cache": {},
+        "cache.cache_dit_backend": {"CUSTOM_DIT_ENABLERS": {}},
+    }
+    package = types.ModuleType("vllm_omni_toy")
+    package.__path__ = []
+    own = types.ModuleType("vllm_omni_toy.cache")
+    own.enable_cache_for_toy = "enabler"  # type: ignore[attr-defined]
+    for name in ("vllm_omni", "vllm_omni.diffusion", *(f"vllm_omni.diffusion.{n}" for n in tables)):
+        module = types.ModuleType(name)
+        module.__dict__.update(tables.get(name.removeprefix("vllm_omni.diffusion."), {}))
+        monkeypatch.setitem(sys.modules, name, module)
+        parent, _, last = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], last, module)
+    monkeypatch.setitem(sys.modules, "vllm_omni_toy", package)
+    monkeypatch.setitem(sys.modules, "vllm_omni_toy.cache", own)
+    names: dict[str, Any] = {"__package__": "vllm_omni_toy"}
+    exec(files["vllm_omni_toy/__init__.py"], names)
+    names["register"]()
+    names["register"]()
+    assert made[0]["model_arch"] == "ToyPipeline" and made[0] == made[1]
+    assert tables["model_metadata"]["_DIFFUSION_MODEL_METADATA"] == {"ToyPipeline": {"final_output_type": "video"}}
+    enablers = tables["cache.cache_dit_backend"]["CUSTOM_DIT_ENABLERS"]
+    assert enablers == ({"ToyPipeline": "enabler"} if cache else {})
+    assert tables["registry"]["_NO_CACHE_ACCELERATION"] == (set() if cache else {"ToyPipeline"})
