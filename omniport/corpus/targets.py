@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import time
 import zipfile
@@ -84,8 +85,10 @@ def _pinned(tree: Path) -> str:
     return found[1] if found else ""
 
 
-def _pip(arguments: Sequence[str], folder: Path, environment: dict[str, str] | None = None) -> None:
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), *arguments]
+def _pip(
+    arguments: Sequence[str], folder: Path, environment: dict[str, str] | None = None, python: str = sys.executable
+) -> None:
+    command = [python, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, **(environment or {})}, check=False
     )
@@ -102,13 +105,28 @@ def _wheel(name: str, version: str, folder: Path, to: Path) -> None:
     part.rename(to)
 
 
+def _builder(venv: Path) -> str:
+    """The Python of an environment that pip asks an archive's metadata in: it needs torch and tools of its own."""
+    python = venv / "bin" / "python"
+    if not python.is_file():
+        for command in (
+            [sys.executable, "-m", "venv", str(venv)],
+            [str(python), "-m", "pip", "install", "-q", "setuptools==77.0.3", "setuptools-scm", "wheel"],
+        ):
+            subprocess.run(command, check=True)
+        (packages,) = venv.glob("lib/python*/site-packages")
+        (packages / "torch.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return str(python)
+
+
 def _archive(name: str, version: str, folder: Path, to: Path) -> None:
     settings = {
         "VLLM_OMNI_TARGET_DEVICE": "cuda",
         "VLLM_OMNI_VERSION_OVERRIDE": version,
         "SETUPTOOLS_SCM_PRETEND_VERSION": version,
     }
-    _pip(["--no-binary", ":all:", "--no-build-isolation", f"{name}=={version}"], folder, settings)
+    arguments = ["--no-binary", ":all:", "--no-build-isolation", f"{name}=={version}"]
+    _pip(arguments, folder, settings, _builder(folder / "build"))
     (archive,) = folder.glob(f"{name.replace('-', '_')}-{version}.tar.gz")
     part = to.with_name(f"{to.name}.part")
     with tarfile.open(archive) as tar:
