@@ -10,6 +10,7 @@ import pytest
 from omniport.analyse.demand import Demand, demand_of
 from omniport.analyse.pipeline import analyse_pipeline
 from omniport.analyse.pipeline_reading import only_deprecates
+from omniport.analyse.sequence.plan import lists
 from omniport.errors import UnsupportedError
 from omniport.hub.synthetic import synthesise
 from omniport.plan.model import PipelinePlan
@@ -202,3 +203,20 @@ def test_what_decodes_is_measured(diffusers: SourceTree) -> None:
     assert '"vae.decode"' in targets("FluxPipeline")
     assert '"vqvae.decode"' in targets("VQDiffusionPipeline") and '"vae.decode"' not in targets("VQDiffusionPipeline")
     assert '"diffuse"]' in targets("PRXPixelPipeline")
+
+
+def test_a_list_of_residuals_is_not_split_as_one_tensor(diffusers: SourceTree) -> None:
+    given = Demand(given=frozenset({"block_controlnet_hidden_states"}))
+    plan = analyse_transformer(diffusers, "SD3Transformer2DModel", demand=given).plan
+    feature = next(f for f in plan.features if f.name == "sequence parallelism")
+    assert not feature.supported and "list of tensors" in feature.why.reason and plan.region is None
+    plain = analyse_transformer(diffusers, "SD3Transformer2DModel").plan
+    assert next(f for f in plain.features if f.name == "sequence parallelism").supported
+
+
+@pytest.mark.parametrize(("annotation", "found"), [("list", True), ("list[A] | None", True), ("A | None", False)])
+def test_parameters_that_are_lists(annotation: str, found: bool) -> None:
+    node = ast.parse(f"def forward(self, x: {annotation} = None):\n    return x\n").body[0]
+    rebound = ast.parse(f"def forward(self, x: {annotation} = None):\n    x = x[0]\n    return x\n").body[0]
+    assert isinstance(node, ast.FunctionDef) and isinstance(rebound, ast.FunctionDef)
+    assert (lists(node) == {"x"}) is found and lists(rebound) == set()

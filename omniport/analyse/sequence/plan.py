@@ -50,6 +50,8 @@ def plan_sequence(
             for node in cls.body
             if isinstance(node, ast.FunctionDef) and node.name == "forward"
         )
+        if given := lists(forward) & {tensor.variable for tensor in split if tensor.item is None}:
+            raise Refused(f"{min(given)} is a list of tensors, each with tokens of its own", region.line)
         if all(apart(tensor) or tensor.streams[1:] for tensor in split):
             raise Refused("no value that is always given carries one token stream alone", region.line)
         _check_ranks(module, region)
@@ -86,6 +88,17 @@ def _check_ranks(module: ast.Module, region: Region) -> None:
             raise Refused(
                 f"{name} comes with {counts} axes: which is that of the tokens is not known", min(ranks.values())
             )
+
+
+def lists(forward: ast.FunctionDef) -> set[str]:
+    """Parameters that are lists by their annotation, and that the forward never assigns to."""
+    found = {
+        argument.arg
+        for argument in (*forward.args.args, *forward.args.kwonlyargs)
+        if argument.annotation is not None and ast.unparse(argument.annotation).lower().startswith("list")
+    }
+    names = (node for node in ast.walk(forward) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return found - {node.id for node in names}
 
 
 def _tensor(part: Part) -> SpTensor:
