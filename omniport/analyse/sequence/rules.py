@@ -97,7 +97,14 @@ class TokenRules(DictRules):
         if name == "map" and len(args) == 2 and isinstance(args[1], Seq):
             call = ast.copy_location(ast.Call(node.args[0], node.args[1:], []), node)
             return Seq([self.applied(args[0], item, call) for item in args[1].items], args[1].many)
-        return super().call_function(name, args, kwargs, node)
+        result = super().call_function(name, args, kwargs, node)
+        found = self.bring(name) if isinstance(result, Opaque) and "." not in name else None
+        if isinstance(found, ast.FunctionDef):  # what it makes of plain numbers may be a table
+            table = found
+            return self.attempt(
+                lambda: self.run_function(table, self.instance, self.bind(table, args, kwargs, node)), lambda: result
+            )
+        return result
 
     def applied(self, function: Any, value: Any, node: ast.Call) -> Any:
         if isinstance(function, Closure):
@@ -150,6 +157,15 @@ class TokenRules(DictRules):
             origin = self.normal.origin(node.lineno)
             raise UnfitError(f"nothing is given for one of {text(node)}", origin.file, origin.line)
         dims = x.dims if isinstance(x, Tensor) else None
+        if isinstance(x, Tensor) and name in ("to", "type_as"):
+            result = self.combine([x])
+            result.origins = x.origins  # the other tensor gives its type alone
+            return result
+        if isinstance(x, Tensor) and name == "lerp":
+            return self.combine([x, *args, *kwargs.values()])
+        if isinstance(x, Tensor) and name.endswith("_") and name[:-1] in library.ELEMENTWISE:
+            self.combine([x, *args, *kwargs.values()])
+            return x
         if dims is not None and name in ("layer_norm", "rms_norm"):
             self.barrier(dims[-1].streams, f"{name} normalises over the tokens")
             return x.alike(dims)

@@ -25,7 +25,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
     "list": (0, 3, 2, 4, 1),
     "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6),
 }
-_STATEMENTS = 8000  # walked in the search over one model; those that have a region need 6500 at most
+_STATEMENTS = 6000  # walked in the search over one model; those that have a region need 5000 at most
 _CHOICES = 2  # attributes of modules that are taken as set and as not set
 
 
@@ -140,6 +140,7 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
         refused = found
         labels = [(label, kind) for label, kind in dict.fromkeys(best.unranked) if label not in forms]
         labels += [(label, "optional") for label in best.optional if label not in forms]
+        labels.sort(key=lambda pair: len(best.alike(pair[0])) < 2)  # tables come in tuples, and are in the way first
         better = False
         trials = [(best.alike(label), form) for label, kind in labels for form in _FORMS[_kind(label, kind)]]
         trials += [((label,), form) for label, kind in labels if len(best.alike(label)) > 1 for form in _FORMS[kind]]
@@ -162,7 +163,7 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
             better = True
         if not better:
             choice = next((key for key in best.choices if key not in forms), None)
-            if choice is None or sum(key.startswith("if ") for key in forms) >= _CHOICES:
+            if task.left[0] <= 0 or choice is None or sum(key.startswith("if ") for key in forms) >= _CHOICES:
                 raise refused
             return merged(*(_search(task, place, {**forms, choice: value}) for value in (True, False)))
     return found
@@ -185,7 +186,7 @@ class _Trial:
     reach: int  # statements walked until the first thing in the way
     unranked: tuple[tuple[str, str], ...]
     optional: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()  # conditions that are asked more than once
+    choices: tuple[str, ...] = ()  # conditions on what modules have, those that are asked most first
     items: tuple[tuple[str, ...], ...] = ()  # labels of the items of one tuple whose ranks are not known
 
     def alike(self, label: str) -> tuple[str, ...]:
@@ -219,7 +220,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
     except Refused as error:
         reach, refused = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps, error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
-    choices = tuple(key for key, lines in walk.record.choices.items() if len(lines) > 1)
+    choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))
     tuples: dict[str, list[str]] = {}
     for seed in walk.record.seeds:
         if len(seed.place) == 1 and seed.place != (MANY,) and seed.tensor.dims is None:

@@ -7,6 +7,7 @@ streams become one; so the axes that have to be split together with the tokens o
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,9 @@ from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Leaf, Num, Seq, Tensor
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
+
+_NAMES = re.compile(r"[^\W\d]\w*|@")
+_SUMS = {"sum", "max", "min"}  # of config values
 
 
 class SequenceWalk(TokenInputs):
@@ -183,6 +187,8 @@ class SequenceWalk(TokenInputs):
             return self.maybe(found.tensor, optional)
         if dims is None:
             fresh = Tensor(None)
+        elif value.dims is None and len(dims) == 2 and not self.of_tokens(value):
+            fresh = Tensor((Dim(BATCH), Dim(Poly.of(f"width of {label}"))))
         else:
             fresh = Tensor(tuple(self.seeded_axis(dims, at, label) for at in range(len(dims))))
         # a vector of each sample, unless it comes with more axes, or with axes that are not known
@@ -206,11 +212,18 @@ class SequenceWalk(TokenInputs):
         return self.axis_of(f"{label}__{at}")
 
     def of_tokens(self, x: Tensor) -> bool:
-        return super().of_tokens(x) or any(name in self.given for name in x.origins or ())
+        """Tables that a constructor computes may have rows for tokens, and so may vectors that come with more axes."""
+        return (
+            super().of_tokens(x)
+            or x.origins == frozenset({"self"})
+            or any(name in self.given for name in x.origins or ())
+        )
 
     def width(self, size: Poly) -> bool:
         """Whether a size is made of the configuration alone, i.e. no number of tokens."""
-        return {atom.removeprefix("1/") for atom in size.atoms} <= self.widths
+        names = {name for atom in size.atoms for name in _NAMES.findall(atom.removeprefix("1/"))}
+        made = all(atom.startswith(("rest@", "width of ")) for atom in size.atoms)
+        return bool(size.atoms) and made or names - _SUMS <= self.widths
 
     def unknown(self, values: Iterable[Any], what: str, rank: int | None = None) -> Tensor:
         found = list(values)
