@@ -55,7 +55,8 @@ corpus-tensor: $(READY)
 # nothing written but the port.
 corpus-pipelines: $(READY)
 	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines --verify --proofs .corpus/proofs $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
-		$(if $(ONLY),--only $(ONLY),--json .corpus/pipelines.json --markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) $(OPTIONS)
+		$(if $(ONLY),--only $(ONLY),--json .corpus/pipelines.json --markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) \
+		$(if $(DIFFUSERS),,--goldens fixtures/goldens/pipelines) $(OPTIONS)
 
 # Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
 # hand; writes docs/agreement-cache.md and docs/agreement-tensor.md.

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from omniport.analyse.precision import checkpoint_tables, kept_names
-from omniport.plan.model import TransformerPlan
+from omniport.plan.model import PipelinePlan, TransformerPlan
 
 
 def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
@@ -30,6 +30,28 @@ def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
         "float32": kept_names(plan.decisions),
         "tables": checkpoint_tables(plan.decisions),
         "normal form": hashlib.sha256(normal.encode()).hexdigest(),
+    }
+
+
+def pipeline_facts(plan: PipelinePlan | None, denoisers: tuple[str, ...], reason: str) -> dict[str, Any]:
+    """What was decided about a pipeline: where each argument comes from, what goes, how it guides; or why not.
+
+    Args:
+        plan: None where the pipeline was refused.
+        denoisers: classes of its transformers.
+        reason: of the refusal.
+    """
+    if plan is None:
+        return {"refused": reason}
+    return {
+        "denoisers": list(denoisers),
+        "output": plan.output,
+        "guidance": plan.cfg,
+        "arguments": {a.name: a.source for a in plan.arguments},
+        "dropped": [d.subject for d in plan.dropped],
+        "decisions": sorted({d.subject for d in plan.decisions}),
+        "transformer attributes": list(plan.transformer_attributes),
+        "post process": plan.post_process is not None,
     }
 
 

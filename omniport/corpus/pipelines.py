@@ -15,9 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from omniport.corpus.facts import pipeline_facts
+from omniport.corpus.goldens import differing, update_goldens
 from omniport.corpus.pipeline_run import STAGES as PROOF
 from omniport.corpus.pipeline_run import verify_pipelines
 from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
@@ -52,6 +55,11 @@ class Written:
     cpu: float
     module: str = ""  # of the reference
     entries: Mapping[str, tuple[str, str] | None] = field(default_factory=dict)  # component -> library, class
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was decided, or why the pipeline was refused."""
+        return pipeline_facts(self.plan, self.transformers, "" if self.plan else self.stages[-1].reason)
 
 
 def corpus_pipelines(tree: SourceTree) -> dict[str, str]:
@@ -261,12 +269,14 @@ def main() -> int:
     parser.add_argument("--verify", action="store_true", help="run the ports beside diffusers, too")
     parser.add_argument("--proofs", type=Path, help="folder of proofs; those that still hold are not made again")
     parser.add_argument("--kept", action="store_true", help="with --proofs: take those that hold, run nothing")
+    parser.add_argument("--goldens", type=Path, help="folder of plan goldens to compare with")
+    parser.add_argument("--update-goldens", action="store_true", help="write the goldens instead of comparing")
     parser.add_argument("--json", type=Path, help="write the report as JSON")
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
-        report, _ = run_pipelines(
+        report, written = run_pipelines(
             options.tree,
             source=options.source,
             only=tuple(options.only),
@@ -284,7 +294,14 @@ def main() -> int:
         options.json.write_text(to_json(report), "utf-8")
     if options.markdown:
         options.markdown.write_text(to_markdown(report), "utf-8")
-    return int(report.ok < len(report.classes))
+    changed: list[str] = []
+    if options.goldens and options.update_goldens:
+        update_goldens(options.goldens, written.values())
+    elif options.goldens:
+        changed = differing(options.goldens, written.values())
+        if changed:
+            print(f"plans differ from their goldens (renew with --update-goldens): {', '.join(changed)}")
+    return int(bool(changed) or report.ok < len(report.classes))
 
 
 if __name__ == "__main__":
