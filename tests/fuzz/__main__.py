@@ -64,9 +64,10 @@ def markdown(tallies: dict[str, Tally]) -> str:
     seconds = sum(t.seconds for t in tallies.values())
     missing = [t.name for t in TARGETS if t.name not in tallies]
     run = (
-        f"Run on {datetime.now(timezone.utc):%Y-%m-%d} in {seconds:.0f} s with omniport {version('omniport')}, "
-        f"hypothesis {version('hypothesis')}, diffusers {version('diffusers')}: {cases} cases, none of which ended in "
-        "a traceback, a hang, a partial write, or a file outside of the target.\n"
+        f"Written on {datetime.now(timezone.utc):%Y-%m-%d} with omniport {version('omniport')}, hypothesis "
+        f"{version('hypothesis')}, diffusers {version('diffusers')}: {cases} cases, added up over targets that took "
+        f"{seconds:.0f} s in all. The figures are of each target's last run that found nothing; with `--keep` targets "
+        "may have run at different times, and with different shares.\n"
     )
     rows = [
         f"| {t.name} | {t.inputs} | {t.property} | {tally.cases} | {tally.refused} | {sum(tally.unknown.values())} |\n"
