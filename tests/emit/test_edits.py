@@ -150,7 +150,7 @@ def test_the_offload_page_lists_what_was_tried(tmp_path: Path):
     root = make_tree(tmp_path)
     page = "docs/user_guide/offload.md"
     assert page not in run(context(root))
-    text = run(context(root, states={"offload": "validated"}))[page]
+    text = run(context(root, states={"layerwise": "validated"}))[page]
     row = "| ToyPipeline | `toy/toy-dev` | `ToyTransformer` | \u2014 | yes | `blocks`, `more_blocks` |"
     assert gained(FILES[page], text) == [row]
 

@@ -23,7 +23,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "tensorparallel": ("tp2",),
     "pipelineparallel": (),
     "hsdp": ("hsdp2",),
-    "cpuoffloadlayerwise": ("offload",),
+    "cpuoffloadlayerwise": ("layerwise",),
     "vaepatchparallel": (),
     "quantization": ("quant",),
     "stepexecution": (),

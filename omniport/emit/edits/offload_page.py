@@ -9,7 +9,7 @@ from omniport.emit.edits.pages import table_edits
 from omniport.emit.edits.tables import Table, add_row, drop_rows
 
 _FIRST = ("architecture", "examplemodels", "ditclass")
-_PROOF = "offload"
+_PROOF = "layerwise"
 
 
 def _wanted(table: Table) -> bool:
