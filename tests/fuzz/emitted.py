@@ -39,7 +39,7 @@ def _templates(case: tuple[str, str, str]) -> None:
         "architecture": "ToyPipeline", "module": "vllm_omni_toy.pipeline_toy", "pipeline_class": "ToyPipeline",
         "pipeline_file": "pipeline_toy.py", "post_process": "get_post", "pre_process": None, "hooks": ["get_post"],
         "stale": [], "source": source, "model": model, "reference_pipeline": "a.B", "reference_transformer": "a.C",
-        "made_for": model,
+        "made_for": model, "metadata": {}, "enabler": "", "uncached": False, "caching": "Caching is declared.",
     }  # fmt: skip
     readme = render("plugin/README.md.j2", **values)
     empty = {**values, "source": "", "model": "", "title": "", "made_for": ""}
