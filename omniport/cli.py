@@ -113,6 +113,7 @@ def scaffold(
 ) -> None:
     """Classify, analyse, rewrite, and write the port."""
     from omniport import port
+    from omniport import scaffold as room
 
     if source is not None and port.is_custom(source):
         from omniport.custom.into import scaffold_custom
@@ -128,7 +129,7 @@ def scaffold(
             typer.echo(made.text())
         return
     _no_backbone(backbone)
-    result = port.scaffold(
+    result = room.scaffold(
         model,
         into=into,
         plugin=plugin,

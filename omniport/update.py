@@ -96,7 +96,8 @@ def update(
     Raises:
         OmniportError: there is no such port, it cannot be made again, or there is nothing to merge against.
     """
-    from omniport.port import analyse, generate
+    from omniport.port import analyse
+    from omniport.scaffold import generate
     from omniport.target import journal, write
     from omniport.target.pristine import pristine
     from omniport.target.tree import installed_target, open_target

@@ -184,7 +184,7 @@ def test_config_keys_are_not_dropped(tmp_path: Path, tree: Path) -> None:
 
 def test_scaffolding_imports_no_model_code(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from omniport.port import scaffold;"
+        "import sys; from pathlib import Path; from omniport.scaffold import scaffold;"
         f"scaffold('diffusers:FluxPipeline', into=None, plugin=Path({str(tmp_path / 'd')!r}));"
         "print([m for m in ('torch', 'diffusers', 'vllm', 'vllm_omni', 'transformers') if m in sys.modules])"
     )

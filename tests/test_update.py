@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from omniport import port as room
+from omniport import port
+from omniport import scaffold as room
 from omniport.cli import app
 from omniport.emit import port_files, record_files
 from omniport.errors import OmniportError
@@ -72,7 +73,7 @@ def updated(root: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Update
     plugin = (root / "pyproject.toml").exists()
 
     def run(change: Change, **options: Any) -> UpdateResult:
-        monkeypatch.setattr(room, "analyse", lambda *_, **__: None)
+        monkeypatch.setattr(port, "analyse", lambda *_, **__: None)
         monkeypatch.setattr(room, "generate", lambda *_, **__: generated(root, inputs("2"), change, plugin))
         return update(root, **options)
 

@@ -55,7 +55,7 @@ class FindingCache:
             return [
                 Finding(**{**entry, "path": paths[entry["path"]].as_posix(), "edits": _edits(entry)}) for entry in data
             ]
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
+        except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
             return None
 
     def put(self, key: str, paths: Sequence[Path], findings: Sequence[Finding]) -> None:

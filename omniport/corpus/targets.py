@@ -156,7 +156,7 @@ def run(found: Release, models: Iterable[str], work: Path) -> list[Cell]:
 
 
 def _cell(found: Release, model: str, tree: Path) -> Cell:
-    from omniport.port import scaffold
+    from omniport.scaffold import scaffold
     from omniport.target.resolve import resolve_imports
 
     cell = Cell(found.version, model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from omniport.errors import OmniportError
 
 if TYPE_CHECKING:
-    from omniport.port import ScaffoldResult
+    from omniport.scaffold import ScaffoldResult
 
 
 def scaffold_custom(
@@ -32,8 +32,7 @@ def scaffold_custom(
     from omniport import emit
     from omniport.custom.scaffold import custom_port
     from omniport.hub.names import parse_model
-    from omniport.port import ScaffoldResult
-    from omniport.target import write
+    from omniport.scaffold import Generated, put
     from omniport.target.tree import open_target
 
     if into is None:
@@ -65,15 +64,11 @@ def scaffold_custom(
     changes += emit.record_files(
         made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={}
     )
-    tests = [target.root / "tests"] if (target.root / "tests").is_dir() else []
-    prepared = write.prepare(target.root, changes, package=target.package, force=force, others=tests)
-    files = prepared.files if dry_run else write.apply(prepared)
-    return ScaffoldResult(
+    generated = Generated(
         plan=made.plan,
         root=target.root,
-        files=files,
-        unchecked=tuple(sorted({entry.name.split(".")[0] for entry in prepared.resolution.unchecked})),
+        changes=tuple(changes),
+        packages=(target.root / "tests",) if (target.root / "tests").is_dir() else (),
         notes=tuple(f"{f.path}:{f.line}: {f.code} {f.message}" for f in notes),
-        dry_run=dry_run,
-        diffs=tuple(write.diff(f) for f in files if f.verb != "identical") if diff else (),
     )
+    return put(generated, target, force=force, dry_run=dry_run, diff=diff)

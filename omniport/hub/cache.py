@@ -85,7 +85,7 @@ class RepoCache:
     def _load(self, name: str) -> dict[str, Any]:
         try:
             value = json.loads((self.own_folder / name).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) and value.pop("schema", None) == _SCHEMA else {}
 

@@ -23,7 +23,7 @@ from omniport.errors import OmniportError
 from omniport.hub.cache import hub_cache
 from omniport.hub.names import is_commit, is_plain_path
 from omniport.hub.safetensors import TensorInfo, read_header
-from omniport.hub.strict_json import INDEX_LIMIT, read_object
+from omniport.strict_json import INDEX_LIMIT, read_object
 
 SLOW = 120.0  # seconds for a whole answer: a server that sends a byte now and then is given up
 _PREFETCH = 512 << 10  # bytes of the first range request: most headers fit, so that one request is enough

@@ -13,7 +13,7 @@ from typing import Any
 
 from omniport.errors import OmniportError
 from omniport.hub.names import is_identifier
-from omniport.hub.strict_json import Document
+from omniport.strict_json import Document
 
 INDEX_FILE = "model_index.json"
 MODULAR_INDEX_FILE = "modular_model_index.json"

@@ -11,8 +11,8 @@ from omniport.hub.index import ABSENT, INDEX_FILE, MODULAR_INDEX_FILE, ModelInde
 from omniport.hub.names import Form, check_revision, parse_model
 from omniport.hub.safetensors import TENSOR_LIMIT, TensorInfo
 from omniport.hub.stores import HubStore, LocalStore, NoStore, Store
-from omniport.hub.strict_json import CONFIG_LIMIT, INDEX_LIMIT, Document, read_object
 from omniport.source.tree import SourceTree
+from omniport.strict_json import CONFIG_LIMIT, INDEX_LIMIT, Document, read_object
 
 SCHEDULER_FILE = "scheduler_config.json"
 _CONFIG_FILES = ("config.json", SCHEDULER_FILE, "preprocessor_config.json", "processor_config.json")

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.strict_json import read_record
 from omniport.verify.results import FeatureResult
 
 SCHEMA = 1
+_SIZE = 16 << 20  # bytes
 
 
 def read_evidence(path: Path) -> dict[str, FeatureResult]:
@@ -24,11 +26,11 @@ def read_evidence(path: Path) -> dict[str, FeatureResult]:
     if not path.is_file():
         return {}
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_record(path, limit=_SIZE)
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}, expected {SCHEMA}")
         return {name: FeatureResult.from_data(entry) for name, entry in data["features"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OmniportError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OmniportError(f"{path} cannot be read as evidence ({error}); delete it and verify again") from error
 
 

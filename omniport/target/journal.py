@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.strict_json import read_record
 from omniport.target.paths import STATE, confine, sha256
 
 _JOURNAL = f"{STATE}/journal.json"
 _BACKUPS = f"{STATE}/journal"
+_SIZE = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -243,14 +245,14 @@ def _roll_back(root: Path) -> bool:
 
 def _load(journal: Path) -> tuple[list[dict[str, Any]], list[str]]:
     try:
-        data = json.loads(journal.read_text("utf-8"))
+        data = read_record(journal, limit=_SIZE)
         entries, folders = data["entries"], data["folders"]
         fits = data["schema"] == 1 and all(isinstance(f, str) for f in folders)
         for entry in entries:
             before = entry["before"]
             fits &= isinstance(entry["path"], str) and isinstance(entry["after"], str | None)
             fits &= before is None or isinstance(before, str)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (OmniportError, KeyError, TypeError):
         fits = False
     if not fits:
         raise OmniportError(f"{journal}: damaged; an earlier write was interrupted, restore its files by hand")

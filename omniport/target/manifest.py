@@ -17,6 +17,7 @@ from omniport import __version__
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.plan.serial import from_data, to_data
+from omniport.strict_json import read_record
 from omniport.target.paths import STATE
 
 SCHEMA = 1
@@ -111,14 +112,7 @@ def load(path: Path) -> Manifest:
     Raises:
         OmniportError: it cannot be read, has another form, or names a path that leaves the root.
     """
-    try:
-        if path.stat().st_size > _SIZE:
-            raise OmniportError(f"{path}: too large for a manifest")
-        data = json.loads(path.read_bytes(), object_pairs_hook=_unique)
-    except OSError as error:
-        raise OmniportError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise OmniportError(f"{path}: no valid manifest: {error}") from None
+    data = read_record(path, limit=_SIZE)
     try:
         return _validated(data, path.stem)
     except (ValueError, KeyError, TypeError, OmniportError) as error:
@@ -154,16 +148,7 @@ def check_port(port: PortEntry) -> None:
             raise OmniportError(f"{key} {value!r} is no name")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _validated(data: Any, stem: str) -> Manifest:
-    if not isinstance(data, dict):
-        raise ValueError("it is no object")
+def _validated(data: dict[str, Any], stem: str) -> Manifest:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"schema {data.get('schema')!r} is not {SCHEMA}; another omniport wrote it")
     expected = {"schema", "omniport", "name", "inputs", "port", "model_index", "configs", "files", "plan", "todos"}

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.strict_json import read_record
 from omniport.target.manifest import Manifest
 from omniport.target.paths import STATE, sha256
 
@@ -57,12 +58,10 @@ def _load(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        if path.stat().st_size > _SIZE:
-            raise ValueError("too large")
-        data = json.loads(path.read_bytes())
+        data = read_record(path, limit=_SIZE)
         files = data["files"]
         if data["schema"] != SCHEMA or not all(isinstance(v, str) for v in files.values()):
             raise ValueError("another form")
         return dict(files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OmniportError, ValueError, KeyError, AttributeError):
         return {}  # its texts are needed for edited files alone, which are then named

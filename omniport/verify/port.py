@@ -5,22 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from omniport.errors import OmniportError
+from omniport.target.manifest import load
+from omniport.target.paths import STATE
 
-MANIFESTS = ".omniport"
-_REQUIRED = (
-    "architecture",
-    "pipeline_module",
-    "pipeline_class",
-    "transformer_module",
-    "transformer_class",
-    "reference_pipeline",
-    "reference_transformer",
-)
+MANIFESTS = STATE
 
 
 @dataclass(frozen=True)
@@ -90,31 +83,21 @@ def find_port(where: Path, name: str | None = None) -> Port:
         raise OmniportError(
             f"{manifest} is no manifest; give the folder that holds {MANIFESTS}/<name>.json, or that file"
         )
-    try:
-        data = json.loads(manifest.read_text(encoding="utf-8"))
-        port = dict(data["port"])
-        missing = [key for key in _REQUIRED if not isinstance(port.get(key), str)]
-        if missing:
-            raise OmniportError(f"{manifest}: port lacks {', '.join(missing)}; scaffold the port again")
-        index, configs = dict(data["model_index"]), dict(data["configs"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise OmniportError(f"{manifest} cannot be read as a manifest ({error!r}); scaffold the port again") from error
+    known = load(manifest)
     root = manifest.resolve().parent.parent
-    kind, paths = _kind(root, port["pipeline_module"])
+    kind, paths = _kind(root, known.port.pipeline_module)
     return Port(
         root=root,
         manifest_path=manifest.resolve(),
-        name=manifest.stem,
+        name=known.name,
         kind=kind,
         paths=paths,
-        pre_process=port.get("pre_process"),
-        post_process=port.get("post_process"),
-        model_index=index,
-        configs=configs,
-        entry_point=_entry_point(root, port["pipeline_module"]) if kind == "plugin" else None,
-        form=str(dict(data.get("inputs") or {}).get("form", "")),
-        files=tuple(f["path"] for f in data.get("files", ()) if f.get("verb") == "create"),
-        **{key: port[key] for key in _REQUIRED},
+        model_index=known.model_index,
+        configs=known.configs,
+        entry_point=_entry_point(root, known.port.pipeline_module) if kind == "plugin" else None,
+        form=str(known.inputs.get("form", "")),
+        files=tuple(f.path for f in known.files if f.verb == "create"),
+        **asdict(known.port),
     )
 
 

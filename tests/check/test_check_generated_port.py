@@ -9,7 +9,7 @@ import pytest
 
 from omniport.check.engine import check
 from omniport.check.rules import rule_codes
-from omniport.port import scaffold
+from omniport.scaffold import scaffold
 from tests.check.twins import TWINS
 
 

@@ -152,9 +152,10 @@ def test_what_a_room_raises_becomes_an_exit_code(
         raise error
 
     from omniport import port as port_room
+    from omniport import scaffold as scaffold_room
     from omniport.verify import api
 
-    for owner, name in ((port_room, "scaffold"), (port_room, "plan"), (api, "verify")):
+    for owner, name in ((scaffold_room, "scaffold"), (port_room, "plan"), (api, "verify")):
         monkeypatch.setattr(owner, name, room)
     result = invoke(*command)
     assert result.exit_code == code
@@ -173,7 +174,7 @@ def test_a_bug_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scaffold_hands_over_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    from omniport import port as port_room
+    from omniport import scaffold as room_of_files
 
     seen: dict[str, object] = {}
 
@@ -188,7 +189,7 @@ def test_scaffold_hands_over_every_option(monkeypatch: pytest.MonkeyPatch) -> No
         seen.update(options, model=model)
         return Result()
 
-    monkeypatch.setattr(port_room, "scaffold", room)
+    monkeypatch.setattr(room_of_files, "scaffold", room)
     flags = ["--dry-run", "--diff", "--force", "--offline"]
     values = ["--into", "t", "--name", "n", "--revision", "r", "--source", "s"]
     assert invoke("scaffold", "m", *values, *flags).stdout == "written\n"

@@ -216,7 +216,7 @@ def ports() -> list[str]:
     import tempfile
     import textwrap
 
-    from omniport.port import scaffold
+    from omniport.scaffold import scaffold
 
     with tempfile.TemporaryDirectory() as folder:
         result = scaffold("diffusers:FluxPipeline", into=None, plugin=Path(folder), offline=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from omniport.emit.names import check_name, default_name
 from omniport.emit.render import comment, markdown, python, render, toml
-from omniport.port import scaffold
+from omniport.scaffold import scaffold
 from tests.fuzz.files import configs, fresh
 from tests.fuzz.harness import EVIL, Target, broken_bytes, broken_json, json_text
 

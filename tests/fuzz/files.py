@@ -18,11 +18,11 @@ from omniport.hub import open_model
 from omniport.hub.index import read_index
 from omniport.hub.names import check_revision, is_identifier, is_plain_path, parse_model
 from omniport.hub.safetensors import read_header
-from omniport.hub.strict_json import Document, read_object
 from omniport.plan import serial
 from omniport.plan.model import PortPlan
 from omniport.report.evidence import read_evidence
 from omniport.source.tree import SourceTree
+from omniport.strict_json import Document, read_object
 from omniport.target import journal, manifest
 from omniport.target.paths import confine
 from omniport.verify.port import find_port

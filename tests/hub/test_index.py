@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from omniport.errors import OmniportError
 from omniport.hub.index import Component, ModelIndex, read_index
-from omniport.hub.strict_json import read_object
+from omniport.strict_json import read_object
 
 
 def index(**entries: object) -> ModelIndex:

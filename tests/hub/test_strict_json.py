@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omniport.errors import OmniportError
-from omniport.hub.strict_json import read_object
+from omniport.strict_json import read_object
 
 
 def test_value_and_lines() -> None:

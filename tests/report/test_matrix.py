@@ -48,7 +48,8 @@ def tree(tmp_path: Path) -> Path:
         f"{MODELS}/a/a_transformer.py": TRANSFORMER,
         FEATURES_PAGE: PAGE,
         ".omniport/a.json": json.dumps(
-            {"schema": 1, "name": "a", "inputs": {}, "port": PORT, "model_index": {}, "configs": {}, "files": []}
+            {"schema": 1, "omniport": "0", "name": "a", "inputs": {}, "port": PORT}
+            | {"model_index": {}, "configs": {}, "files": [], "plan": {}, "todos": []}
         ),
     }
     for name, text in files.items():

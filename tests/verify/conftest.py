@@ -58,7 +58,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-def manifest(**port: Any) -> dict[str, Any]:
+def manifest(name: str = "flux", **port: Any) -> dict[str, Any]:
     """A manifest of FLUX; ``port`` replaces entries of its part of that name."""
     flux = "vllm_omni.diffusion.models.flux"
     entries = {
@@ -72,7 +72,8 @@ def manifest(**port: Any) -> dict[str, Any]:
         "reference_pipeline": "diffusers.pipelines.flux.pipeline_flux.FluxPipeline",
         "reference_transformer": "diffusers.models.transformers.transformer_flux.FluxTransformer2DModel",
     }
-    return {"schema": 1, "port": {**entries, **port}, "model_index": MODEL_INDEX, "configs": CONFIGS, "files": []}
+    head = {"schema": 1, "omniport": "0", "name": name, "inputs": {}, "port": {**entries, **port}}
+    return {**head, "model_index": MODEL_INDEX, "configs": CONFIGS, "files": [], "plan": {}, "todos": []}
 
 
 def write_manifest(root: Path, name: str, data: dict[str, Any]) -> Path:
@@ -98,7 +99,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Port:
         source = find_port(Path(given))
         shutil.copytree(source.root, folder / "root")
         return find_port(folder / "root", source.name)
-    from omniport.port import scaffold
+    from omniport.scaffold import scaffold
 
     options: dict[str, Any] = {"name": None, "revision": None, "source": None, "offline": True, "into": None}
     options |= {"dry_run": False, "diff": False, "force": False}

@@ -1,4 +1,4 @@
-"""JSON from a model repository, read as hostile input.
+"""JSON from a model repository or from a tree, read as hostile input.
 
 ``json.loads`` keeps the last of two equal keys, takes ``NaN``, and says nothing of a Git-LFS pointer.  Here each of
 these is refused with file, line and column, and the lines of the top-level keys are kept as evidence.
@@ -10,6 +10,7 @@ import bisect
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
@@ -33,7 +34,9 @@ class Document:
     lines: dict[str, int] = field(default_factory=dict, repr=False)
 
 
-def read_object(data: bytes, name: str, *, limit: int = CONFIG_LIMIT, infinity: bool = False) -> Document:
+def read_object(
+    data: bytes, name: str, *, limit: int = CONFIG_LIMIT, infinity: bool = False, depth: int = MAX_DEPTH
+) -> Document:
     """Parse ``data``, the content of the file ``name``, which must be one JSON object.
 
     ``infinity`` admits ``Infinity`` and ``-Infinity``: diffusers itself writes them into the configuration of a
@@ -41,7 +44,8 @@ def read_object(data: bytes, name: str, *, limit: int = CONFIG_LIMIT, infinity: 
 
     Raises:
         OmniportError: too large, not UTF-8, a byte order mark, a Git-LFS pointer, a syntax error, a duplicate key, a
-            number that is not finite, deeper than 32 levels, or no object.  The message gives file, line and column.
+            number that is not finite, nested deeper than ``depth``, or no object.  The message gives file, line and
+            column.
     """
     if len(data) > limit:
         raise OmniportError(f"{name}: larger than {limit} bytes; refused")
@@ -62,7 +66,23 @@ def read_object(data: bytes, name: str, *, limit: int = CONFIG_LIMIT, infinity: 
     value = _parse(text, name)
     if not isinstance(value, dict):
         raise OmniportError(f"{name}:1:1: holds {_kind(value)} where an object is needed")
-    return Document(name, value, _scan(text, name, infinity))
+    return Document(name, value, _scan(text, name, infinity, depth))
+
+
+def read_record(path: Path, *, limit: int) -> dict[str, Any]:
+    """The JSON object that the file ``path`` holds: a record of our own, which anybody can have changed since.
+
+    Raises:
+        OmniportError: it cannot be read, or as :func:`read_object`.
+    """
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= limit else b""
+    except OSError as error:
+        raise OmniportError(f"{path}: cannot be read: {error.strerror}") from None
+    if size > limit:
+        raise OmniportError(f"{path}: larger than {limit} bytes; refused")
+    return read_object(data, str(path), limit=limit, depth=2 * MAX_DEPTH).value  # it holds files of MAX_DEPTH
 
 
 def _parse(text: str, name: str) -> Any:
@@ -79,7 +99,7 @@ def _parse(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         raise OmniportError(f"{name}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
     except RecursionError:
-        raise OmniportError(f"{name}: nested deeper than {MAX_DEPTH} levels; refused") from None
+        raise OmniportError(f"{name}: nested deeper than {MAX_DEPTH} levels, too deep to be read; refused") from None
     except UnicodeEncodeError:
         raise OmniportError(f"{name}: holds half of a surrogate pair, which is no text") from None
     except ValueError:
@@ -87,7 +107,7 @@ def _parse(text: str, name: str) -> Any:
     return value
 
 
-def _scan(text: str, name: str, infinity: bool) -> dict[str, int]:
+def _scan(text: str, name: str, infinity: bool, depth: int) -> dict[str, int]:
     """Lines of the top-level keys of valid JSON; raises on duplicate keys, depth and numbers that are not finite."""
     starts = [0, *(found.end() for found in re.finditer("\n", text))]
     lines: dict[str, int] = {}
@@ -96,8 +116,8 @@ def _scan(text: str, name: str, infinity: bool) -> dict[str, int]:
         word = token.group()
         if word in "{[":
             keys.append(set())
-            if len(keys) > MAX_DEPTH:
-                raise OmniportError(f"{_place(text, token.start(), name)}: nested deeper than {MAX_DEPTH} levels")
+            if len(keys) > depth:
+                raise OmniportError(f"{_place(text, token.start(), name)}: nested deeper than {depth} levels")
         elif word in "}]":
             keys.pop()
         elif word[0] != '"':
