@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
 from omniport.analyse.sequence.plan import NAME
 from omniport.plan.model import SpRegion
 from tests.analyse.test_tp import ATTEND, QKV
-from tests.support.normal import block_model, normal_form, port_text
+from tests.support.normal import block_model, joint, normal_form, noted, port_text
 
 
 def region(text: str) -> SpRegion:
@@ -72,3 +74,25 @@ def test_what_a_call_made_and_nothing_followed_is_not_read_by_the_blocks() -> No
 
 def test_such_a_value_that_the_blocks_do_not_read_is_none_of_their_business() -> None:
     assert region(model(ATTEND, before="rows = make_rows(x.shape[1])")).split
+
+
+@pytest.mark.parametrize(("mask", "axes"), [("mask", [-2, -1]), ("mask[:, None, None, :]", [-1])])
+def test_a_mask_of_guessed_rank_is_reordered_along_queries_and_keys(mask: str, axes: list[int]) -> None:
+    """What attention is given has to show how many axes there are: a guess of two would miss the queries' axis."""
+    text = joint().code.replace("mask[:, None, None, :]", mask)
+    assert [t.dim for t in region(text).masks] == axes
+
+
+def test_a_number_counts_the_tokens_of_the_value_that_the_blocks_change() -> None:
+    """``encoder_hidden_states`` has as many, and no rank holds a share of it."""
+    assert region(joint().code).counts == (("count", ("context",)),)
+    apart = joint().code.replace("both[:, :count]", "both[:, :count] / count")
+    assert "number of tokens" in reason(plan_parallel(normal_form(apart, "Root")))
+    behind = joint().code.replace("return (self.proj_out(x),)", "return (self.proj_out(x) / count,)")
+    assert "read behind the blocks" in reason(plan_parallel(normal_form(behind, "Root")))
+
+
+def test_tokens_that_stand_for_others_are_refused_unless_these_are_given() -> None:
+    assert region(noted().code).required == ("context",)
+    swapped = noted().code.replace("    context = x\n", "    context = x.flip(1)\n")
+    assert reason(plan_parallel(normal_form(swapped, "Root"))) != reason(plan_parallel(noted()))

@@ -48,7 +48,9 @@ def reference(folder: Path, model: dict[str, Any]) -> None:
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.2 + (0.5 if parameter.ndim == 1 else 0.0))
-        outputs = {lengths: net(**inputs(model[lengths]))[0] for lengths in ("inputs", "odd")}
+        outputs = {
+            lengths: net(**inputs(model[lengths]))[0] for lengths in ("inputs", "odd", "absent") if lengths in model
+        }
     torch.save({"weights": net.state_dict(), **outputs}, folder / f"{model['normal']}.pt")
 
 

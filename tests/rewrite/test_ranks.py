@@ -20,7 +20,7 @@ from omniport.analyse.parallel import plan_parallel
 from omniport.rewrite.transformer import render_transformer
 from omniport.source.tree import SourceTree
 from omniport.verify.api import ENVIRONMENT
-from tests.support.normal import CANVAS, across_heads, mixed, normal_form, transformer_plan
+from tests.support.normal import CANVAS, across_heads, joint, mixed, normal_form, noted, transformer_plan
 
 pytestmark = pytest.mark.verify
 ROOT = Path(__file__).parents[2]
@@ -37,6 +37,8 @@ ODD: dict[str, dict[str, list[int]]] = {
     "canvas": {"hidden_states": [2, 13, 8]},
     "across": {"hidden_states": [2, 13, 4]},
     "mixed": {},
+    "joint": {"hidden_states": [2, 13, 4], "encoder_hidden_states": [2, 5, 4], "mask": [2, 18]},
+    "noted": {"hidden_states": [2, 13, 4]},
     "flux": {
         "hidden_states": [2, 17, 16],
         "encoder_hidden_states": [2, 9, 24],
@@ -69,6 +71,22 @@ MODELS: dict[str, dict[str, Any]] = {
         "root": "Root",
         "config": {"heads": 4},
         "inputs": {"hidden_states": [2, 12, 4], "encoder_hidden_states": [2, 5, 4], "pooled_projections": [2, 16]},
+    },
+    "joint": {
+        "root": "Root",
+        "config": {"heads": 4},
+        "inputs": {
+            "hidden_states": [2, 12, 4],
+            "encoder_hidden_states": [2, 4, 4],
+            "pooled_projections": [2, 16],
+            "mask": [2, 16],
+        },
+    },
+    "noted": {
+        "root": "Root",
+        "config": {"heads": 4},
+        "inputs": {"hidden_states": [2, 12, 4], "encoder_hidden_states": [2, 5, 4]},
+        "absent": {"hidden_states": [2, 12, 4]},
     },
     "flux": {
         "root": FLUX,
@@ -128,6 +146,10 @@ TWINS: dict[str, tuple[str, str, str]] = {
     "no_split_output": ("flux", ", split_output=True", ""),
     "swapped_positions": ("flux", "torch.cat(tables[2:4], dim=0)", "torch.cat([tables[3], tables[2]], dim=0)"),
     "no_padding_mask": ("flux", "if None in lengths or", "if None not in lengths or"),
+    "mask_in_the_order_of_the_caller": ("joint", "mask = rank_order(mask, lengths, dim=-1)", ""),
+    "mask_reordered_as_one_stream": ("joint", "rank_order(mask, lengths, dim=-1)", "rank_order(mask, [sum(lengths)])"),
+    "count_of_all_ranks": ("joint", "(x, context)\n        count = context.shape[1]", "(x, context)"),
+    "tokens_in_place_of_others": ("noted", 'raise ValueError("context has', 'print("context has'),
     "padding_of_one_stream": ("flux", "for n in lengths]\n", "for n in [lengths[0], lengths[1] + 1]]\n"),
 }
 
@@ -137,7 +159,8 @@ def texts(diffusers: SourceTree) -> dict[str, tuple[str, str]]:
     canvas = normal_form(CANVAS, "CanvasTransformer")
     flux = normalise(diffusers, diffusers.find_class(FLUX, "models"), FLUX).form
     found = {}
-    for name, normal in (("canvas", canvas), ("across", across_heads()), ("mixed", mixed()), ("flux", flux)):
+    forms = {"canvas": canvas, "across": across_heads(), "mixed": mixed(), "joint": joint(), "noted": noted()}
+    for name, normal in (*forms.items(), ("flux", flux)):
         plan = transformer_plan(normal, plan_parallel(normal, diffusers))
         text = render_transformer(normal, plan, header="", attributes=(), separate_cfg=False)
         found[name] = (normal.code, text)
@@ -169,12 +192,16 @@ def results(tmp_path_factory: pytest.TempPathFactory, diffusers: SourceTree) -> 
     cases[("flux", "unexpected")] = {"model": "flux", "port": "flux.py", "add": ["transformer_blocks.0.extra.weight"]}
     cases[("flux", "twice")] = {"model": "flux", "port": "flux.py", "add": ["proj_out.weight"]}
     cases[("flux", "heads")] = {"model": "flux", "port": "flux.py", "meta": {"num_attention_heads": 3}}
+    for name in ("noted", "tokens_in_place_of_others"):
+        cases[(name, "absent")] = {"model": "noted", "port": f"{name}.py"}
     published = {"guidance_embeds": True}
     cases[("flux", "published")] = {"model": "flux", "port": "flux.py", "meta": published}
     cases[("flux", "whole")] = {"model": "flux", "port": "flux.py", "meta": published}
     for (_, run), case in cases.items():
-        parallel, world = RUNS["tp2" if run in ("heads", "published") else run if run in RUNS else "one"]
-        case |= {"parallel": parallel, "world": world, "lengths": "odd" if run == "sp2-odd" else "inputs"}
+        as_ = {"heads": "tp2", "published": "tp2", "absent": "sp2"}.get(run, run)
+        parallel, world = RUNS[as_ if as_ in RUNS else "one"]
+        lengths = {"sp2-odd": "odd", "absent": "absent"}.get(run, "inputs")
+        case |= {"parallel": parallel, "world": world, "lengths": lengths}
     (folder / "cases.json").write_text(json.dumps({"models": models, "cases": list(cases.values())}))
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
     args = [sys.executable, "-m", "tests.rewrite.ranks", str(folder)]
@@ -199,7 +226,14 @@ def test_parity(results: dict[tuple[str, str], Any], name: str, run: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "reduces", "gathers"),
-    [("canvas", 2 * 5, 0), ("across", 2 * 4, 0), ("mixed", 2 * 4, 0), ("flux", 2 * 4 + 2, 2 * 2 + 2 + 1)],
+    [
+        ("canvas", 2 * 5, 0),
+        ("across", 2 * 4, 0),
+        ("mixed", 2 * 4, 0),
+        ("joint", 2, 0),
+        ("noted", 2 * 2, 0),
+        ("flux", 2 * 4 + 2, 2 * 2 + 2 + 1),
+    ],
 )
 def test_two_ranks_hold_half_and_reduce_once_per_output(
     results: dict[tuple[str, str], Any], name: str, reduces: int, gathers: int
@@ -213,7 +247,16 @@ def test_two_ranks_hold_half_and_reduce_once_per_output(
 
 @pytest.mark.parametrize(
     ("name", "run", "tokens"),
-    [("canvas", "sp2", {6}), ("flux", "sp2", {12}), ("canvas", "sp2-odd", {7}), ("flux", "sp2-odd", {9 + 5})],
+    [
+        ("canvas", "sp2", {6}),
+        ("joint", "sp2", {6 + 2}),
+        ("noted", "sp2", {6}),
+        ("flux", "sp2", {12}),
+        ("canvas", "sp2-odd", {7}),
+        ("joint", "sp2-odd", {7 + 3}),
+        ("noted", "sp2-odd", {7}),
+        ("flux", "sp2-odd", {9 + 5}),
+    ],
 )
 def test_each_rank_has_half_of_the_tokens(
     results: dict[tuple[str, str], Any], name: str, run: str, tokens: set[int]
@@ -268,11 +311,23 @@ def wrong(answer: Any, tokens: int | None = None) -> bool:
         ("swapped_positions", "sp2", 12),
         ("no_padding_mask", "sp2-odd", 14),
         ("padding_of_one_stream", "sp2-odd", 14),
+        ("mask_in_the_order_of_the_caller", "sp2", 8),
+        ("mask_reordered_as_one_stream", "sp2", 8),
+        ("mask_reordered_as_one_stream", "sp2-odd", 10),
+        ("count_of_all_ranks", "sp2", 8),
     ],
 )
 def test_broken_twins_are_caught(results: dict[tuple[str, str], Any], twin: str, run: str, tokens: int | None) -> None:
     assert wrong(results[(twin, run)], tokens)
     assert not wrong(results[(TWINS[twin][0], run)], tokens)
+
+
+def test_what_has_to_be_given_is_asked_for(results: dict[tuple[str, str], Any]) -> None:
+    """A port that went on without it would attend to one rank's tokens in its place."""
+    answer = results[("noted", "absent")]
+    assert isinstance(answer, dict) and "context has to be given with sequence parallelism" in answer["error"]
+    assert wrong(results[("tokens_in_place_of_others", "absent")])
+    assert all("error" in rank for rank in ranks(results, "tokens_in_place_of_others", "absent"))
 
 
 @pytest.mark.parametrize("twin", ["no_packing", "no_gather", "norm_of_another_run", "no_split_output"])

@@ -270,3 +270,48 @@ def across_heads() -> NormalForm:
         scale = ", scale=float(q.shape[-1]) ** -0.5" if name else ""
         forward.append(f"x = x + self.{name}to_out(dispatch_attention_fn(q, k, v{scale}).flatten(2))")
     return block_model("\n".join(init), "\n".join([*forward, "return x"]))
+
+
+def joint() -> NormalForm:
+    """Blocks that attend to two streams together: a number cuts them apart again, a mask is over the keys of both."""
+    init = """
+    self.heads = heads
+    self.to_q = nn.Linear(dim, dim)
+    self.to_k = nn.Linear(dim, dim)
+    self.to_v = nn.Linear(dim, dim)
+    self.to_out = nn.Linear(dim, dim)
+    """
+    forward = """
+    both = torch.cat([context, x], dim=1)
+    q = self.to_q(both).unflatten(2, (self.heads, -1))
+    k = self.to_k(both).unflatten(2, (self.heads, -1))
+    v = self.to_v(both).unflatten(2, (self.heads, -1))
+    both = both + self.to_out(dispatch_attention_fn(q, k, v, attn_mask=mask[:, None, None, :]).flatten(2))
+    return both[:, count:], both[:, :count]
+    """
+    code = block_model(init, forward, params=", mask: torch.Tensor").code
+    code = code.replace("def forward(self, x, temb, context)", "def forward(self, x, context, count, mask)")
+    code = code.replace("x = block(x, pooled_projections, context)", "x, context = block(x, context, count, mask)")
+    before = "        count = context.shape[1]\n        for block"
+    return normal_form(code.replace("        for block", before), "Root")
+
+
+def noted() -> NormalForm:
+    """Blocks that attend to themselves and to a context, in whose place the tokens stand where none is given."""
+    names = ("to_q", "to_k", "to_v", "to_out", "c_to_q", "c_to_k", "c_to_v", "c_to_out")
+    init = ["self.heads = heads", *(f"self.{name} = nn.Linear(dim, dim)" for name in names)]
+    forward = ["if context is None:", "    context = x"]
+    for name, source in (("", "x"), ("c_", "context")):
+        forward += [
+            f"{part} = self.{name}to_{part}({'x' if part == 'q' else source}).unflatten(2, (self.heads, -1))"
+            for part in "qkv"
+        ]
+        forward.append(f"x = x + self.{name}to_out(dispatch_attention_fn(q, k, v).flatten(2))")
+    code = block_model("\n".join(init), "\n".join([*forward, "return x"])).code
+    old = "        context = self.context_in(encoder_hidden_states)\n"
+    new = "        context = encoder_hidden_states\n        if context is not None:\n    " + old
+    new = new.replace("(encoder_hidden_states)", "(context)")
+    code = code.replace(
+        "encoder_hidden_states, pooled_projections)", "encoder_hidden_states=None, pooled_projections=None)"
+    )
+    return normal_form(code.replace(old, new), "Root")

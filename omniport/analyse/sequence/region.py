@@ -273,12 +273,15 @@ class Reading:
     def masks(self, split: frozenset[str]) -> tuple[Part, ...]:
         """Axes of masks over keys that are split: they stay whole, in the order in which the ranks hold the keys."""
         orders: dict[str, tuple[str, ...]] = {}
+        axes = ((s, n) for s in self.walk.record.seeds for dim in s.tensor.dims or () for n in dim.streams)
+        guessed = {name for seed, axis in axes if seed.guessed for name in self.walk.made_of((axis,))}
         for use in self.walk.record.masks:
             keys, queries = self.streams(use.call.key), self.streams(use.call.query)
             if not set(keys) & split:
                 continue
             dims = use.mask.dims
-            if dims is None:
+            # attention takes masks of two axes to those of all: it is four that leave no doubt which axis is which
+            if dims is None or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
                 self.walk.missed([use.mask])
                 raise Refused("the axes of an attention mask are not known", use.line)
             if self.walk.made_of(dims[-1].streams) == keys and len(keys) > 1:

@@ -143,7 +143,9 @@ class SequenceWalk(TokenInputs):
     def lengths(self, size: Poly) -> tuple[str, ...]:
         """The axes of seeds whose lengths make up a number; none if it counts anything else."""
         if axes := self.sizes.get(size):
-            return axes[:1] if len(axes) == 1 or "size " not in str(size) else ()
+            # of several values of that length it is the one that the blocks change that is split
+            own = (axis for axis in axes if axis.rpartition("__")[0] in self.carriers)
+            return (next(own, axes[0]),) if len(axes) == 1 or "size " not in str(size) else ()
         found: list[str] = []
         for monomial, factor in size.terms:
             axes = self.sizes.get(Poly.of(monomial[0])) if len(monomial) == 1 and factor == 1 else None
