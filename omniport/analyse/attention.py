@@ -49,9 +49,12 @@ def _known(given: Collection[str], *sizes: Poly) -> Poly | None:
 
 
 def agreed(found: set[AttentionPlan | str]) -> AttentionPlan | str:
-    """What several walks over one attention call agree on; calls that differ in their kind alone are no cross ones."""
+    """What several walks over one attention call agree on; calls that differ in their kind alone are no cross ones.
+
+    Which keys are whole under sequence parallelism is another walk's matter: modules of one class may differ in that.
+    """
     plans = sorted((p for p in found if isinstance(p, AttentionPlan)), key=lambda plan: plan.kind == "cross")
     reasons = [p for p in found if isinstance(p, str)]
-    if reasons or len({replace(plan, kind="self", why=plans[0].why) for plan in plans}) > 1:
+    if reasons or len({replace(plan, kind="self", local=False, why=plans[0].why) for plan in plans}) > 1:
         return min(reasons, default="its calls differ")
-    return plans[0]
+    return replace(plans[0], local=all(plan.local for plan in plans))

@@ -123,6 +123,9 @@ class AttentionPlan:
     local: bool = False  # under sequence parallelism each rank attends on its own: the keys are whole there
     streams: tuple[str, ...] = ()  # else the token streams that the keys are, in order, as SpTensor names them
     own_mask: bool = False  # under sequence parallelism its mask is over the keys of a rank
+    #: Where that depends on the module: each attribute that holds one (``Block.cross_attn``), and the streams that its
+    #: keys are there; none if they are whole.
+    key_streams: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 ConvRole = Literal["column", "depthwise", "row", "scattered"]

@@ -11,7 +11,7 @@ from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, TransformerPlan
 from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.heads import whole_heads
-from omniport.rewrite.layers import linears_of
+from omniport.rewrite.layers import KEY_STREAMS, linears_of
 from omniport.rewrite.split_heads import split_heads, widths_of
 from omniport.rewrite.syntax import (
     assignment,
@@ -106,7 +106,8 @@ class _Attention(cst.CSTTransformer):
 
     def construction(self) -> list[str]:
         """The lines that make the layers, with the heads of this rank."""
-        return [self._construction(attention, name) for attention, name in self.made.values()]
+        own = [f"self.{KEY_STREAMS} = {KEY_STREAMS}"] if self.attention.key_streams else []
+        return [*own, *(self._construction(attention, name) for attention, name in self.made.values())]
 
     def _construction(self, attention: AttentionPlan, name: str) -> str:
         heads, kv_heads = attention.heads, attention.kv_heads
@@ -119,6 +120,7 @@ class _Attention(cst.CSTTransformer):
             local, local_kv = heads, kv_heads
         cross = ', role="cross"' if attention.kind == "cross" else ""
         cross += ", skip_sequence_parallel=True" if attention.local else ""
+        cross += f", skip_sequence_parallel=not {KEY_STREAMS}" if attention.key_streams else ""
         grouped = "" if heads == kv_heads else f"num_kv_heads={local_kv}, "
         return (
             f"self.{name} = {self.layer}(num_heads={local}, head_size={attention.head_dim}, "
@@ -222,8 +224,8 @@ def _layer_call(call: cst.Call, name: str, plan: AttentionPlan, *, heads_first: 
     mask = given.get("attn_mask", "None")
     mask = f"{GATHER_KEYS}({mask})" if plan.own_mask else mask
     metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
-    if plan.streams:
-        names = ", ".join(f'"{name}"' for name in plan.streams)
+    if plan.streams or plan.key_streams:
+        names = ", ".join(f'"{name}"' for name in plan.streams) or f"*self.{KEY_STREAMS}"
         key = f"{_operand(given['key'])}{turn}" if turn else given["key"]
         given_mask = "" if mask == "None" else f", mask={mask}"
         metadata = f", {METADATA}({key}, {names}{given_mask})"

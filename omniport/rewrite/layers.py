@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import libcst as cst
@@ -41,6 +42,10 @@ _MODES = {"gathered": ("gather_output", "True"), "scattered": ("input_is_paralle
 
 #: Layers that compute modulation stay unquantised unless the checkpoint itself is quantised (safe_quant_config).
 _QUANT = {"gathered": "safe_quant_config(quant_config)"}
+
+#: The parameter of a class whose modules attend to tokens of different streams: those of its keys.
+KEY_STREAMS = "key_streams"
+_COUNTER = re.compile(r"\{\w+\}")  # the index of a list's item, in a path
 
 PACK_INPUT = '''
 def shard_packed_input(linear: RowParallelLinear, sizes: list[int]) -> None:
@@ -106,6 +111,7 @@ class Constructor(cst.CSTTransformer):
         self.builds: dict[cst.Call, str] = {}  # calls of classes that take prefix
         self.helpers: set[str] = set()  # methods of the constructor that need it
         self._find_builds(constructors(node), classes)
+        self.key_streams = self._key_streams()
 
     def _find_builds(self, functions: dict[str, cst.FunctionDef], classes: Mapping[str, cst.ClassDef]) -> None:
         called: dict[str, set[str]] = {}
@@ -159,10 +165,35 @@ class Constructor(cst.CSTTransformer):
             return updated_node.with_changes(func=cst.Name(self.norms[f"{self.cls}.{path}"]))
         if original_node in self.builds:
             prefix = self.prefix(self.builds[original_node] if path is None else path)
-            return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", prefix)])
+            streams = self.key_streams.get(original_node)
+            keywords = [] if streams is None else [(KEY_STREAMS, streams)]
+            return with_keywords(updated_node, [*keywords, ("quant_config", "quant_config"), ("prefix", prefix)])
         if self_call(original_node) in self.helpers:
             return with_keywords(updated_node, [("quant_config", "quant_config"), ("prefix", "prefix")])
         return updated_node
+
+    def _key_streams(self) -> dict[cst.Call, str]:
+        """The calls that make a module whose keys are split tokens, where that depends on the module, and their names.
+
+        Raises:
+            UnsupportedError: such a module is made in a form that is not followed.
+        """
+        found: dict[cst.Call, str] = {}
+        for attention in self.plan.attentions:
+            for place, streams in attention.key_streams:
+                owner, _, path = place.partition(".")
+                calls = [
+                    call
+                    for call, built in self.builds.items()
+                    if dotted(call.func) == attention.class_name and _COUNTER.sub("*", built) == path
+                ]
+                if owner != self.cls or not streams:
+                    continue
+                if len(calls) != 1:
+                    why = attention.why
+                    raise UnsupportedError(f"{place} is made in a way that is not followed", why.file, why.line)
+                found[calls[0]] = f"({', '.join(f'{name!r}' for name in streams)},)".replace("'", '"')
+        return found
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         """A constructor that reads the sizes of a linear reads those of the layer in its place."""
@@ -241,6 +272,8 @@ class Constructor(cst.CSTTransformer):
         if name not in self.helpers and (name != "__init__" or self.cls not in self.parallel):
             return updated_node
         params = list(updated_node.params.params)
+        if name == "__init__" and self.attention is not None and self.attention.key_streams:
+            params.append(parameter(KEY_STREAMS, "tuple[str, ...]", "()"))
         params += [parameter("quant_config", "QuantizationConfig | None", "None"), parameter("prefix", "str", '""')]
         return updated_node.with_changes(params=updated_node.params.with_changes(params=params))
 

@@ -90,7 +90,7 @@ def helpers(plan: TransformerPlan, classes: str) -> str:
     if plan.region is None:
         return ""
     many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or len(plan.region.gather) > 1
-    padded = any(attention.streams for attention in plan.attentions)
+    padded = any(attention.streams or attention.key_streams for attention in plan.attentions)
     masks = RANK_ORDER if plan.region.masks else ""
     masks += GATHER_KEYS if any(attention.own_mask for attention in plan.attentions) else ""
     metadata = MASKED_METADATA if ", mask=" in classes else SEQUENCE_METADATA

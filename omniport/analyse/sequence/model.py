@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from omniport.analyse.facts import Site
 from omniport.analyse.sequence.records import Seed
 
+#: By attention call, and by the place of the module that makes it: the streams that its keys are, none if whole.
+Keys = dict[Site, dict[str, frozenset[tuple[str, ...]]]]
+
 
 class Refused(Exception):
     """No region, since ``reason`` at ``line`` of the normal form."""
@@ -39,7 +42,7 @@ class Region:
     masks: tuple[Part, ...]  # axes of masks that are all keys, in the order of the streams
     parallel: frozenset[Site]
     local: frozenset[Site]
-    keys: dict[Site, frozenset[tuple[str, ...]]] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)  # attention calls: what the keys are in each module that makes them
     absent: tuple[str, ...] = ()
     counts: tuple[
         tuple[str, tuple[str, ...]], ...
@@ -51,6 +54,20 @@ class Region:
 
 def _seen(parts: tuple[Part, ...]) -> set[tuple[str, int, tuple[str, ...]]]:
     return {(part.seed.label, part.axis, part.streams) for part in parts}
+
+
+def check_keys(keys: Keys) -> None:
+    """A layer is told once which tokens its keys are.
+
+    Raises:
+        Refused: they are others from call to call.
+    """
+    for site, places in keys.items():
+        for makeups in places.values():
+            if () in makeups and len(makeups) > 1:
+                raise Refused("one attention layer has keys that are split and keys that are whole", site[1])
+            if len(makeups) > 1:
+                raise Refused("the keys of one attention layer are tokens of different make-up", site[1])
 
 
 def merged(a: Region, b: Region) -> Region:
@@ -69,9 +86,13 @@ def merged(a: Region, b: Region) -> Region:
     counts = dict((*a.counts, *b.counts))
     if any(counts[name] != labels for name, labels in (*a.counts, *b.counts)):
         raise Refused("what a number counts depends on the configuration", a.line)
-    if both := (a.parallel | b.parallel) & (a.local | b.local):
-        raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
-    keys = {site: a.keys.get(site, frozenset()) | b.keys.get(site, frozenset()) for site in {**a.keys, **b.keys}}
+    keys: Keys = {}
+    for region in (a, b):
+        for site, places in region.keys.items():
+            found = keys.setdefault(site, {})
+            for place, makeups in places.items():
+                found[place] = found.get(place, frozenset()) | makeups
+    check_keys(keys)
     return replace(
         a,
         parts=tuple(parts.values()),

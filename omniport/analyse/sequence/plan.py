@@ -55,6 +55,7 @@ def plan_sequence(
         if all(apart(tensor) or tensor.streams[1:] for tensor in split):
             raise Refused("no value that is always given carries one token stream alone", region.line)
         _check_ranks(module, region)
+        layers = _layers(sharding.attentions, sites, kept, region)
     except Refused as refused:
         return None, (), sharding.attentions, FeaturePlan(NAME, False, why(refused.reason, refused.line))
     names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
@@ -65,7 +66,6 @@ def plan_sequence(
     )
     last = forward.body[region.end - 1]
     entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))
-    layers = _layers(sharding.attentions, sites, kept, region)
     return planned, entries, layers, FeaturePlan(NAME, True, reason)
 
 
@@ -163,13 +163,21 @@ def _layers(
     kept: frozenset[tuple[str, int, int]],
     region: Region,
 ) -> tuple[AttentionPlan, ...]:
-    """The attention layers, each told whether it needs the other ranks, and which tokens its keys are."""
+    """The attention layers, each told whether it needs the other ranks, and which tokens its keys are.
+
+    Raises:
+        Refused: that depends on the module, and its class has several layers.
+    """
     made = []
     left = {cls: [site for site in found if site not in kept] for cls, found in sites.items()}
     for plan in plans:
         site = left[plan.class_name].pop(0)
-        local = site in region.local or (site not in region.parallel and plan.local)
-        makeups = region.keys.get(site, frozenset()) if site in region.parallel else ()
+        places = region.keys.get(site, {})
+        makeups = {next(iter(streams)) for streams in places.values()}
+        local = makeups == {()} or (not makeups and plan.local)
         streams = next(iter(makeups)) if len(makeups) == 1 else ()
-        made.append(replace(plan, local=local, streams=streams, own_mask=site in region.own_masks))
+        several = tuple((place, next(iter(found))) for place, found in places.items()) if len(makeups) > 1 else ()
+        if several and len(sites[plan.class_name]) > 1:
+            raise Refused("one of several attention layers has keys that are others from module to module", site[1])
+        made.append(replace(plan, local=local, streams=streams, own_mask=site in region.own_masks, key_streams=several))
     return tuple(made)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.sequence.model import Part, Refused, Region
+from omniport.analyse.sequence.model import Keys, Part, Refused, Region, check_keys
 from omniport.analyse.sequence.records import Seed
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Fields, Num, Opaque, Seq, Shape, Tensor
@@ -52,10 +52,13 @@ class Reading:
             return tuple(names[stream] for stream in streams)
 
         line = self.traces[self.start].line
-        keys: dict[Site, set[tuple[str, ...]]] = {}
+        keys: Keys = {}
         for call in calls:
-            if call.site in parallel:
-                keys.setdefault(call.site, set()).add(known(self.streams(call.key)))
+            whole = not set(self.streams(call.key)) & split
+            places = keys.setdefault(call.site, {})
+            made = frozenset({() if whole else known(self.streams(call.key))})
+            places[place(call)] = places.get(place(call), frozenset()) | made
+        check_keys(keys)
         return Region(
             self.start,
             end,
@@ -65,7 +68,7 @@ class Reading:
             tuple(replace(mask, streams=known(mask.streams)) for mask in masks),
             parallel,
             local,
-            {site: frozenset(found) for site, found in keys.items()},
+            keys,
             tuple(self.walk.record.absent),
             self.counts(split, parts, end),
             frozenset(self.own_masks),
@@ -207,8 +210,6 @@ class Reading:
                 parallel.add(call.site)
             else:
                 local.add(call.site)
-        if both := parallel & local:
-            raise Refused("one attention layer has keys that are split and keys that are whole", min(both)[1])
         if not parallel:
             raise Refused("no attention call mixes the tokens of the result", calls[-1].line)
         return frozenset(parallel), frozenset(local)
@@ -309,6 +310,12 @@ class Reading:
                 if len(names) == 1 and names[0] in orders and seed.variable in self.read(self.start, None):
                     found.append(Part(seed, at, orders[names[0]]))
         return tuple(found)
+
+
+def place(call: AttentionFact) -> str:
+    """Where the module that makes a call is constructed: the class that holds it, and the attribute."""
+    owner = call.instance.owner
+    return f"{owner.cls}.{call.instance.path}" if owner is not None else call.instance.cls
 
 
 def _opaque(value: Any) -> list[str]:

@@ -30,7 +30,7 @@ def older(port: PortPlan, features: TargetFeatures) -> tuple[PortPlan, tuple[str
 
 
 def _without_sequence(plan: TransformerPlan) -> TransformerPlan:
-    attentions = tuple(replace(a, local=False, streams=()) for a in plan.attentions)
+    attentions = tuple(replace(a, local=False, streams=(), key_streams=()) for a in plan.attentions)
     return _unsupported(replace(plan, sp=(), region=None, attentions=attentions), "sequence parallelism", _GROUPS)
 
 
