@@ -125,7 +125,10 @@ class Walk(Calls, Entry):
         self.returns.append([])
         self.block(function.body, env)
         self.instance, self.line = outer, line
-        returned = self.returns.pop()
+        return self.joined(self.returns.pop())
+
+    def joined(self, returned: list[Any]) -> Any:
+        """What holds of all that a function may return."""
         result = returned[0] if returned else Const(None)
         for other in returned[1:]:
             result = self.join(result, other)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
+from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.model import Refused, Region, either, merged
 from omniport.analyse.sequence.records import MANY, BlockedError, Form
 from omniport.analyse.sequence.region import Reading, live
@@ -39,6 +40,8 @@ class _Task:
     kept: frozenset[Site]
     left: list[int]  # statements that may still be walked
     ranks: tuple[tuple[str, int], ...] = ()  # parameters of the forward that come with this rank
+    #: By what is assumed of conditions, and by statement: where a walk can go on from
+    checkpoints: dict[frozenset[tuple[str, Form]], dict[int, Checkpoint]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def find_region(normal: NormalForm, source: SourceTree | None, decided: Decision
     task = _Task(normal, source, decided, kept, [_STATEMENTS])
     found, ranks = _region(task)
     for name, rank in ranks.items():
-        found = either(found, _region(replace(task, left=[_STATEMENTS], ranks=((name, rank),)))[0])
+        other = replace(task, left=[_STATEMENTS], ranks=((name, rank),), checkpoints={})
+        found = either(found, _region(other)[0])
     return found
 
 
@@ -74,6 +78,7 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     normal, source, decided = task.normal, task.source, task.decided
     plain = SequenceWalk(normal, source, decided, None, ranks=dict(task.ranks))
     plain.run()
+    task.checkpoints[frozenset()] = plain.checkpoints
     traces = plain.record.traces
     ends = [*(trace.attentions for trace in traces[1:]), len(plain.facts.attentions)]
     starts = [at for at, trace in enumerate(traces) if ends[at] > trace.attentions]
@@ -195,6 +200,8 @@ class _Trial:
 
 
 def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial, Region | Refused]:
+    choices_made = frozenset(item for item in forms.items() if item[0].startswith("if "))
+    known = task.checkpoints.setdefault(choices_made, {})
     walk = SequenceWalk(
         task.normal,
         task.source,
@@ -206,18 +213,20 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         place.last,
         place.batch,
         dict(task.ranks),
+        known.get(place.start),
     )
-    steps = walk.record.steps
     try:
         try:
             walk.run()
         finally:
             task.left[0] -= walk.steps
+            known |= walk.checkpoints
         reading = Reading(walk, place.start, task.kept)
         return _Trial(1 << 30, ()), reading.region()
     except BlockedError as blocked:
         reach, refused = blocked.steps, Refused(blocked.reason, blocked.line)
     except Refused as error:
+        steps = walk.record.steps
         reach, refused = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps, error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))

@@ -13,19 +13,22 @@ from typing import Any
 
 from omniport.analyse import library
 from omniport.analyse.expressions import Env
-from omniport.analyse.facts import Decisions, Site
+from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
+from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.conditions import asked, ranked
 from omniport.analyse.sequence.inputs import TokenInputs
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
-from omniport.analyse.shapes import Const, Dim, Fields, Leaf, Num, Seq, Tensor
+from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min"}  # of config values
+#: Attributes of a walk that say what is assumed from the boundary on.
+_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
 class SequenceWalk(TokenInputs):
@@ -43,6 +46,7 @@ class SequenceWalk(TokenInputs):
         last: int = 0,
         batch: int = 0,
         ranks: dict[str, int] | None = None,
+        origin: Checkpoint | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
@@ -56,12 +60,29 @@ class SequenceWalk(TokenInputs):
         self.makeup: dict[str, tuple[str, ...]] = {}  # a stream that is several others, one behind the other
         self.widths = frozenset[str]()
         self.sizes: dict[Poly, tuple[str, ...]] = {}  # sizes before the boundary, and the axes that have them
+        self.origin = origin
+        self.checkpoints: dict[int, Checkpoint] = {}  # by statement
+
+    def run(self) -> Facts:
+        """The whole forward, or what comes behind ``origin``."""
+        if self.origin is None:
+            return super().run()
+        env = self.origin.restore(self)
+        self.statements(self.method_of(self.root.cls, "forward").body, env, self.origin.at)
+        self.joined(self.returns.pop())
+        return self.facts
 
     def block(self, body: list[ast.stmt], env: Env) -> bool:
         if len(self.returns) != 1 or body is not self.method_of(self.root.cls, "forward").body:
             return super().block(body, env)
         self.widths = frozenset(self.root.bindings)
-        for at, node in enumerate(body):
+        return self.statements(body, env, 0)
+
+    def statements(self, body: list[ast.stmt], env: Env, first: int) -> bool:
+        """The statements of the forward from ``first`` on."""
+        for at, node in enumerate(body[first:], first):
+            if self.origin is None and (at == self.start if self.start is not None else self.may_attend(node)):
+                self.checkpoints[at] = Checkpoint(at, self, env, _ASSUMED)
             if at == self.start:
                 self.seed(env)
             facts = self.facts
@@ -70,6 +91,12 @@ class SequenceWalk(TokenInputs):
             if self.follow(node, env):
                 return True
         return False
+
+    def may_attend(self, node: ast.stmt) -> bool:
+        """Whether a statement of the forward uses a module that calls attention."""
+        own = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
+        held = (self.root.attributes.get(part.attr) for part in own if getattr(part.value, "id", None) == "self")
+        return any(isinstance(m, Instance) and m.cls in self.attending for value in held for m in modules_in(value))
 
     def follow(self, node: ast.stmt, env: Env) -> bool:
         self.steps += 1
