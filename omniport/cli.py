@@ -257,19 +257,23 @@ def verify(
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")] = None,
     details: Annotated[bool, typer.Option("--details", help="List every check.")] = False,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Write a report, too: a page (.html), or text for a pull request (.md)."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Prove a port on the real vLLM-Omni, on CPU."""
     from omniport.verify import api
 
-    report = api.verify(port, features=tuple(_split(feature)) or None, name=name)
+    result = api.verify(port, features=tuple(_split(feature)) or None, name=name, reports=tuple(report or ()))
     if json:
-        _print_json(report.to_data())
+        _print_json(result.to_data())
     else:
         from omniport.report.verify_table import verify_table
 
-        _console().print(verify_table(report, details=details))
-    if not report.ok:
+        _console().print(verify_table(result, details=details))
+    if not result.ok:
         raise typer.Exit(FindingsError.exit_code)
 
 

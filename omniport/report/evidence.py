@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.report.files import write_whole
 from omniport.strict_json import read_record
 from omniport.verify.results import FeatureResult
 
@@ -52,17 +51,4 @@ def write_evidence(path: Path, name: str, results: Iterable[FeatureResult]) -> N
         "name": name,
         "features": {feature: merged[feature].to_data() for feature in sorted(merged)},
     }
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, sort_keys=True)
-            file.write("\n")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        raise OmniportError(f"{path} cannot be written ({error.strerror}); make {path.parent} writable") from error
+    write_whole(path, json.dumps(data, indent=1, sort_keys=True) + "\n")

@@ -1,8 +1,8 @@
 """Products that are added in float32 are one kernel in place of up to five.
 
 ``(x.float() + y * gate).type_as(x)`` with a gate in float32 reads and writes the tokens ten times, mostly in float32;
-``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three times.  Both compute in
-float32 and round once.
+``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three times.  A norm of ``x`` in
+float32 that is scaled and shifted is rounded in the same way as it is written.  All compute in float32 and round once.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class _Fuse(cst.CSTTransformer):
         if parts is None:
             return updated_node
         target, (added, one, two) = code(updated_node.args[0].value), parts
-        if added == target:  # as long as the result
-            return expression(f"torch.addcmul({added}, {one}, {two}, out=torch.empty_like({added}))")
+        if any(self.read[function].long_as(part, target) for part in (added, one, two)):
+            return expression(f"torch.addcmul({added}, {one}, {two}, out=torch.empty_like({target}))")
         return expression(f"torch.addcmul({added}, {one}, {two}).type_as({target})")
 
 
@@ -86,6 +86,8 @@ class _Function:
             pair = assignment(part)
             if pair is not None:
                 targets = pair[0].elements if isinstance(pair[0], cst.Tuple) else ()
+                if targets and not _kept(pair[1]):  # a module may give back anything
+                    other |= {code(element.value) for element in targets}
                 for name in [code(element.value) for element in targets] or [code(pair[0])]:
                     values.setdefault(name, []).append(pair[1])
             elif isinstance(part, cst.AugAssign | cst.AnnAssign | cst.For | cst.NamedExpr):
@@ -111,7 +113,13 @@ class _Function:
 
     def tensor(self, node: cst.BaseExpression) -> bool:
         """Whether a value is certainly a tensor, which ``addcmul`` needs."""
+        if isinstance(node, cst.BinaryOperation):
+            return isinstance(node.operator, _ARITHMETIC) and (self.tensor(node.left) or self.tensor(node.right))
         return _tensor_call(node) or self.float32(node) or (isinstance(node, cst.Name) and node.value in self.made)
+
+    def long_as(self, part: str, target: str) -> bool:
+        """Whether an operand is the target or a norm of it: what is added to it or multiplied is no longer."""
+        return part == target or part in {f"self.{norm}({target}.float())" for norm in self.norms}
 
     def parts(self, total: cst.BaseExpression) -> list[str] | None:
         """The operands of ``added + one * two``; None if it is no such sum, or not certainly in float32."""
@@ -135,7 +143,12 @@ def _tensor_call(node: cst.BaseExpression) -> bool:
     """Whether a call certainly returns a tensor: of a module, or of a method that only tensors have."""
     if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute):
         return False
-    return bool(self_attribute(node.func)) or node.func.attr.value in _KEPT or node.func.attr.value == "to"
+    return bool(self_attribute(node.func)) or _kept(node) or node.func.attr.value == "to"
+
+
+def _kept(node: cst.BaseExpression) -> bool:
+    """Whether a value is a call of a method that only tensors have and that gives back tensors."""
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value in _KEPT
 
 
 def _cast(node: cst.BaseExpression) -> bool:

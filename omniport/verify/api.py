@@ -8,16 +8,18 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from omniport.errors import OmniportError
 from omniport.report.evidence import write_evidence
+from omniport.report.page import write
+from omniport.report.page.facts import collect
 from omniport.verify import sandbox
 from omniport.verify.features import FEATURES
 from omniport.verify.port import Port, find_port
-from omniport.verify.results import FeatureResult, VerifyReport
+from omniport.verify.results import FeatureResult, ModuleNode, VerifyReport
 
 PACKAGES = {  # import name -> what to install
     "torch": "torch",
@@ -52,11 +54,15 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Job:
-    """One port and the features of it to prove, in the order of :data:`~omniport.verify.features.FEATURES`."""
+    """One port and the features of it to prove, in the order of :data:`~omniport.verify.features.FEATURES`.
+
+    ``on_tree``: called with the port's module tree, which is built for it alone.
+    """
 
     port: Port
     features: tuple[str, ...]
     command: str
+    on_tree: Callable[[ModuleNode], None] | None = None
 
 
 def installed_versions() -> dict[str, str]:
@@ -85,6 +91,7 @@ def verify(
     features: tuple[str, ...] | None = None,
     name: str | None = None,
     on_result: Callable[[FeatureResult], None] | None = None,
+    reports: Sequence[Path] = (),
 ) -> VerifyReport:
     """Prove a port on the real vLLM-Omni on CPU, and write ``.omniport/<name>.evidence.json``.
 
@@ -93,26 +100,35 @@ def verify(
         features: which of :data:`~omniport.verify.features.FEATURES` to prove; None is all.
         name: which port, where ``port`` holds several.
         on_result: called with each result as it arrives.
+        reports: files to write a report to, in the form that their names end in.
 
     Raises:
-        OmniportError: no such port or feature, a package of the verify environment is missing, or the process that
-            runs vLLM-Omni ended without an answer.
+        OmniportError: no such port or feature, a package of the verify environment is missing, the process that
+            runs vLLM-Omni ended without an answer, or a file cannot be written.
     """
     started = time.monotonic()
+    for path in reports:
+        write.form_of(path)
     job = make_job(port, features, name)
     evidence = job.port.evidence_path
     if not os.access(evidence.parent, os.W_OK):
         raise OmniportError(f"{evidence} cannot be written; make {evidence.parent} writable")
-    (results,), notes = run_jobs([job], on_result)
+    trees: list[ModuleNode] = []
+    (results,), notes = run_jobs([replace(job, on_tree=trees.append) if reports else job], on_result)
     write_evidence(evidence, job.port.name, results)
-    return VerifyReport(
+    report = VerifyReport(
         name=job.port.name,
         root=str(job.port.root),
         results=tuple(results),
         seconds=round(time.monotonic() - started, 2),
         evidence_file=str(evidence),
         notes=tuple(notes),
+        tree=trees[0] if trees else None,
     )
+    if reports:
+        options = [word for path in reports for word in ("--report", str(path))]
+        write.write(collect(job.port, report, f"{job.command} {shlex.join(options)}"), reports)
+    return report
 
 
 def make_job(port: Path, features: tuple[str, ...] | None, name: str | None = None) -> Job:
@@ -164,7 +180,15 @@ def _run(
     env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "VLLM_RPC_BASE_PATH": str(work)}
     (work / "jobs.json").write_text(
         json.dumps(
-            [{"manifest": str(j.port.manifest_path), "features": j.features, "command": j.command} for j in jobs]
+            [
+                {
+                    "manifest": str(j.port.manifest_path),
+                    "features": j.features,
+                    "command": j.command,
+                    "tree": j.on_tree is not None,
+                }
+                for j in jobs
+            ]
         )
     )
     results: list[list[FeatureResult]] = [[] for _ in jobs]
@@ -176,6 +200,11 @@ def _run(
             raise OmniportError(message["error"])
         if "note" in message:
             notes.append(message["note"])
+            return
+        if "tree" in message:
+            on_tree = jobs[message["job"]].on_tree
+            if on_tree is not None:
+                on_tree(ModuleNode.from_data(message["tree"]))
             return
         result = FeatureResult.from_data(message["result"])
         results[message["job"]].append(result)

@@ -82,6 +82,13 @@ def transformer_component(port: Port) -> str:
     raise OmniportError(f"model_index names no component of the class {wanted}")
 
 
+def published_config(port: Port) -> dict[str, Any]:
+    """The published arguments of the reference transformer's constructor, its defaults where nothing was published."""
+    given = port.configs.get(transformer_component(port), {})
+    defaults = constructor_defaults(import_object(port.reference_transformer))
+    return {**defaults, **{k: v for k, v in given.items() if not k.startswith("_")}}
+
+
 def build_components(port: Port) -> dict[str, Any]:
     """Build every component of the pipeline, tiny and redrawn; absent ones are None.
 

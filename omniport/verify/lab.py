@@ -9,6 +9,7 @@ from typing import Any
 from omniport.verify.cases import EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks
 from omniport.verify.port import Port
+from omniport.verify.results import BlockError, ModuleNode
 
 PARITY = 1e-5
 """Largest relative error of one transformer call, fp32 against fp32 (contract, "Evidence")."""
@@ -143,6 +144,33 @@ class Lab:
             return tasks.compare(self.work, got, expected)
 
         answer: dict[str, float] = self.fork(f"compare.{got}.{expected}", task)[0]
+        return answer
+
+    def block_errors(self, parallel: dict[str, Any]) -> list[BlockError]:
+        """How far each block of a run of :meth:`transformer` is from the reference's, in every call."""
+        got = f"blocks.{self.transformer_file(parallel)}"
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import block_outputs, tasks
+
+            return block_outputs.errors(self.work / got, tasks.saved(self.work, "blocks"))
+
+        answer: list[BlockError] = self.fork(got, task)[0]
+        return answer
+
+    def module_tree(self) -> ModuleNode:
+        """The modules of the port's transformer at published size, in the order in which its forward calls them."""
+        try:
+            order = self.transformer({})[0]["order"]
+        except RankError:  # it does not run; the tree may still be built
+            order = ()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import module_tree
+
+            return module_tree.published(self.port, self.work, rank, order)
+
+        answer: ModuleNode = self.fork("tree", task)[0]
         return answer
 
 

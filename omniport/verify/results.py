@@ -26,12 +26,22 @@ class Check:
 
 
 @dataclass(frozen=True)
+class BlockError:
+    """Relative error of what one block gave back in a call; None where it cannot be compared block by block."""
+
+    call: str
+    block: str
+    error: float | None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What a feature's checks found.  ``refused`` is why nothing could be tested."""
 
     checks: tuple[Check, ...] = ()
     evidence: tuple[str, ...] = ()
     refused: str = ""
+    blocks: tuple[BlockError, ...] = ()
 
     @property
     def state(self) -> State:
@@ -75,19 +85,60 @@ class FeatureResult:
     versions: dict[str, str]
     date: str
     digest: str
+    blocks: tuple[BlockError, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
         data = asdict(self)
         data["checks"] = [asdict(c) for c in self.checks]
         data["evidence"] = list(self.evidence)
+        data["blocks"] = [asdict(b) for b in self.blocks]
         return data
 
     @classmethod
     def from_data(cls, data: dict[str, Any]) -> FeatureResult:
         """The inverse of :meth:`to_data`."""
         checks = tuple(Check(**c) for c in data["checks"])
-        return cls(**{**data, "checks": checks, "evidence": tuple(data["evidence"])})
+        blocks = tuple(BlockError(**b) for b in data.get("blocks", ()))
+        return cls(**{**data, "checks": checks, "evidence": tuple(data["evidence"]), "blocks": blocks})
+
+
+@dataclass(frozen=True)
+class SplitPoint:
+    """A tensor that sequence parallelism splits over the ranks, or gathers, along ``dim`` at a module.
+
+    ``after``: it is an output of the module, not an input.
+    """
+
+    kind: Literal["split", "gather"]
+    what: str
+    dim: int
+    after: bool
+
+
+@dataclass(frozen=True)
+class ModuleNode:
+    """A module of the port's transformer at published size, with what the ranks do with it.
+
+    ``kind``: the role of a linear or convolution (``column``, ``row``, ...), ``attention``, ``norm``, else empty.
+    ``count``: how many equal siblings in a row it stands for.  ``parameters``: elements of one of them, over all ranks.
+    The children of the root stand in the order in which its forward calls them.
+    """
+
+    name: str
+    class_name: str
+    kind: str
+    count: int
+    parameters: int
+    splits: tuple[SplitPoint, ...] = ()
+    children: tuple[ModuleNode, ...] = ()
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> ModuleNode:
+        """From plain data, as ``asdict`` makes it."""
+        children = tuple(cls.from_data(child) for child in data["children"])
+        splits = tuple(SplitPoint(**split) for split in data["splits"])
+        return cls(**{**data, "splits": splits, "children": children})
 
 
 @dataclass(frozen=True)
@@ -100,6 +151,7 @@ class VerifyReport:
     seconds: float
     evidence_file: str = ""
     notes: tuple[str, ...] = field(default=())
+    tree: ModuleNode | None = None
 
     @property
     def ok(self) -> bool:

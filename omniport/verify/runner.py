@@ -1,7 +1,7 @@
 """The heavy process of ``verify``: imports vLLM-Omni once, then forks every check.
 
 ``python -m omniport.verify.runner WORK`` reads ``WORK/jobs.json`` and writes one JSON line per result to stdout:
-``{"job": n, "result": ...}``, ``{"note": ...}`` or ``{"error": ...}``.  It is started by
+``{"job": n, "result": ...}``, ``{"job": n, "tree": ...}``, ``{"note": ...}`` or ``{"error": ...}``.  It is started by
 :func:`omniport.verify.api.run_jobs`.
 """
 
@@ -14,6 +14,7 @@ import os
 import platform
 import sys
 import time
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -141,11 +142,23 @@ def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
                 reason=finding.reason,
                 checks=finding.checks,
                 evidence=finding.evidence,
+                blocks=finding.blocks,
                 seconds=round(time.monotonic() - begun, 2),
                 date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 **facts,
             )
             _say(answers, {"job": index, "result": result.to_data()})
+        if job.get("tree"):
+            _say(answers, {"job": index, **_tree(lab)})
+
+
+def _tree(lab: Lab) -> dict[str, Any]:
+    """The module tree for a report, or a note that says why there is none."""
+    try:
+        return {"tree": asdict(lab.module_tree())}
+    except RankError as error:
+        what = error.outcome.refused or error.outcome.error
+        return {"note": f"the module tree cannot be drawn: {' '.join(what.split())[:300]}"}
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

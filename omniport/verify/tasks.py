@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from omniport.errors import OmniportError
-from omniport.verify import checkpoint, engine
+from omniport.verify import block_outputs, checkpoint, engine, module_tree
 from omniport.verify.cases import EVEN, ODD, SEED, Case, cases_for
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.inputs import Sizes, synthesise
@@ -27,6 +27,7 @@ _SAVED = {
     "inputs": "inputs.pt",
     "outputs": "outputs.reference.pt",
     "images": "images.reference.pt",
+    "blocks": "blocks.reference.pt",
 }
 
 
@@ -48,8 +49,11 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
         checkpoint.build_checkpoint(port, folder)
         model = checkpoint.import_object(port.reference_transformer).from_pretrained(folder / component).eval()
     inputs = {name: synthesise(model, model.config, sizes) for name, sizes in CALLS.items()}
+    outputs, blocks = {}, {}
     with torch.inference_mode(), the_references_own("the reference's transformer"):
-        outputs = {name: flatten_output(model(**kwargs, return_dict=False)) for name, kwargs in inputs.items()}
+        for name, kwargs in inputs.items():
+            with block_outputs.recorded(model) as blocks[name]:
+                outputs[name] = flatten_output(model(**kwargs, return_dict=False))
     for name, tensors in outputs.items():
         if not all(torch.isfinite(t).all() and t.std() > 0 for t in tensors):
             raise OmniportError(
@@ -57,6 +61,7 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
             )
     torch.save(inputs, saved(work, "inputs"))
     torch.save(outputs, saved(work, "outputs"))
+    torch.save(blocks, saved(work, "blocks"))
     return {"parameters": sum(p.numel() for p in model.parameters()), "tensors": len(model.state_dict())}
 
 
@@ -90,27 +95,31 @@ def run_transformer(
     Rank 0 saves its outputs as ``keep``.
 
     Returns:
-        one reading per call, and whether vLLM-Omni applied a sequence-parallel plan.
+        one reading per call, whether vLLM-Omni applied a sequence-parallel plan, and the order in which the
+        transformer's children were first called.
     """
     torch.set_num_threads(1)
     folder = saved(work, "checkpoint")
     config = engine.make_config(port, folder, rank, parallel)
     readings: dict[str, Any] = {}
     outputs: dict[str, list[torch.Tensor]] = {}
+    blocks: block_outputs.Outputs = {}
     with engine.bare_worker(config, rank), torch.inference_mode():
         model = engine.build_transformer(port, config)
         model.load_weights(iter(engine.checkpoint_weights(folder, checkpoint.transformer_component(port)).items()))  # type: ignore[operator]
         engine.finish_loading(model)
         planned = config.parallel_config.sequence_parallel_size > 1 and engine.apply_sequence_parallel(model, config)
         saved_inputs = torch.load(saved(work, "inputs"))
-        for name in names:
-            inputs = saved_inputs[name]
-            with Meter(model) as meter:
-                outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
-            readings[name] = meter.reading.to_data()
+        with module_tree.first_calls(model) as order:
+            for name in names:
+                inputs = saved_inputs[name]
+                with Meter(model) as meter, block_outputs.recorded(model) as blocks[name]:
+                    outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
+                readings[name] = meter.reading.to_data()
     if rank.rank == 0:
         torch.save(outputs, work / keep)
-    return {"readings": readings, "planned": planned}
+        torch.save(blocks, work / f"blocks.{keep}")
+    return {"readings": readings, "planned": planned, "order": order}
 
 
 def compare(work: Path, got: str, expected: str) -> dict[str, float]:
@@ -228,10 +237,8 @@ def published_share(port: Port, work: Path, rank: Rank) -> dict[str, int]:
     Returns:
         ``local``: elements of this rank's blocks; ``full``: those of the reference's blocks.
     """
-    component = checkpoint.transformer_component(port)
     cls = checkpoint.import_object(port.reference_transformer)
-    given = {k: v for k, v in port.configs.get(component, {}).items() if not k.startswith("_")}
-    published = {**checkpoint.constructor_defaults(cls), **given}
+    published = checkpoint.published_config(port)
     config = engine.make_config(port, saved(work, "checkpoint"), rank, {"tensor_parallel_size": rank.world})
     config.tf_model_config.params.clear()
     config.tf_model_config.params.update(published)

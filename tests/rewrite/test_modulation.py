@@ -38,14 +38,27 @@ def test_a_gated_residual_is_one_call() -> None:
 
 def test_a_modulated_norm_is_one_call() -> None:
     text = run("y = (self.norm(x.float()) * (1 + scale) + shift).type_as(x)")
-    assert text.endswith("y = torch.addcmul(shift, self.norm(x.float()), 1 + scale).type_as(x)")
+    assert text.endswith("y = torch.addcmul(shift, self.norm(x.float()), 1 + scale, out=torch.empty_like(x))")
+
+
+def test_a_norm_of_another_tensor_may_have_another_length() -> None:
+    text = run("y = (self.norm(temb.float()) * (1 + scale) + shift).type_as(x)")
+    assert text.endswith("y = torch.addcmul(shift, self.norm(temb.float()), 1 + scale).type_as(x)")
+
+
+def test_a_shift_of_unknown_precision_is_a_tensor_all_the_same() -> None:
+    """The norm is in float32, so the sum is: the last norm of Wan, whose shift went to another device."""
+    split = ("a, b = (self.table + temb).chunk(2, dim=1)", "a = a.to(x.device)", "b = b.to(x.device)")
+    last = "y = (self.norm(x.float()) * (1 + a) + b).type_as(x)"
+    assert run(*split, last).endswith("y = torch.addcmul(b, self.norm(x.float()), 1 + a, out=torch.empty_like(x))")
+    assert "addcmul" not in run(*split[:2], "b = factor", last)
 
 
 def test_a_norm_that_keeps_float32_says_that_it_is() -> None:
-    lines = ("a, b = self.pair(temb).chunk(2, dim=1)", "y = (self.norm(x.float()) * (1 + a) + b).type_as(x)")
-    tensors = ("a, b = (self.pair(temb).float() + 1).chunk(2, dim=1)", lines[1])
-    assert "addcmul(b, self.norm(x.float()), 1 + a)" in run(*tensors)
-    assert "addcmul" not in run(*lines)  # 1 + a may be a number: nothing says what a is
+    lines = ("a, b = self.pair(temb)", "y = (self.norm(x.float()) * (1 + a) + b).type_as(x)")
+    tensors = ("a, b = self.pair(temb).chunk(2, dim=1)", lines[1])
+    assert "addcmul(b, self.norm(x.float()), 1 + a, out" in run(*tensors)
+    assert "addcmul" not in run(*lines)  # a and b may be numbers: nothing says what the module gives back
 
 
 def test_both_branches_must_agree() -> None:
@@ -88,6 +101,8 @@ def test_the_calls_compute_the_same(dtype: torch.dtype) -> None:
     with torch.inference_mode():
         one = torch.addcmul(x, y, gate, out=torch.empty_like(x))
         two = torch.addcmul(gate, y.float(), gate).type_as(x)
+        three = torch.addcmul(gate.to(dtype), y.float(), 1 + gate, out=torch.empty_like(x))
+    assert torch.equal(three, torch.addcmul(gate.to(dtype).float(), y.float(), 1 + gate).type_as(x))
     assert one.dtype == dtype and torch.allclose(one, (x.float() + y * gate).type_as(x), rtol=1e-6, atol=1e-6)
     assert torch.allclose(
         two, (y.float() * gate + gate).type_as(x), rtol=1e-2 if dtype is torch.bfloat16 else 1e-6, atol=1e-6

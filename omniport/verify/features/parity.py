@@ -17,4 +17,4 @@ def run(lab: Lab) -> Finding:
         f"{facts['tensors']} tensors, {facts['parameters']} parameters redrawn, {len(errors)} calls",
         f"largest relative error {worst:.1e}",
     )
-    return Finding(checks, evidence)
+    return Finding(checks, evidence, blocks=tuple(lab.block_errors({})))

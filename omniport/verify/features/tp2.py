@@ -53,7 +53,7 @@ def run(lab: Lab) -> Finding:
         f"per forward {_text(collectives[0])}",
         f"against one rank {max([*errors.values(), error]):.1e}",
     )
-    return Finding(tuple(checks), evidence)
+    return Finding(tuple(checks), evidence, blocks=tuple(lab.block_errors(PARALLEL)))
 
 
 def _text(collectives: dict[str, int]) -> str:
