@@ -69,8 +69,10 @@ def read_object(
     return Document(name, value, _scan(text, name, infinity, depth))
 
 
-def read_record(path: Path, *, limit: int) -> dict[str, Any]:
+def read_record(path: Path, *, limit: int, infinity: bool = False) -> dict[str, Any]:
     """The JSON object that the file ``path`` holds: a record of our own, which anybody can have changed since.
+
+    ``infinity`` as for :func:`read_object`: the error of a port whose output has another shape is infinite.
 
     Raises:
         OmniportError: it cannot be read, or as :func:`read_object`.
@@ -82,7 +84,8 @@ def read_record(path: Path, *, limit: int) -> dict[str, Any]:
         raise OmniportError(f"{path}: cannot be read: {error.strerror}") from None
     if size > limit:
         raise OmniportError(f"{path}: larger than {limit} bytes; refused")
-    return read_object(data, str(path), limit=limit, depth=2 * MAX_DEPTH).value  # it holds files of MAX_DEPTH
+    depth = 2 * MAX_DEPTH  # it holds files of MAX_DEPTH
+    return read_object(data, str(path), limit=limit, infinity=infinity, depth=depth).value
 
 
 def _parse(text: str, name: str) -> Any:

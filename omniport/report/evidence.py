@@ -25,7 +25,7 @@ def read_evidence(path: Path) -> dict[str, FeatureResult]:
     if not path.is_file():
         return {}
     try:
-        data = read_record(path, limit=_SIZE)
+        data = read_record(path, limit=_SIZE, infinity=True)
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']}, expected {SCHEMA}")
         return {name: FeatureResult.from_data(entry) for name, entry in data["features"].items()}

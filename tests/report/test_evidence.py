@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 from omniport.errors import OmniportError
 from omniport.report.evidence import read_evidence, write_evidence
 from omniport.report.verify_table import verify_table
-from omniport.verify.results import Check, FeatureResult, State, VerifyReport
+from omniport.verify.results import BlockError, Check, FeatureResult, State, VerifyReport
 
 
 def result(feature: str, digest: str = "one", state: State = "validated", reason: str = "") -> FeatureResult:
@@ -49,6 +50,15 @@ def test_a_new_result_replaces_the_old(tmp_path: Path) -> None:
     write_evidence(path, "flux", [result("tp2")])
     write_evidence(path, "flux", [result("tp2", state="unsupported", reason="no all-reduce")])
     assert read_evidence(path)["tp2"].state == "unsupported"
+
+
+def test_an_infinite_error_comes_back(tmp_path: Path) -> None:
+    """Outputs of another shape: what a run wrote, the next must be able to read."""
+    path = tmp_path / "flux.evidence.json"
+    wrong = replace(result("parity", state="unsupported", reason="shape"), figure=float("inf"))
+    write_evidence(path, "flux", [replace(wrong, blocks=(BlockError("even", "blocks.0", float("inf")),))])
+    found = read_evidence(path)["parity"]
+    assert found.figure == float("inf") and found.blocks[0].error == float("inf")
 
 
 def test_nothing_is_left_beside_the_file(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from omniport.errors import OmniportError
-from omniport.port import scaffold
 from omniport.report.page.facts import PortReport, collect
 from omniport.report.page.html import html
 from omniport.report.page.markdown import markdown, prose
@@ -19,6 +18,7 @@ from omniport.report.page.picture import size
 from omniport.report.page.plot import error_plot
 from omniport.report.page.rows import rows
 from omniport.report.page.write import form_of, write
+from omniport.scaffold import scaffold
 from omniport.verify.features import FEATURES
 from omniport.verify.port import find_port
 from omniport.verify.results import BlockError, Check, FeatureResult, ModuleNode, SplitPoint, VerifyReport
