@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MAIN = "from omniport.cli import main; main()"
+MAIN = "from omniport.__main__ import main; main()"
 
 
 def measure(arguments: list[str], runs: int) -> tuple[list[float], list[float]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.strict_toml import read_toml
 
 _LISTS = ("select", "ignore")
 _TABLE = "per-file-ignores"
@@ -31,20 +31,15 @@ def find_settings(path: Path) -> Settings:
     start = path.resolve()
     for folder in (start, *start.parents):
         file = folder / "pyproject.toml"
-        if file.is_file() and "[tool.omniport" in (text := file.read_text("utf-8", "replace")):
-            return _settings(file, text)
+        tool = read_toml(file, mark="[tool.omniport").get("tool", {}) if file.is_file() else {}
+        if isinstance(tool, dict) and "omniport" in tool:
+            return _settings(file, tool["omniport"])
     return Settings()
 
 
-def _settings(file: Path, text: str) -> Settings:
-    if sys.version_info < (3, 11):
-        raise OmniportError(f"{file}: reading [tool.omniport] needs Python 3.11; give the options on the command line")
-    import tomllib
-
-    try:
-        table = tomllib.loads(text).get("tool", {}).get("omniport", {})
-    except tomllib.TOMLDecodeError as error:
-        raise OmniportError(f"{file}: not valid TOML: {error}") from None
+def _settings(file: Path, table: Any) -> Settings:
+    if not isinstance(table, dict):
+        raise OmniportError(f"{file}: [tool.omniport] must be a table")
     unknown = sorted(table.keys() - {*_LISTS, _TABLE})
     if unknown:
         raise OmniportError(

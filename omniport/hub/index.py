@@ -60,7 +60,8 @@ def read_index(document: Document) -> ModelIndex:
     """Validate a parsed index.
 
     Raises:
-        OmniportError: no ``_class_name``; a name that is no identifier; a component with a library and no class.
+        OmniportError: no ``_class_name``; a name that is no identifier; a component with a library and no class; two
+            components whose names differ in case alone.
     """
     lines = {key: (document.name, line) for key, line in document.lines.items()}
 
@@ -81,6 +82,7 @@ def read_index(document: Document) -> ModelIndex:
     if version is not None and not (isinstance(version, str) and _VERSION.match(version)):
         raise fail("_diffusers_version", f"_diffusers_version {str(version)[:80]!r} is no version")
     components: dict[str, Component | None] = {}
+    folders: dict[str, str] = {}
     settings: dict[str, Any] = {}
     modular = "_blocks_class_name" in value
     for key, entry in value.items():
@@ -92,6 +94,8 @@ def read_index(document: Document) -> ModelIndex:
             settings[key] = entry
             continue
         modular = modular or len(entry) == 3
+        if (other := folders.setdefault(key.casefold(), key)) != key:
+            raise fail(key, f"components {other} and {key} have one folder where case does not count")
         try:
             components[key] = _component(entry)
         except ValueError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from omniport.errors import OmniportError
+from omniport.strict_toml import read_toml
 from omniport.target.manifest import load
 from omniport.target.paths import STATE
 
@@ -119,13 +119,11 @@ def _choose(where: Path, name: str | None) -> Path:
 def _entry_point(root: Path, pipeline_module: str) -> str | None:
     """The function of the port's own package that the plugin's pyproject.toml declares for vLLM-Omni."""
     file = root / "pyproject.toml"
-    if not file.is_file() or sys.version_info < (3, 11):
+    if not file.is_file():
         return None
-    import tomllib
-
     try:
-        points = tomllib.loads(file.read_text(encoding="utf-8"))["project"]["entry-points"]["vllm_omni.general_plugins"]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+        points = read_toml(file)["project"]["entry-points"]["vllm_omni.general_plugins"]
+    except (OmniportError, KeyError, TypeError):
         return None
     package = pipeline_module.partition(".")[0]
     return next((str(v) for v in points.values() if str(v).partition(":")[0].partition(".")[0] == package), None)

@@ -19,7 +19,7 @@ from omniport.errors import FindingsError, OmniportError, UnsupportedError
 from omniport.report.findings import write_text
 
 DEFECT = "import torch\n\n\ndef run(x):\n    return x.to('cuda')\n"
-MAIN = "from omniport.cli import main; main()"
+MAIN = "from omniport.__main__ import main; main()"
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

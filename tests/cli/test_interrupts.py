@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from omniport.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "omniport"]
 MARK = "OMNIPORT_TEST_RUN"
 
 
@@ -73,3 +73,37 @@ def test_scaffold_leaves_nothing_or_all(
         assert there in ({}, files)
     assert start(arguments, mark).wait(60) == 0  # after a kill the next run puts things right
     assert content(root) == files
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("command", ["plan", "check", "check --fix", "matrix", "update", "remove"])
+def test_every_other_command_leaves_the_old_or_the_new(
+    tmp_path: Path, whole: tuple[dict[str, bytes], float], number: signal.Signals, command: str
+) -> None:
+    root = tmp_path / "port"
+    for name, data in whole[0].items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    name, *options = command.split()
+    arguments = [name, "diffusers:FluxPipeline" if name == "plan" else str(root), *options]
+    mark = f"{command}-{number}-{tmp_path.name}"
+    run = start(arguments, mark)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.wait(whole[1] * (0.5 if name in ("plan", "update") else 0.12))
+    run.send_signal(number)
+    run.wait(60)
+    assert run.stderr is not None
+    errors = run.stderr.read()
+    assert b"Traceback" not in errors, errors
+    end = time.monotonic() + 10
+    while left(mark) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not left(mark)
+    there = content(root) if root.exists() else {}
+    if name != "remove":
+        assert there == whole[0]
+    elif number != signal.SIGKILL:
+        assert there in ({}, whole[0])
+    else:  # after a kill the next run puts things right
+        start(arguments, mark).wait(60)
+        assert not root.exists() or content(root) == {}

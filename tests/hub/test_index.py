@@ -96,6 +96,7 @@ def test_list_class_name_is_custom_code() -> None:
         ({"transformer": ["diffusers", "T()"]}, "class 'T\\(\\)' is no plain name"),
         ({"../x": ["diffusers", "T"]}, "'../x' is no plain component"),
         ({"a b": 1}, "'a b' is no plain component"),
+        ({"vae": ["x", "Y"], "VAE": ["x", "Y"]}, "components vae and VAE have one folder"),
         ({"": 1}, "'' is no plain component"),
     ],
 )
