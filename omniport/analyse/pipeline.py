@@ -22,6 +22,7 @@ from omniport.analyse.pipeline_components import (
     component_role,
     component_roles,
     constructor_decisions,
+    kept_buffers,
     settings,
 )
 from omniport.analyse.pipeline_guiders import guiders
@@ -172,6 +173,7 @@ class _Analysis:
             found.append((f"self.{name}", own))
             self.decide(f"denoiser self.{name}", ", ".join(own), "parameters of its forward", self.init.lineno)
             self.denoiser_class = node
+            self.decisions.extend(kept_buffers(self.source, module))
             keys = ", ".join(a.arg for a, _ in reading.parameters(methods["__init__"], module, stars=True))
             self.decide(f"{facts.CONFIG} self.{name}.config", keys, "parameters of its constructor", self.init.lineno)
         if not found:

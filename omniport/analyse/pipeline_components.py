@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, Why
@@ -106,6 +107,15 @@ def _dotted(source: SourceTree, library: str, class_name: str) -> str | None:
     if found is None and (source.root / "pipelines" / "deprecated" / library).is_dir():
         return f"{source.find_class(class_name, f'pipelines/deprecated/{library}').name}.{class_name}"
     return f"{found[0].name}.{found[1]}" if found else None
+
+
+def kept_buffers(source: SourceTree, name: str) -> Iterator[Decision]:
+    """``weights kept``: a buffer of the denoiser in module ``name`` that vLLM's loader would drop."""
+    module = source.module(name)
+    for buffer, line in reading.registered_buffers(module.ast) if module is not None else ():
+        if module is not None and buffer in knowledge.LOADER_DROPS:
+            why = Why("vLLM's AutoWeightsLoader drops it; the checkpoint holds it", module.file, line)
+            yield Decision("weights kept", buffer, why)
 
 
 def _lineage(source: SourceTree, dotted: str) -> list[str]:

@@ -195,6 +195,9 @@ NOT_PORTED: dict[str, str] = {
     "sparse_params": "block masks of sparse attention are made for flex attention, which this port does not call",
 }
 
+#: Buffers that vLLM's ``AutoWeightsLoader`` drops wherever they stand, as remains of other frameworks' checkpoints.
+LOADER_DROPS = ("rotary_pos_emb.inv_freq", "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
+
 #: What exchanges the attention processors of a denoiser: bases of pipelines, methods of models.
 SWAPPING_BASES = frozenset({"PAGMixin"})
 SWAPPING_CALLS = frozenset({"set_processor", "set_attn_processor"})

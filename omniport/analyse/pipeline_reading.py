@@ -35,6 +35,23 @@ def registered(init: ast.FunctionDef) -> dict[str, str]:
     return names
 
 
+def registered_buffers(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """Persistent buffers of the submodules that classes of a module make: ``attribute.buffer`` and the line."""
+    buffers: dict[str, list[tuple[str, int]]] = {}
+    for owner in (n for n in module.body if isinstance(n, ast.ClassDef)):
+        for node in ast.walk(owner):
+            if isinstance(node, ast.Call) and dotted(node.func) == "self.register_buffer" and node.args:
+                passing = [ast.unparse(a) for a in node.args[2:]]
+                passing += [ast.unparse(k.value) for k in node.keywords if k.arg == "persistent"]
+                if isinstance(node.args[0], ast.Constant) and "False" not in passing:
+                    buffers.setdefault(owner.name, []).append((str(node.args[0].value), node.lineno))
+    for node in ast.walk(module):
+        target = dotted(node.targets[0]) if isinstance(node, ast.Assign) else None
+        if target and target.startswith("self.") and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
+            made = dotted(node.value.func)  # type: ignore[attr-defined]
+            yield from ((f"{target[5:]}.{name}", line) for name, line in buffers.get(made or "", ()))
+
+
 def optional_components(node: ast.ClassDef) -> set[str]:
     """What the class declares as ``_optional_components``."""
     for statement in node.body:

@@ -21,6 +21,7 @@ from omniport.verify.components.build import build_pipeline
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.pipelines import RECIPES, Recipe
 from omniport.verify.port import Port
+from omniport.verify.repairs import repair
 from omniport.verify.requests import run_batch
 
 LATENTS = trace.LIMIT
@@ -103,9 +104,7 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         reference_class = _reference_class(job)
         with _the_references_own():
             build_pipeline(reference_class, job.components, recipe, folder)
-        engine.register(port)
-        config = engine.make_config(port, folder, rank, {})
-        worker = engine.build_worker(config, rank)
+        worker, config = _worker(port, recipe, folder, rank, {})
         parameters = sum(p.numel() for m in _denoisers(worker) for p in m.parameters())
         said["detail"] = f"{parameters} parameters of the denoisers"
     with _stage("e2e", done) as said:
@@ -113,9 +112,7 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         with _the_references_own():
             reference = reference_class.from_pretrained(folder, torch_dtype=torch.float32)
             reference.set_progress_bar_config(disable=True)
-            if "vae tiling" in recipe.repairs:
-                reference.vae.enable_tiling()
-                config.vae_use_tiling = worker.worker.model_runner.pipeline.vae.use_tiling = True
+            repair(recipe.repairs, reference)
             calls = calls_for(signature, recipe)
         expected = {call.name: _reference_run(reference, call) for call in calls}
         torch.save({k: (v.steps, v.output, v.forwards) for k, v in expected.items()}, work / f"{job.key}.reference")
@@ -137,6 +134,16 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         said |= {"figure": worst, "detail": "; ".join(details)}
         if problems:
             raise StageError("; ".join(problems))
+
+
+def _worker(port: Port, recipe: Recipe, folder: Path, rank: Rank, parallel: dict[str, int]) -> tuple[Any, Any]:
+    """vLLM-Omni's worker with the port loaded, and its config."""
+    engine.register(port)
+    config = engine.make_config(port, folder, rank, parallel)
+    config.vae_use_tiling = "vae tiling" in recipe.repairs  # read at each request
+    worker = engine.build_worker(config, rank)
+    repair(recipe.repairs, worker.worker.model_runner.pipeline)
+    return worker, config
 
 
 def _reference_run(pipeline: Any, call: Call) -> Run:
@@ -234,10 +241,7 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     """``cfg2``: the call ``base`` on two ranks against the reference, with half of the forwards on each."""
     torch.set_num_threads(1)
     port, recipe = job.port(root), RECIPES.get(job.name, Recipe())
-    folder = work / f"{job.key}.checkpoint"
-    engine.register(port)
-    config = engine.make_config(port, folder, rank, {"cfg_parallel_size": 2})
-    worker = engine.build_worker(config, rank)
+    worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {"cfg_parallel_size": 2})
     signature = inspect.signature(_reference_class(job).__call__)
     call = calls_for(signature, recipe)[0]
     got = port_run(worker, config, call, signature)
@@ -250,9 +254,7 @@ def alone_forwards(job: Job, root: Path, work: Path, rank: Rank) -> int:
     """How many forwards of the denoisers the call ``base`` takes on one rank."""
     torch.set_num_threads(1)
     port, recipe = job.port(root), RECIPES.get(job.name, Recipe())
-    engine.register(port)
-    config = engine.make_config(port, work / f"{job.key}.checkpoint", rank, {})
-    worker = engine.build_worker(config, rank)
+    worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {})
     signature = inspect.signature(_reference_class(job).__call__)
     return port_run(worker, config, calls_for(signature, recipe)[0], signature).forwards
 

@@ -20,6 +20,7 @@ HARNESS = (
     "verify/components/others.py",
     "verify/components/tokens.py",
     "verify/engine.py",
+    "verify/repairs.py",
     "verify/requests.py",
     "verify/stand_ins.py",
     "verify/trace.py",

@@ -6,14 +6,29 @@ torchvision, whose builds for other hardware do not load on a CPU build of torch
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-USERS = ("diffusers.models.transformers.transformer_cosmos",)
+USERS = (
+    "diffusers.models.controlnets.controlnet_cosmos",
+    "diffusers.models.transformers.transformer_cosmos",
+    "diffusers.pipelines.omnigen.processor_omnigen",
+)
 """Reference modules that import torchvision's transforms only if torchvision is there."""
+
+
+IMPORTERS = {
+    "diffusers.pipelines.cosmos.pipeline_cosmos2_5_predict": {"torchvision": "torchvision"},
+    "diffusers.pipelines.omnigen.pipeline_omnigen": {
+        "OmniGenMultiModalProcessor": "diffusers.pipelines.omnigen.processor_omnigen.OmniGenMultiModalProcessor"
+    },
+}
+"""Reference module -> the names that it imports only if torchvision is there, and what they are."""
 
 
 def resize(image: Any, size: list[int], interpolation: str) -> Any:
@@ -31,20 +46,72 @@ def resize(image: Any, size: list[int], interpolation: str) -> Any:
     return torch.nn.functional.interpolate(image, size=size, mode="nearest")
 
 
+def to_tensor(picture: Any) -> Any:
+    """``torchvision.transforms.functional.to_tensor`` of a PIL picture: [channels, rows, columns] from 0 to 1."""
+    import numpy
+    import torch
+
+    values = numpy.array(picture)
+    return torch.from_numpy(values[:, :, None] if values.ndim == 2 else values).permute(2, 0, 1).contiguous() / 255
+
+
+class Normalize:
+    """``torchvision.transforms.Normalize``: tensors [channels, rows, columns] less ``mean``, by ``std``."""
+
+    def __init__(self, mean: list[float], std: list[float], inplace: bool = False) -> None:
+        self.mean, self.std = mean, std
+
+    def __call__(self, image: Any) -> Any:
+        mean, std = (image.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        return (image - mean) / std
+
+
+class Compose:
+    """``torchvision.transforms.Compose``: one after the other."""
+
+    def __init__(self, parts: list[Callable[[Any], Any]]) -> None:
+        self.parts = parts
+
+    def __call__(self, image: Any) -> Any:
+        return functools.reduce(lambda value, part: part(value), self.parts, image)
+
+
 def install() -> bool:
     """Give the reference and its port the same stand-in; whether one was needed (torchvision itself is not there)."""
     import torchvision
+    from diffusers.utils import import_utils
 
     from omniport.verify.cpu.stubs import StubModule
 
     if not isinstance(torchvision, StubModule):
         return False
-    transforms = SimpleNamespace(
-        functional=SimpleNamespace(resize=resize), InterpolationMode=SimpleNamespace(NEAREST="nearest")
+    functional = _module("torchvision.transforms.functional", resize=resize, to_tensor=to_tensor)
+    transforms = _module(
+        "torchvision.transforms",
+        functional=functional,
+        InterpolationMode=SimpleNamespace(NEAREST="nearest"),
+        Compose=Compose,
+        Lambda=lambda function: function,
+        Normalize=Normalize,
+        ToTensor=lambda: to_tensor,
     )
     for module in (torchvision, *map(importlib.import_module, USERS)):
         vars(module)["transforms"] = transforms
+    for name, values in IMPORTERS.items():
+        module = importlib.import_module(name)
+        for key, path in values.items():
+            holder, _, member = path.rpartition(".")
+            found = importlib.import_module(holder or path)
+            vars(module)[key] = getattr(found, member) if holder else found
+    vars(import_utils)["_torchvision_available"] = True  # for the ports, which are imported from now on
     return True
+
+
+def _module(name: str, **members: Any) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(members)
+    sys.modules[name] = module
+    return module
 
 
 class Unguarded:

@@ -45,6 +45,8 @@ FACTS = Facts(
         ("if isinstance(prompt, str):\n    a()\n", ""),
         ("if d != e:\n    if torch.backends.mps.is_available():\n        x = x.to(d)\n", ""),
         ("f(image=gone)\n", "f(image=None)\n"),
+        ("if not all(k in known for k in gone):\n    a()\n", ""),
+        ("if any(k in known for k in gone):\n    a()\n", ""),
     ],
 )
 def test_decided_code_is_folded(source: str, expected: str) -> None:

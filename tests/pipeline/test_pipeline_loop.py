@@ -236,6 +236,23 @@ def test_several_results_are_unpacked_on_each_side() -> None:
     assert "c, d = negative_prediction" in found and "a, b = prediction" in found
 
 
+@pytest.mark.parametrize(
+    ("first", "use"),
+    [
+        ("a, b = self.transformer(x=p, return_dict=False)\n", "f(a, b)"),
+        ("a = self.transformer(x=p)[0]\n", "f(a)"),
+    ],
+)
+def test_names_that_both_predictions_take_are_not_overwritten_early(first: str, use: str) -> None:
+    second = textwrap.indent(first.replace("=p", "=q"), "    ")
+    found = body(f"{first}own = {use}\nif g:\n{second}    other = {use}\n    own = other + s * (own - other)")
+    lines = [line.strip() for line in found.splitlines()]
+    target = first.split(" =")[0]
+    kept, mine = lines.index(f"{target} = prediction"), lines.index(f"own = {use}")
+    other, his = lines.index(f"{target} = negative_prediction"), lines.index(f"other = {use}")
+    assert kept < mine < other < his
+
+
 def test_the_denoiser_of_the_round_is_an_argument() -> None:
     choice = "if t > b:\n    model = self.transformer\nelse:\n    model = self.transformer_2\n"
     calls = "pred = model(x=latents)[0]\nif g:\n    neg = model(x=latents)[0]\n    pred = f(pred, neg)"

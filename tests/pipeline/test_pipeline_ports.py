@@ -301,6 +301,41 @@ def test_settings_come_from_model_index(reference: SourceTree) -> None:
     assert "register_to_config" not in text
 
 
+def test_an_attribute_that_is_read_by_its_name_is_still_stored(reference: SourceTree) -> None:
+    source = "self._guidance_scale = guidance_scale"
+    read = "return self._guidance_scale"
+    tree = changed(reference, read, 'return getattr(self, "_guidance_scale", 1.0)')
+    assert source in written(tree)[1]
+    assert source not in written(changed(reference, read, "return 1.0"))[1]
+
+
+def test_what_the_constructor_makes_stays_below_its_condition(reference: SourceTree) -> None:
+    old = "        self.register_modules("
+    new = "        if scheduler.sturdy:\n            if vae is None:\n                vae = Vae()\n" + old
+    tree = changed(reference, old, new.replace("Vae()", "MiniAutoencoder()"))
+    text = written(tree, Index({**MINI.components, "vae": None}))[1]
+    assert "        if self.scheduler.sturdy:\n            self.vae = MiniAutoencoder()\n" in text
+
+
+@pytest.mark.parametrize(("persistent", "kept"), [("", True), (", persistent=False", False)])
+def test_a_buffer_that_the_loader_drops_is_loaded_by_the_denoiser(
+    reference: SourceTree, persistent: str, kept: bool
+) -> None:
+    module = reference.find_class("MiniTransformer2DModel", "models")
+    other = SourceTree(reference.root, reference.version, dict(reference._modules))
+    rotary = (
+        "\n\nclass Rotary(nn.Module):\n    def __init__(self):\n"
+        f'        self.register_buffer("inv_freq", torch.ones(4){persistent})\n'
+        "\n\nclass Holder:\n    def __init__(self):\n        self.rotary_emb = Rotary()\n"
+    )
+    text = module.text + rotary
+    other._modules[module.name] = SourceModule(module.name, module.path, module.file, text, module.is_package)
+    plan, made = written(other)
+    assert ("weights kept" in values(plan)) is kept
+    assert ("self.transformer.load_weights(own)" in made) is kept
+    assert ("AutoWeightsLoader(self)" in made) is not kept
+
+
 def test_video_leaves_the_worker_as_a_tensor(reference: SourceTree) -> None:
     tree = changed(reference, "return MiniPipelineOutput(images=image)", "return MiniPipelineOutput(frames=image)")
     plan, text = written(tree)

@@ -111,6 +111,9 @@ def _call(node: cst.Call, facts: Facts) -> Any:
     if name is not None and name in facts.calls:
         return facts.calls[name]
     arguments = [a.value for a in node.args]
+    if name in ("all", "any") and len(arguments) == 1 and isinstance(arguments[0], cst.GeneratorExp):
+        # the list of a parameter that is gone has no elements
+        return name == "all" if evaluate(arguments[0].for_in.iter, facts) is None else UNKNOWN
     if name == "isinstance" and len(arguments) == 2:
         what, kind = dotted(arguments[0]), dotted(arguments[1])
         if what == "self" and kind and (kind in facts.absent_bases or kind.endswith("Mixin")):

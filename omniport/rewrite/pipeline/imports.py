@@ -16,6 +16,7 @@ KNOWN: dict[str, str | None] = {
     "Iterable": "collections.abc",
     "Any": "typing",
     "ClassVar": "typing",
+    "AutoConfig": "transformers",
     "AutoWeightsLoader": "vllm.model_executor.models.utils",
     "init_logger": "vllm.logger",
     "get_hf_file_to_dict": "vllm.transformers_utils.repo_utils",

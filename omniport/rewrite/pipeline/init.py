@@ -8,7 +8,7 @@ import libcst as cst
 
 from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.plan.model import Decision, PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, statements, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, changed, indented, parse, reads, statements, suite
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.facts import MADE, decision, name_of, of_kind
 from omniport.rewrite.pipeline.rename import replace_names
@@ -76,7 +76,7 @@ def _kept(init: cst.FunctionDef, plan: PipelinePlan, methods: list[cst.FunctionD
 
 
 def _unconditional(node: Statement, made: list[str]) -> Block:
-    """``x = make()`` of ``if x is None: x = make()``, where the model brings no ``x``."""
+    """``x = make()`` of ``if x is None: x = make()``, where the model brings no ``x``; below a condition, too."""
     tests = {f"{name} is None" for name in made}
     none = isinstance(node, cst.If) and (
         code(node.test) in tests or any(code(node.test).startswith(f"not isinstance({name}, ") for name in made)
@@ -84,6 +84,9 @@ def _unconditional(node: Statement, made: list[str]) -> Block:
     if isinstance(node, cst.If) and node.orelse is None and none:
         first, *rest = suite(node.body)
         return [first.with_changes(leading_lines=[*node.leading_lines, *first.leading_lines]), *rest]
+    if isinstance(node, cst.If) and made:
+        inner = [s for line in suite(node.body) for s in _unconditional(line, made)]
+        return [changed(node, body=indented(inner, node.body))] if inner != suite(node.body) else [node]
     return [node]
 
 
@@ -141,6 +144,10 @@ def _opening(roles: dict[str, tuple[str, str]], features: TargetFeatures) -> str
     return text
 
 
+CONFIG_PARTS = {"T5GemmaEncoder": "encoder"}
+"""Encoders that are published under the config of the whole model: the part of it that their constructor takes."""
+
+
 def _load(name: str, dotted_class: str, role: str, transformer: str, features: TargetFeatures) -> str:
     class_name = dotted_class.rsplit(".", 1)[1]
     if role == "dit":
@@ -168,12 +175,23 @@ def _load(name: str, dotted_class: str, role: str, transformer: str, features: T
             "    model,\n"
             f'    subfolder="{name}",\n'
             "    prefetch_list=subfolders,\n"
+            f"{_config_part(name, class_name)}"
             "    torch_dtype=od_config.dtype,\n"
             "    **pretrained,\n"
             ").to(self.device)\n"
         )
     return (
         f"self.{name} = {class_name}.from_pretrained(\n"
-        f'    model, subfolder="{name}", torch_dtype=od_config.dtype, **pretrained\n'
+        f'    model,\n    subfolder="{name}",\n'
+        f"{_config_part(name, class_name)}"
+        "    torch_dtype=od_config.dtype,\n    **pretrained\n"
         ").to(self.device)\n"
+    )
+
+
+def _config_part(name: str, class_name: str) -> str:
+    if class_name not in CONFIG_PARTS:
+        return ""
+    return (
+        f'    config=AutoConfig.from_pretrained(model, subfolder="{name}", **pretrained).{CONFIG_PARTS[class_name]},\n'
     )

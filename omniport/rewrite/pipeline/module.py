@@ -38,6 +38,14 @@ def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
     return AutoWeightsLoader(self).load_weights(weights)
 '''
 
+_LOAD_DIRECTLY = '''
+def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+    """Load the weights of the denoiser and return the names of the parameters that were filled."""
+    # AutoWeightsLoader drops every {buffer}, which this denoiser takes from the checkpoint.
+    own = ((name.removeprefix("{denoiser}."), weight) for name, weight in weights)
+    return {{f"{denoiser}.{{name}}" for name in self.{denoiser}.load_weights(own)}}
+'''
+
 _PAIR = '''
 def combine_cfg_noise(self, positive_noise_pred, negative_noise_pred, true_cfg_scale, cfg_normalize=False, **kwargs):
     """Hand both predictions back: the loop combines them in the model's own way."""
@@ -126,7 +134,15 @@ def _methods(
     methods = [with_whole_annotations(with_seed_restored(m)) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
-    return [init, *methods, *_functions(parse(_LOAD_WEIGHTS))], post
+    return [init, *methods, *_functions(parse(_load_weights(plan)))], post
+
+
+def _load_weights(plan: PipelinePlan) -> str:
+    kept = facts.decision(plan.decisions, "weights kept")
+    if kept is None:
+        return _LOAD_WEIGHTS
+    (denoiser,) = (n for n, (_, role) in component_roles(plan.decisions).items() if role == "dit")
+    return _LOAD_DIRECTLY.format(buffer=kept.value, denoiser=denoiser)
 
 
 def _line(plan: PipelinePlan, subject: str) -> int:

@@ -147,8 +147,13 @@ class PairForm:
         guard = code(match.guard) if match.guard is not None else "True"
         after = match.after
         scale = None
-        plain = positive.wrap == negative.wrap == "_" and all(
-            isinstance(p.target, cst.Name) for p in (positive, negative)
+        clash = target_names(negative.target) & (
+            target_names(positive.target) | bound(staying) | set(reads(*staying, positive.target))
+        )
+        plain = (
+            not clash
+            and positive.wrap == negative.wrap == "_"
+            and all(isinstance(p.target, cst.Name) for p in (positive, negative))
         )
         if plain and not staying and match.guard is not None and (match.node is None or match.node.orelse is None):
             scale = self._default(after, rest, positive.name, negative.name)
@@ -186,29 +191,34 @@ class PairForm:
         if scale is not None:
             return [*new, *rest]
         after = self.block(after) if any(denoiser_calls(s, self.names) for s in after) else after
-        return [*new, *self._unpacked(match, plain, staying, after), *rest]
+        return [*new, *self._unpacked(match, plain, staying, after, late=bool(clash)), *rest]
 
-    def _unpacked(self, match: _Match, plain: bool, staying: Block, after: Block) -> Block:
+    def _unpacked(self, match: _Match, plain: bool, staying: Block, after: Block, *, late: bool) -> Block:
+        """Both predictions under their names; ``late``: the negative one takes names that are in use until then."""
         positive, negative = match.positive, match.negative
         if plain:
             names, after = _renamed(positive.name, negative.name, after)
             unpack = parse(f"{names} = {positive.name}\n")
-            late: Block = []
+            kept: Block = []
         else:
-            text = f"prediction, negative_prediction = prediction\n{negative.name} = "
-            unpack = parse(text + _applied(negative.wrap, "negative_prediction") + "\n")
-            late = parse(f"{positive.name} = {_applied(positive.wrap, 'prediction')}\n")
+            unpack = parse("prediction, negative_prediction = prediction\n")
+            named = parse(f"{negative.name} = {_applied(negative.wrap, 'negative_prediction')}\n")
+            if late:
+                after = [*named, *after]
+            else:
+                unpack += named
+            kept = parse(f"{positive.name} = {_applied(positive.wrap, 'prediction')}\n")
         if match.guard is None:
-            return [*unpack, *late, *staying, *after]
+            return [*unpack, *kept, *staying, *after]
         node = match.node
         assert node is not None
-        if not staying and not late:
+        if not staying and not kept:
             return [node.with_changes(body=indented([*unpack, *after], node.body), leading_lines=[])]
         choice = cst.If(test=match.guard, body=indented(unpack))
         if not after and node.orelse is None:
-            return [choice, *late, *staying]
+            return [choice, *kept, *staying]
         body = after or [cst.SimpleStatementLine([cst.Pass()])]
-        return [choice, *late, *staying, node.with_changes(body=indented(body, node.body), leading_lines=[])]
+        return [choice, *kept, *staying, node.with_changes(body=indented(body, node.body), leading_lines=[])]
 
     def _negative(self, match: _Match, guard: str, model: bool) -> Block:
         kwargs = [*match.before, *self._kwargs("negative_kwargs", match.negative, model)]

@@ -25,7 +25,7 @@ def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> tuple[tuple[str, 
 
 
 def attributes(node: cst.CSTNode, base: str = "self") -> dict[str, int]:
-    """How often ``node`` reads each ``base.X`` (assigning to one is no read, calling one is)."""
+    """How often ``node`` reads each ``base.X`` (assigning to one is no read; calling one, or ``getattr``, is)."""
     return _attributes(node).get(base, {})
 
 
@@ -44,7 +44,20 @@ def _attributes(node: cst.CSTNode) -> dict[str, dict[str, int]]:
                 names = found.setdefault(base, {})
                 name = inner.attr.value  # type: ignore[attr-defined]
                 names[name] = names.get(name, 0) + 1
+        elif kind is cst.Call and (by_name := _read_by_name(inner)) is not None:  # type: ignore[arg-type]
+            names = found.setdefault(by_name[0], {})
+            names[by_name[1]] = names.get(by_name[1], 0) + 1
     return found
+
+
+def _read_by_name(call: cst.Call) -> tuple[str, str] | None:
+    """Base and attribute of ``getattr(base, "X", ...)`` and of ``hasattr(base, "X")``."""
+    if dotted(call.func) not in ("getattr", "hasattr") or len(call.args) < 2:
+        return None
+    base, name = dotted(call.args[0].value), call.args[1].value
+    if base is None or not isinstance(name, cst.SimpleString):
+        return None
+    return base, str(name.evaluated_value)
 
 
 def calls(node: cst.CSTNode, *names: str) -> list[cst.Call]:

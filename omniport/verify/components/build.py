@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from omniport.errors import OmniportError
+from omniport.rewrite.pipeline.init import CONFIG_PARTS
 from omniport.verify.checkpoint import GAIN, constructor_defaults, redraw
 from omniport.verify.classes import ENTRIES, Entry
 from omniport.verify.components import tokens
@@ -93,7 +94,10 @@ class Builder:
         config = cls.config_class(**values)
         if values.get("is_encoder_decoder") is False:
             config.is_encoder_decoder = False
-        model: nn.Module = cls(config)
+        half = CONFIG_PARTS.get(cls.__name__)
+        model: nn.Module = cls(getattr(config, half) if half else config)
+        if half:
+            model.config = config
         return model
 
     def _known(self, class_name: str) -> Mapping[str, Any]:
@@ -113,7 +117,9 @@ class Builder:
             except ModuleNotFoundError:
                 continue
             if found is not None:
-                return found
+                # diffusers puts a subclass of its own into transformers, under which nothing can be saved
+                own = [c for c in found.__mro__ if c.__name__ == class_name and c.__module__.startswith(module)]
+                return own[0] if own else found
         raise OmniportError(f"{library} has no class {class_name}")
 
     def _family(self, name: str, class_name: str) -> str:

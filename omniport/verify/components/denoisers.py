@@ -77,7 +77,7 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
         "attention_head_dim": 16, "text_embed_dim": _T, "n_controlnet_blocks": 2, "adaln_lora_dim": 24,
     },
     "CosmosTransformer3DModel": {"in_channels": "=z + 1", "out_channels": "=z", "text_embed_dim": _T},
-    "Cosmos3OmniTransformer": {},
+    "Cosmos3OmniTransformer": {"latent_channel": "=z", "patch_latent_dim": "=4 * z"},
     "DiTTransformer2DModel": {
         "in_channels": "=z", "out_channels": "=2 * z", "sample_size": 8, "num_embeds_ada_norm": 1000,
     },

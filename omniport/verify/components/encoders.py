@@ -139,7 +139,7 @@ ENCODERS: dict[str, Config] = {
     "LlavaForConditionalGeneration": {
         "text_config": {"model_type": "llama", **language_model()},
         "vision_config": {"model_type": "clip_vision_model", **CLIP_VISION},
-        "image_token_index": "=token('<pad>')",
+        "image_token_index": "=token('<image>')",
         "pad_token_id": "=pad",
         "image_seq_length": 16,
     },
@@ -162,7 +162,10 @@ ENCODERS: dict[str, Config] = {
         "vocab_size": "=vocabulary",
         "is_encoder_decoder": False,
     },
-    "T5GemmaEncoder": language_model(query_pre_attn_scalar=8, sliding_window=4096),
+    "T5GemmaEncoder": {
+        "encoder": language_model(query_pre_attn_scalar=8, sliding_window=4096),
+        "decoder": language_model(query_pre_attn_scalar=8, sliding_window=4096),
+    },
     "T5Gemma2Encoder": {
         "text_config": language_model(query_pre_attn_scalar=8, sliding_window=4096, dropout_rate=0.0),
         "vision_config": {"model_type": "siglip_vision_model", **_SIGLIP_VISION},
@@ -191,6 +194,7 @@ TOKENIZERS: dict[str, str] = {
     "Qwen3VLModel": "qwen",
     "SmolLM3ForCausalLM": "smol",
     "T5EncoderModel": "t5",
+    "T5GemmaEncoder": "gemma",
     "T5GemmaEncoderModel": "gemma",
     "T5Gemma2Encoder": "gemma",
     "UMT5EncoderModel": "t5",

@@ -13,6 +13,7 @@ OTHERS: dict[str, Mapping[str, Any]] = {
         "num_lyric_encoder_hidden_layers": 2, "num_timbre_encoder_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "head_dim": 16,
     },
+    "AdaptiveProjectedMixGuidance": {"adaptive_projected_guidance_start_step": 1},
     "ClassifierFreeGuidance": {"guidance_scale": 3.0},
     "LTX2TextConnectors": {
         "caption_channels": _T, "text_proj_in_factor": 4, "video_connector_num_attention_heads": 4,

@@ -142,6 +142,15 @@ def llama(words: Iterable[str]) -> Any:
     return made
 
 
+def llava(words: Iterable[str]) -> Any:
+    """The same with the marks of a conversation and of a picture in it."""
+    made = llama(words)
+    marks = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    made.add_special_tokens({"additional_special_tokens": marks})
+    made.padding_side = "right"
+    return made
+
+
 def bert(words: Iterable[str]) -> Any:
     """Word pieces: the words, and single letters for the rest."""
     from transformers import BertTokenizer
@@ -167,6 +176,7 @@ BUILDERS: dict[str, Callable[[Iterable[str]], Any]] = {
     "glm": plain_bpe("[gMASK]", "<|endoftext|>", ("<sop>", "<|user|>", "<|assistant|>")),
     "llama": llama,
     "llama3": plain_bpe("<|begin_of_text|>", "<|eot_id|>"),
+    "llava": llava,
     "mistral": plain_bpe("<s>", "</s>", ("[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[IMG]")),
     "qwen": qwen,
     "smol": plain_bpe("<|begin_of_text|>", "<|end_of_text|>"),

@@ -9,9 +9,13 @@ AUDIO: dict[str, Recipe] = {
         "the mask is over time", call={"mask": None, "mask_start_seconds": 2.0, "mask_end_seconds": 5.0}
     ),
     "AceStepPipeline": Recipe(
-        "published with Qwen3 for the texts; a sound of few samples",
+        "published with Qwen3 for the texts and with times from 1 to 0; a sound of few samples",
         {"text_encoder": "transformers.Qwen3Model", "tokenizer": "transformers.Qwen2TokenizerFast"},
-        configs={"vae": {"sampling_rate": 200}, "transformer": {"model_version": "base"}},
+        configs={
+            "vae": {"sampling_rate": 200},
+            "transformer": {"model_version": "base"},
+            "scheduler": {"num_train_timesteps": 1, "shift": 1.0},
+        },
         call={"audio_duration": 4.0, "lyrics": "a song of a cat"},
     ),
     "LongCatAudioDiTPipeline": Recipe(

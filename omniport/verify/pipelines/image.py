@@ -13,8 +13,8 @@ _ZIMAGE = Recipe("the encoder is annotated by the base class of all; published i
 _OUT_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
 _FLUX2 = Recipe("texts are taken from three layers of a deep encoder", call=_OUT_LAYERS)
 _SPRINT = Recipe(
-    "two steps only, as the schedule has one time between; made for 1024 pixels",
-    _GEMMA2,
+    "two steps only, as the schedule has one time between; made for 1024 pixels; published with the SCM scheduler",
+    {**_GEMMA2, "scheduler": "diffusers.SCMScheduler"},
     configs={"transformer": {"sample_size": 32, "guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}},
     call={"num_inference_steps": 2},
 )
@@ -26,6 +26,10 @@ _TWO_LEVELS = {
     "block_out_channels": [8, 8],
     "down_block_types": ["DownEncoderBlock2D"] * 2,
     "up_block_types": ["UpDecoderBlock2D"] * 2,
+}
+_MIXED = {
+    "guider": "diffusers.AdaptiveProjectedMixGuidance",
+    "ocr_guider": "diffusers.AdaptiveProjectedMixGuidance",
 }
 _HUNYUAN_DIT = Recipe(
     "the second encoder is optional in the signature only",
@@ -118,8 +122,10 @@ IMAGE: dict[str, Recipe] = {
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPAGPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPipeline": _HUNYUAN_DIT,
+    "HunyuanImagePipeline": Recipe("published with two guiders", _MIXED),
     "HunyuanImageRefinerPipeline": Recipe(
-        "the refiner has one text, and joins the picture's latents to the channels",
+        "the refiner has one text, and joins the picture's latents to the channels; published with a guider",
+        {"guider": _MIXED["guider"]},
         configs={
             "transformer": {
                 "in_channels": "=4 * z",
@@ -159,6 +165,12 @@ IMAGE: dict[str, Recipe] = {
         "texts are taken from the eighth layer from the end",
         configs={"text_encoder": {"text_config": {**QWEN3_VL["text_config"], "num_hidden_layers": 9}}},
     ),
+    "OmniGenPipeline": Recipe(
+        "the text names its pictures",
+        tokenizers={"tokenizer": "llama"},
+        configs={"transformer": {"vocab_size": 20000}},
+        call={"prompt": "<img><|image_1|></img> a photo of a cat sitting on a red chair"},
+    ),
     "QwenImageControlNetInpaintPipeline": Recipe(
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_condition_channels": 4}}
     ),
@@ -194,6 +206,7 @@ IMAGE: dict[str, Recipe] = {
         "the encoder is annotated by the base class of all; pictures are seen by Siglip, too",
         _QWEN3,
         configs={"transformer": {"siglip_feat_dim": "=width('siglip')"}},
+        repairs=("vae in bfloat16",),
     ),
     "ZImagePipeline": _ZIMAGE,
 }

@@ -21,6 +21,20 @@ _MOTIF = Recipe(
     },
 )
 
+_COSMOS2 = {
+    "use_karras_sigmas": True,
+    "sigma_max": 80.0,
+    "sigma_min": 0.002,
+    "sigma_data": 1.0,
+    "final_sigmas_type": "sigma_min",
+}
+
+_COSMOS25 = {
+    "use_crossattn_projection": True,
+    "crossattn_proj_in_channels": "=3 * width('text_encoder')",
+    "encoder_hidden_states_channels": "=width('text_encoder')",
+}
+
 _LEARNED = {"max_sequence_length": 226}  # position embeddings are learned for this length
 _WITH_IMAGE = {"transformer": {"in_channels": "=2 * z", "out_channels": "=z"}}
 
@@ -45,6 +59,7 @@ VIDEO: dict[str, Recipe] = {
     ),
     "HunyuanVideoImageToVideoPipeline": Recipe(
         "published models replace the first frame's token; the template has room for 576 tokens of the picture",
+        tokenizers={"tokenizer": "llava"},
         configs={
             "transformer": {"image_condition_type": "token_replace"},
             "text_encoder": {
@@ -89,10 +104,30 @@ VIDEO: dict[str, Recipe] = {
             "id_vit_hidden": Noise((1, 7, 24), count=2),
         },
     ),
-    "Cosmos2TextToImagePipeline": Recipe("no mask beside the latents", configs={"transformer": {"in_channels": "=z"}}),
-    "Cosmos2VideoToWorldPipeline": Recipe("a picture or a video", call={"video": None}),
+    "Cosmos2TextToImagePipeline": Recipe(
+        "no mask beside the latents; the step divides by a sigma, which is never 0 in the published schedule",
+        configs={"transformer": {"in_channels": "=z"}, "scheduler": _COSMOS2},
+    ),
+    "Cosmos2VideoToWorldPipeline": Recipe(
+        "a picture or a video; the step divides by a sigma, which is never 0 in the published schedule",
+        configs={"scheduler": _COSMOS2},
+        call={"video": None},
+    ),
     "CosmosTextToWorldPipeline": Recipe("no mask beside the latents", configs={"transformer": {"in_channels": "=z"}}),
     "CosmosVideoToWorldPipeline": Recipe("a picture or a video", call={"video": None}),
+    "Cosmos2_5_PredictBasePipeline": Recipe(
+        "a picture or a video; texts are the layers of the encoder side by side, projected",
+        configs={"transformer": _COSMOS25},
+        call={"video": None},
+    ),
+    "Cosmos2_5_TransferPipeline": Recipe(
+        "texts are the layers of the encoder side by side, projected; a video that controls",
+        configs={
+            "transformer": {**_COSMOS25, "controlnet_block_every_n": 1},
+            "controlnet": _COSMOS25,
+        },
+        call={"controls": Picture(frames=9), "num_frames_per_chunk": 9},
+    ),
     "Cosmos3OmniPipeline": Recipe(
         "the tokenizer is that of Qwen; a picture or a video",
         tokenizers={"text_tokenizer": "qwen"},
