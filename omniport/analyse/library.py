@@ -202,6 +202,14 @@ SAME_RANK = frozenset(
     }
 )  # fmt: skip
 
+#: Those of them that act on each element.
+POINTWISE = frozenset(
+    {
+        "clamp_min", "clamp_max", "nan_to_num", "ne", "eq", "logical_and", "logical_not", "logical_or", "bool", "long",
+        "int", "round",
+    }
+)  # fmt: skip
+
 #: Library objects that only hold their arguments: the results of a forward.
 OUTPUTS = re.compile(r"\w+Output\Z")
 

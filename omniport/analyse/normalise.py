@@ -19,6 +19,7 @@ from omniport.rewrite.normal.attention_mask import broadcast_masks
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
 from omniport.rewrite.normal.docstring import DropDocstringEntries
+from omniport.rewrite.normal.expanded_mask import unexpanded_masks
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
@@ -102,8 +103,8 @@ def _names(node: ast.FunctionDef) -> tuple[str, ...]:
 
 #: What says the same with less, tried in turn until none of them changes a class.
 _REWRITES = (
-    shorten, simplify, broadcast_masks, inline_aliases, inline_local_aliases, merge_equal_parameters, shorten_shapes,
-    make_local,
+    shorten, simplify, broadcast_masks, unexpanded_masks, inline_aliases, inline_local_aliases, merge_equal_parameters,
+    shorten_shapes, make_local,
 )  # fmt: skip
 _ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes)
 

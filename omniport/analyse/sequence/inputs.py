@@ -9,11 +9,12 @@ from omniport.analyse import library
 from omniport.analyse.entry import parameters
 from omniport.analyse.expressions import text
 from omniport.analyse.poly import Poly
-from omniport.analyse.sequence.rules import BATCH, TokenRules
+from omniport.analyse.sequence.operations import OperationRules
+from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Dim, Instance, Opaque, Tensor
 
 
-class TokenInputs(TokenRules):
+class TokenInputs(OperationRules):
     """Gives the parameters of the root their axes."""
 
     given: dict[str, int]  # parameters that come with this number of axes

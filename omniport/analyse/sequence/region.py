@@ -38,7 +38,7 @@ class Reading:
             raise Refused("the statements from here on are not followed", self.facts.line)
         last = max(at for at, trace in enumerate(self.traces) if trace.attentions < len(self.facts.attentions))
         split = self.split(calls, self.traces[last].attentions)
-        end, gathered = self.ending(split, last, min(self.end(split, last), self.leaves(last)))
+        end, gathered = self.ending(split, last, min(self.end(split, last), self.leaves(last), self.strange(last)))
         parallel, local = self.modes(calls, split)
         parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
         masks = self.masks(split)
@@ -106,15 +106,23 @@ class Reading:
         """Raise unless values whose rank is guessed, and that may hold something for each token, are seen to do so."""
         known = {part.seed.label for part in (*parts, *masks)}
         attended = {name for call in self.facts.attentions for name in self.streams(call.key)}
+        settled, asked = (set(self.walk.made_of(tuple(names))) for names in (self.walk.settled, self.walk.asked))
         read = self.read(self.start, end)
         for seed in self.walk.record.seeds:
             streams = {n for dim in seed.tensor.dims or () for n in self.walk.made_of(dim.streams)}
-            unseen = seed.label not in known and not streams & attended
+            unseen = seed.label not in known and not streams & attended and not (streams and streams <= settled - asked)
             unknown = seed.guessed or (seed.tensor.dims is None and not seed.place)
             if unknown and seed.tokens and unseen and seed.variable in read:
                 self.blocked = len(self.facts.barriers)
                 self.walk.record.unranked.append((seed.label, ""))
                 raise Refused(f"the shape of {seed.variable} is not known", self.traces[self.start].line)
+
+    def strange(self, last: int) -> int:
+        """The first statement behind the attention calls that reads what a call made and nothing followed."""
+        env = self.traces[self.start].env
+        names = {name for name, value in env.items() if any("(" in text for text in _opaque(value))}
+        behind = range(last + 1, len(self.forward))
+        return next((at for at in behind if names & self.read(at, at + 1)), len(self.forward) - 1)
 
     def understood(self, end: int) -> None:
         """Raise where the region reads what a call made and nothing followed: a table may have a row for each token."""
@@ -226,7 +234,9 @@ class Reading:
             raise Refused(f"{seed.variable} holds tuples of tuples of tokens", self.traces[self.start].line)
         if len(axes) > 1:
             raise Refused(f"{seed.variable} has an entry for each pair of tokens", self.traces[self.start].line)
-        return Part(seed, *axes[0])
+        own = {name for dim in seed.tensor.dims or () for name in dim.streams}
+        several = seed.guessed and not seed.place and bool(own & self.walk.asked)
+        return Part(seed, *axes[0], sometimes=several)
 
     def read(self, start: int, end: int | None = None) -> set[str]:
         """Names that statements read."""
@@ -278,9 +288,11 @@ class Reading:
         guessed = {name for seed, axis in axes if seed.guessed for name in self.walk.made_of((axis,))}
         for use in self.walk.record.masks:
             keys, queries = self.streams(use.call.key), self.streams(use.call.query)
-            if not set(keys) & split:
-                continue
             dims = use.mask.dims
+            if not set(keys) & split:
+                if dims is not None and len(dims) == 4 and dims[2].one:  # over keys that every rank has
+                    self.walk.settled |= use.mask.streams
+                continue
             # attention takes masks of two axes to those of all: it is four that leave no doubt which axis is which
             if dims is None or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
                 self.walk.missed([use.mask])

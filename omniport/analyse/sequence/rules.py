@@ -24,6 +24,7 @@ class TokenRules(DictRules):
     """The rules."""
 
     makeup: dict[str, tuple[str, ...]]  # a stream that is several others, one behind the other
+    settled: set[str]  # axes that turn out to be the batch, or a width
     unclear: dict[int, str]
     missed: Callable[..., str | None]
     same_doubt: Callable[[Any, Any], None]
@@ -54,6 +55,7 @@ class TokenRules(DictRules):
         met = super().meet(a, b, last=last)
         for one, other in ((a, b), (b, a)):
             if other.streams and not one.streams and not one.one and (one.size == BATCH or self.width(one.size)):
+                self.settled.update(self.made_of(other.streams) if one.size.constant is None else ())
                 return Dim(one.size)
         return met
 
@@ -139,7 +141,9 @@ class TokenRules(DictRules):
             x = self.assumed.setdefault(x.serial, self.of_rank(x, 3))
         if x.dims == ():
             return self.unknown((x,), leaf.path)
-        self.barrier((s for dim in x.known[-1:] for s in dim.streams), f"{leaf.path} computes with tokens as features")
+        features = self.made_of(tuple(s for dim in x.known[-1:] for s in dim.streams))
+        self.settled.update(features)
+        self.barrier(features, f"{leaf.path} computes with tokens as features")
         result: Tensor = x.alike((*x.known[:-1], Dim(size)))
         self.same_doubt(x, result)
         return result

@@ -27,6 +27,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
     "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6),
 }
 _STATEMENTS = 6000  # walked in the search over one model; those that have a region need 5000 at most
+_WALKED = 1 << 20  # more than all statements: walks to the end reach further than those that something stopped
 _CHOICES = 2  # attributes of modules that are taken as set and as not set
 
 
@@ -227,7 +228,8 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         reach, refused = blocked.steps, Refused(blocked.reason, blocked.line)
     except Refused as error:
         steps = walk.record.steps
-        reach, refused = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps, error
+        reach = _WALKED + (steps[reading.blocked] if reading.blocked < len(steps) else walk.steps)
+        refused = error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))
     tuples: dict[str, list[str]] = {}

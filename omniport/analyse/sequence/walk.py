@@ -57,9 +57,13 @@ class SequenceWalk(TokenInputs):
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
         self.tested: set[int] = set()  # serials of tensors whose rank a condition asks for
         self.unclear: dict[int, str] = {}  # by serial of a tensor of unknown rank: the seed that makes it unknown
+        self.settled: set[str] = set()
+        self.asked: set[str] = set()
         self.makeup: dict[str, tuple[str, ...]] = {}  # a stream that is several others, one behind the other
+        self.alive: Env = {}  # the values in front of the boundary
         self.widths = frozenset[str]()
         self.sizes: dict[Poly, tuple[str, ...]] = {}  # sizes before the boundary, and the axes that have them
+        self.sized_at: dict[int, int] = {}  # by line: how often a tensor of unknown sizes was made there
         self.origin = origin
         self.checkpoints: dict[int, Checkpoint] = {}  # by statement
 
@@ -156,6 +160,7 @@ class SequenceWalk(TokenInputs):
 
     def seed(self, env: Env) -> None:
         """Give every tensor in ``env`` streams of its own, and name the numbers that are lengths of their axes."""
+        self.alive = dict(env)
         for name, value in list(env.items()):
             if name != "self":
                 env[name] = self.seeded(value, name, (), id(value) in self.optional)
@@ -198,7 +203,7 @@ class SequenceWalk(TokenInputs):
             self.record.required.append(name)
             optional, form = False, 0
         elif optional and not place and label in self.forms and form is None:
-            self.record.absent.append(name)
+            self.record.absent.append(self.given_as(name, value))
             return Const(None)
         if value.dims is None and isinstance(form, tuple):
             pair = Seq([Tensor(None, origins=value.origins) for _ in form])
@@ -207,7 +212,7 @@ class SequenceWalk(TokenInputs):
         dims = (
             value.dims
             if value.dims is not None or label not in self.forms or not isinstance(form, int)
-            else self.sizeless(form).dims
+            else self.of_rank(value, form).dims
         )
         if value.dims is None and label in self.carriers:
             dims = (Dim(BATCH), self.axis_of(f"{label}__1"), Dim(Poly.of(f"width of {label}")))
@@ -218,6 +223,8 @@ class SequenceWalk(TokenInputs):
             fresh = Tensor(None)
         elif value.dims is None and len(dims) == 2 and not self.of_tokens(value):
             fresh = Tensor((Dim(BATCH), Dim(Poly.of(f"width of {label}"))))
+        elif value.dims is None and len(dims) == 2 and name.endswith("mask"):
+            fresh = Tensor((Dim(BATCH), self.seeded_axis(dims, 1, label)))  # of two axes: one row for each sample
         else:
             fresh = Tensor(tuple(self.seeded_axis(dims, at, label) for at in range(len(dims))))
         # a vector of each sample, unless it comes with more axes, or with axes that are not known
@@ -231,8 +238,16 @@ class SequenceWalk(TokenInputs):
         self.record.seeds.append(found)
         return self.maybe(fresh, optional)
 
+    def given_as(self, name: str, value: Tensor) -> str:
+        """The parameter that a value is computed from alone, if that may be absent, too: without it there is none."""
+        source = next(iter(value.origins or ())) if len(value.origins or ()) == 1 else ""
+        given = self.alive.get(source) if source in self.facts.inputs else None
+        same = isinstance(given, Tensor) and id(given) in self.optional and given.origins == value.origins
+        return source if same else name
+
     def seeded_axis(self, dims: tuple[Dim, ...], at: int, label: str) -> Dim:
-        if self.width(dims[at].size):
+        tokens = label in self.carriers and at == 1 and len(dims) == 3 and dims[at].size.constant is None
+        if self.width(dims[at].size) and not tokens:
             return dims[at]
         if (len(dims) > 2 and at == self.batch) or dims[at].size == BATCH:
             return Dim(BATCH)

@@ -1,0 +1,64 @@
+"""Lengths that are one, ranks that are found out, and what they must not be taken for."""
+
+from __future__ import annotations
+
+import pytest
+
+from omniport.analyse.parallel import ParallelPlan, plan_parallel
+from omniport.source.tree import SourceTree
+from tests.analyse.test_sequence import model, reason
+from tests.analyse.test_sequence_classes import region
+from tests.analyse.test_tp import ATTEND
+from tests.support.normal import normal_form
+
+LINES = "\n".join(line.strip() for line in ATTEND.strip().splitlines())
+
+
+def planned(before: str, change: str, value: str, params: str = "") -> ParallelPlan:
+    """A model whose blocks change ``x`` by ``change``, given ``value`` in place of their vector."""
+    text = model(f"{change}\n{LINES}", before=before).replace("x, pooled_projections, context", f"x, {value}, context")
+    return plan_parallel(normal_form(text.replace("pooled_projections)", f"pooled_projections{params})"), "Root"))
+
+
+@pytest.mark.parametrize(
+    ("length", "refused"),
+    [("x.shape[1]", ""), ("x.shape[1] + 1", "one entry for each"), ("context.shape[1]", "one entry for each")],
+)
+def test_a_table_as_long_as_the_tokens_is_split_with_them(length: str, refused: str) -> None:
+    before = f"rows = torch.outer(torch.arange({length}), torch.arange(heads * head_dim))"
+    found = planned(before.replace("heads * head_dim", "8"), "x = x + temb[-x.shape[1] :].unsqueeze(0)", "rows")
+    assert refused in reason(found) if refused else {t.variable for t in found.region.split} == {"x", "rows"}
+
+
+@pytest.mark.parametrize(
+    ("change", "ranks"),
+    [
+        ("x = x * temb.unsqueeze(1)", {"x": None}),  # one vector for each sample
+        ("if temb.ndim == 3:\n    x = x + temb\nelse:\n    x = x * temb.unsqueeze(1)", {"x": None, "vector": 3}),
+    ],
+)
+def test_a_value_that_meets_the_batch_and_a_width_has_no_rows_for_tokens(
+    change: str, ranks: dict[str, int | None]
+) -> None:
+    """Where the program asks how many axes it has, it may have rows for tokens all the same."""
+    found = planned("x = x * 1", change, "vector", params=", vector")
+    assert found.region is not None and {t.variable: t.rank for t in found.region.split} == ranks
+
+
+@pytest.mark.parametrize(
+    ("does", "refused"), [("raise ValueError('lengths')", ""), ("x = x * 2", "compares the number of tokens")]
+)
+def test_lengths_that_differ_end_the_program(does: str, refused: str) -> None:
+    change = f"if temb.shape[1] != x.shape[1]:\n    {does}\nx = x + temb"
+    found = planned("rows = self.proj_in(hidden_states)", change, "rows")
+    assert refused in reason(found) if refused else {t.variable for t in found.region.split} == {"x", "rows"}
+
+
+def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
+    audio = region(diffusers, "StableAudio3DiTModel")
+    assert audio.absent == ("local_add_cond",) and {t.variable for t in audio.split} == {"x", "rope"}
+    layers = {t.variable: t for t in region(diffusers, "BriaFiboTransformer2DModel").split}["text_encoder_layers"]
+    assert (layers.item, layers.dim, layers.streams) == (-1, -2, ("encoder_hidden_states",))
+    mask = {t.variable: t for t in region(diffusers, "PRXTransformer2DModel").split}["attention_mask"]
+    assert mask.streams == ("txt",)
+    assert [m.variable for m in region(diffusers, "LuminaNextDiT2DModel").masks] == ["mask"]
