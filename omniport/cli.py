@@ -36,6 +36,7 @@ Backbone = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit of the model repository.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -57,7 +58,6 @@ app = typer.Typer(
     cls=Commands,
     help="Port a Hugging Face diffusion model to vLLM-Omni, and prove the port.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: rich would double the start-up time
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -92,6 +92,20 @@ def _options(
     """Port a Hugging Face diffusion model to vLLM-Omni, and prove the port."""
 
 
+def _features(incomplete: str) -> list[str]:
+    """Names of features for the shell's completion."""
+    from omniport.verify.features import FEATURES
+
+    return [name for name in FEATURES if name.startswith(incomplete)]
+
+
+def _codes(incomplete: str) -> list[tuple[str, str]]:
+    """Codes of rules with their names, for the shell's completion."""
+    from omniport.check.engine import rule_names
+
+    return [(code, name) for code, name in rule_names().items() if code.startswith(incomplete.upper())]
+
+
 @app.command()
 def scaffold(
     model: Model,
@@ -109,10 +123,11 @@ def scaffold(
     diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
     offline: Offline = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Classify, analyse, rewrite, and write the port."""
-    from omniport import port
+    from omniport import port, progress
     from omniport import scaffold as room
 
     if source is not None and port.is_custom(source):
@@ -129,18 +144,19 @@ def scaffold(
             typer.echo(made.text())
         return
     _no_backbone(backbone)
-    result = room.scaffold(
-        model,
-        into=into,
-        plugin=plugin,
-        name=name,
-        revision=revision,
-        source=source,
-        dry_run=dry_run,
-        diff=diff,
-        force=force,
-        offline=offline,
-    )
+    with progress.shown(quiet=quiet):
+        result = room.scaffold(
+            model,
+            into=into,
+            plugin=plugin,
+            name=name,
+            revision=revision,
+            source=source,
+            dry_run=dry_run,
+            diff=diff,
+            force=force,
+            offline=offline,
+        )
     if json:
         _print_json(result.to_data())
     else:
@@ -155,10 +171,11 @@ def plan(
     source: Source = None,
     backbone: Backbone = None,
     offline: Offline = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Show every decision, its reason and its source line; write nothing."""
-    from omniport import port
+    from omniport import port, progress
 
     if source is not None and port.is_custom(source):
         roles = port.custom_plan(model, source, backbone)
@@ -170,7 +187,8 @@ def plan(
             render_roles(roles, _console())
         return
     _no_backbone(backbone)
-    result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
+    with progress.shown(quiet=quiet):
+        result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
         _print_plan(result)
     else:
@@ -186,7 +204,10 @@ def check(
         typer.Argument(metavar="PATH", help="A port's folder, a file, a plugin or a tree (default: here)."),
     ] = None,
     select: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Only rules whose code starts so; repeat or use commas.")
+        list[str] | None,
+        typer.Option(
+            metavar="CODE", help="Only rules whose code starts so; repeat or use commas.", autocompletion=_codes
+        ),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="CODE", help="Not rules whose code starts so; repeat or use commas.")
@@ -225,7 +246,10 @@ def check(
 
 @app.command()
 def explain(
-    code: Annotated[str | None, typer.Argument(metavar="CODE", help="Code or name of a rule; none lists all.")] = None,
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE", help="Code or name of a rule; none lists all.", autocompletion=_codes),
+    ] = None,
 ) -> None:
     """A rule's meaning, why it matters, examples and the fix."""
     from omniport.report.rules import explanation, listing
@@ -253,7 +277,8 @@ def verify(
         Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)
     ],
     feature: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only these features; repeat or use commas.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only these features; repeat or use commas.", autocompletion=_features),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")] = None,
     details: Annotated[bool, typer.Option("--details", help="List every check.")] = False,
@@ -261,18 +286,33 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Write a report, too: a page (.html), or text for a pull request (.md)."),
     ] = None,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Prove a port on the real vLLM-Omni, on CPU."""
+    from omniport import progress
     from omniport.verify import api
+    from omniport.verify.features import FEATURES
 
-    result = api.verify(port, features=tuple(_split(feature)) or None, name=name, reports=tuple(report or ()))
+    features = tuple(_split(feature)) or None
+    with progress.shown(quiet=quiet, total=len(features or FEATURES)) as shown:
+        shown.say("starting vLLM-Omni")
+        result = api.verify(
+            port,
+            features=features,
+            name=name,
+            on_result=lambda found: shown.step(f"{found.feature}: {found.state} ({found.seconds:.1f} s)"),
+            on_feature=shown.say,
+            reports=tuple(report or ()),
+        )
     if json:
         _print_json(result.to_data())
     else:
         from omniport.report.verify_table import verify_table
 
         _console().print(verify_table(result, details=details))
+        if not result.ok and not details:
+            typer.echo("`omniport verify --details` lists every check.", err=True)
     if not result.ok:
         raise typer.Exit(FindingsError.exit_code)
 
@@ -291,12 +331,15 @@ def update(
     dry_run: DryRun = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
     offline: Offline = False,
+    quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Port again from newer sources, and merge with the edits made since."""
+    from omniport import progress
     from omniport.update import update as room
 
-    result = room(port, name=name, revision=revision, source=source, dry_run=dry_run, diff=diff, offline=offline)
+    with progress.shown(quiet=quiet):
+        result = room(port, name=name, revision=revision, source=source, dry_run=dry_run, diff=diff, offline=offline)
     if json:
         _print_json(result.to_data())
     else:

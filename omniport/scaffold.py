@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,9 +59,15 @@ class ScaffoldResult:
         if self.unchecked:
             lines += ["", f"not checked (not installed here): {', '.join(self.unchecked)}"]
         lines += [f"note: {note}" for note in self.notes]
-        if self.dry_run:
-            lines += ["", "dry run: nothing was written"]
+        lines += ["", "dry run: nothing was written" if self.dry_run else f"next: {self._next()}"]
         return "\n".join([*self.diffs, *lines])
+
+    def _next(self) -> str:
+        """The commands that come next, ready to be typed."""
+        model = next((f.path for f in self.files if f.path.endswith("_transformer.py")), "")
+        folder = (self.root / model).parent if model else self.root
+        check = shlex.join(["omniport", "check", str(folder)])
+        return f"{check} && {shlex.join(['omniport', 'verify', str(self.root), '--name', self.plan.name])}"
 
 
 @dataclass(frozen=True)

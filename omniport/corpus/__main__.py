@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from omniport import progress
 from omniport.corpus.goldens import differing, update_goldens
 from omniport.corpus.results import FEATURES
 from omniport.corpus.run import run_corpus
@@ -30,6 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
     parser.add_argument("--goldens", type=Path, help="folder of plan goldens to compare with")
     parser.add_argument("--update-goldens", action="store_true", help="write the goldens instead of comparing")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     return parser.parse_args()
 
 
@@ -42,9 +44,14 @@ def main() -> int:
     options = _arguments()
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
-        report, produced = run_corpus(
-            options.tree, source=options.source, only=tuple(options.only), features=_features(options)
-        )
+        with progress.shown(quiet=options.quiet) as shown:
+            report, produced = run_corpus(
+                options.tree,
+                source=options.source,
+                only=tuple(options.only),
+                features=_features(options),
+                on_class=lambda name: shown.step(f"{name} verified"),
+            )
     except OmniportError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from omniport import progress
 from omniport.corpus.facts import pipeline_facts
 from omniport.corpus.goldens import differing, update_goldens
 from omniport.corpus.pipeline_run import STAGES as PROOF
@@ -273,18 +274,20 @@ def main() -> int:
     parser.add_argument("--update-goldens", action="store_true", help="write the goldens instead of comparing")
     parser.add_argument("--json", type=Path, help="write the report as JSON")
     parser.add_argument("--markdown", type=Path, help="write the report as Markdown")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 200)
     try:
-        report, written = run_pipelines(
-            options.tree,
-            source=options.source,
-            only=tuple(options.only),
-            prove=options.verify,
-            proofs=options.proofs,
-            kept=options.kept,
-            on_pipeline=lambda name: print(name, file=sys.stderr, flush=True),
-        )
+        with progress.shown(quiet=options.quiet) as shown:
+            report, written = run_pipelines(
+                options.tree,
+                source=options.source,
+                only=tuple(options.only),
+                prove=options.verify,
+                proofs=options.proofs,
+                kept=options.kept,
+                on_pipeline=lambda name: shown.step(f"{name} verified"),
+            )
     except OmniportError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from omniport import progress
 from omniport.analyse.modes import MODES, shown
 from omniport.corpus.facts import transformer_facts
 from omniport.corpus.results import LeftOut, StageResult
@@ -66,8 +67,12 @@ def produce_all(
     jobs = [(source, tree, name, file) for name, file in classes]
     gc.set_threshold(100_000)  # as the command line does: syntax trees live to the end
     gc.freeze()
+    found = {}
     with get_context("fork").Pool(processes) as pool:
-        return {produced.name: produced for produced in pool.imap_unordered(_produce, jobs)}
+        for produced in pool.imap_unordered(_produce, jobs):
+            found[produced.name] = produced
+            progress.say(f"{produced.name} written ({len(found)} of {len(jobs)})")
+    return found
 
 
 def _produce(job: tuple[Path | None, Path, str, str]) -> Produced:

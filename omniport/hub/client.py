@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from omniport import progress
 from omniport.errors import OmniportError
 from omniport.hub.cache import hub_cache
 from omniport.hub.names import is_commit, is_plain_path
@@ -54,6 +55,7 @@ def _timeout() -> float:
 
 def resolve(repo_id: str, revision: str) -> tuple[str, dict[str, int | None]]:
     """Commit sha of ``revision`` and the commit's files with their sizes in bytes: one request."""
+    progress.say(f"{repo_id}: asking for its files")
     url = f"{endpoint()}/api/models/{repo_id}/revision/{quote(revision, safe='')}?blobs=true"
     with _translated(repo_id, revision):
         data = b"".join(_reply(url, {}, limit=INDEX_LIMIT, what=f"{repo_id}: the list of files"))
@@ -71,6 +73,7 @@ def resolve(repo_id: str, revision: str) -> tuple[str, dict[str, int | None]]:
 
 def download(repo_id: str, commit: str, path: str) -> Path:
     """Fetch one file of a commit into the Hub's cache."""
+    progress.say(f"{repo_id}: {path}")
     _utils()
     from huggingface_hub.file_download import hf_hub_download
 
@@ -88,6 +91,7 @@ def download(repo_id: str, commit: str, path: str) -> Path:
 
 def fetch_header(repo_id: str, commit: str, path: str, file_size: int | None) -> dict[str, TensorInfo]:
     """Safetensors header of one file by range requests; no weights are read."""
+    progress.say(f"{repo_id}: names in {path}")
     _utils()
     from huggingface_hub.file_download import hf_hub_url
 

@@ -56,13 +56,15 @@ ENVIRONMENT = {
 class Job:
     """One port and the features of it to prove, in the order of :data:`~omniport.verify.features.FEATURES`.
 
-    ``on_tree``: called with the port's module tree, which is built for it alone.
+    ``on_tree``: called with the port's module tree, which is built for it alone; ``on_feature``: with the name of each
+    feature as it begins.
     """
 
     port: Port
     features: tuple[str, ...]
     command: str
     on_tree: Callable[[ModuleNode], None] | None = None
+    on_feature: Callable[[str], None] | None = None
 
 
 def installed_versions() -> dict[str, str]:
@@ -91,6 +93,7 @@ def verify(
     features: tuple[str, ...] | None = None,
     name: str | None = None,
     on_result: Callable[[FeatureResult], None] | None = None,
+    on_feature: Callable[[str], None] | None = None,
     reports: Sequence[Path] = (),
 ) -> VerifyReport:
     """Prove a port on the real vLLM-Omni on CPU, and write ``.omniport/<name>.evidence.json``.
@@ -100,6 +103,7 @@ def verify(
         features: which of :data:`~omniport.verify.features.FEATURES` to prove; None is all.
         name: which port, where ``port`` holds several.
         on_result: called with each result as it arrives.
+        on_feature: called with the name of each feature as it begins.
         reports: files to write a report to, in the form that their names end in.
 
     Raises:
@@ -114,7 +118,8 @@ def verify(
     if not os.access(evidence.parent, os.W_OK):
         raise OmniportError(f"{evidence} cannot be written; make {evidence.parent} writable")
     trees: list[ModuleNode] = []
-    (results,), notes = run_jobs([replace(job, on_tree=trees.append) if reports else job], on_result)
+    job = replace(job, on_tree=trees.append if reports else None, on_feature=on_feature)
+    (results,), notes = run_jobs([job], on_result)
     write_evidence(evidence, job.port.name, results)
     report = VerifyReport(
         name=job.port.name,
@@ -200,6 +205,11 @@ def _run(
             raise OmniportError(message["error"])
         if "note" in message:
             notes.append(message["note"])
+            return
+        if "begins" in message:
+            on_feature = jobs[message["job"]].on_feature
+            if on_feature is not None:
+                on_feature(message["begins"])
             return
         if "tree" in message:
             on_tree = jobs[message["job"]].on_tree

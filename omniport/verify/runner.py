@@ -1,8 +1,8 @@
 """The heavy process of ``verify``: imports vLLM-Omni once, then forks every check.
 
-``python -m omniport.verify.runner WORK`` reads ``WORK/jobs.json`` and writes one JSON line per result to stdout:
-``{"job": n, "result": ...}``, ``{"job": n, "tree": ...}``, ``{"note": ...}`` or ``{"error": ...}``.  It is started by
-:func:`omniport.verify.api.run_jobs`.
+``python -m omniport.verify.runner WORK`` reads ``WORK/jobs.json`` and writes one JSON line per message to stdout:
+``{"job": n, ...}`` with ``begins`` (a feature), ``result`` or ``tree``, or ``{"note": ...}`` or ``{"error": ...}``.  It
+is started by :func:`omniport.verify.api.run_jobs`.
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
         lab = Lab(port, folder)
         facts: dict[str, Any] = {"command": job["command"], "versions": versions(), "digest": port.digest()}
         for feature in job["features"]:
+            _say(answers, {"job": index, "begins": feature})
             begun = time.monotonic()
             finding = find(feature, lab)
             result = FeatureResult(

@@ -229,9 +229,11 @@ def test_verify_hands_over_its_options_and_exits_by_the_outcome(
         return Report()
 
     monkeypatch.setattr(api, "verify", room)
-    result = invoke("verify", "t", "--feature", "load,parity", "--feature", "tp2", "--json")
+    result = invoke("verify", "t", "--feature", "load,parity", "--feature", "tp2", "--report", "r.md", "--json")
     assert result.exit_code == code and json.loads(result.stdout) == {"ok": ok}
-    assert seen == {"port": Path("t"), "features": ("load", "parity", "tp2"), "name": None}
+    assert callable(seen.pop("on_result")) and callable(seen.pop("on_feature"))
+    given = {"port": Path("t"), "features": ("load", "parity", "tp2"), "name": None, "reports": (Path("r.md"),)}
+    assert seen == given
 
 
 class Terminal(io.StringIO):
