@@ -91,7 +91,7 @@ class Walk(Calls, Entry):
         self.facts.line = self.method_of(root.cls, "forward").lineno
         for name, value in env.items():
             for tensor in tensors_in([value]):
-                tensor.origins = frozenset({name})
+                tensor.origins = self.origins_of(name)
         self.facts.inputs = {name: value for name, value in env.items() if isinstance(value, Tensor)}
         result = self.body(root, "forward", env)
         self.facts.outputs = tensors_in([result])
@@ -392,7 +392,8 @@ class Walk(Calls, Entry):
         if isinstance(a, Tensor | Seq) or isinstance(b, Tensor | Seq):
             return self.unknown((a, b), "a value whose kind depends on a condition")
         if isinstance(a, Num) and isinstance(b, Num):
-            return Num(Poly.of(f"{a.poly} or {b.poly}"))
+            self.facts.choices[either := f"{a.poly} or {b.poly}"] = (a.poly, b.poly)
+            return Num(Poly.of(either))
         if isinstance(a, Function | Opaque | Num | Const) and isinstance(b, Function | Opaque | Num | Const):
             return (
                 Function("|".join(f.name for f in (a, b) if isinstance(f, Function)))

@@ -74,6 +74,18 @@ class Entry(Lenient):
         said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(forward) or "")
         return said[1].count(",") + 1 if said else None
 
+    def origins_of(self, name: str) -> frozenset[str]:
+        """What a parameter of the root comes from; its number per sample may be several, if the forward asks."""
+        counted = (f"{name}.ndim", f"{name}.dim()") if library.INPUTS.get(name) == ("batch",) else ()
+        several = any(
+            isinstance(node, ast.Compare)
+            and text(node.left) in counted
+            and isinstance(node.ops[0], ast.Eq)
+            and getattr(node.comparators[0], "value", 1) not in (0, 1)
+            for node in ast.walk(self.method_of(self.root.cls, "forward"))
+        )
+        return frozenset({name, library.ROWS} if several else {name})
+
 
 @functools.lru_cache(maxsize=500)
 def _shape_uses(function: ast.FunctionDef) -> tuple[list[tuple[str, int]], list[ast.Call]]:

@@ -152,6 +152,9 @@ class Expressions(Slices):
         if tensors_in(values):
             return self.unknown(values, f"a choice between tensors {text(node)}")
         numbers = all(isinstance(value, Num | Opaque) for value in values)
+        if all(isinstance(value, Num) for value in values):
+            sizes = [value.poly for value in values]
+            self.facts.choices[text(node)] = tuple(sizes[:1] if sizes[0].atoms else sizes)  # a size that is given
         return Num(Poly.of(text(node))) if numbers and not isinstance(values[-1], Opaque) else Opaque(text(node))
 
     def eval_unaryop(self, node: ast.UnaryOp, env: Env) -> Any:

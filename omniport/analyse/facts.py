@@ -156,6 +156,7 @@ class Facts:
     slices: dict[Slice, tuple[int, int]] = field(default_factory=dict)  # whole values that are cut: dimension, line
     cut_for: dict[Slice, list[Tensor]] = field(default_factory=dict)  # what they meet
     uncut: set[Slice] = field(default_factory=set)  # and those that are used as they are
+    choices: dict[str, tuple[Poly, ...]] = field(default_factory=dict)  # a number that is one of several: these
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)
     instances: dict[str, list[Instance]] = field(default_factory=dict)

@@ -160,6 +160,9 @@ INPUTS: dict[str, tuple[str, ...]] = {
     "guidance": ("batch",),
 }
 
+#: What a value comes from that may hold several rows for each sample, as a time for each token does.
+ROWS = "rows of a sample"
+
 #: Parameters of the root that hold one number or vector per sample: what is computed from them alone is small.
 #: "self" stands for what constructors compute, "parameter" for learned tensors.
 VECTORS = frozenset(

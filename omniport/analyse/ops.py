@@ -275,6 +275,7 @@ class TensorOps:
             fact.token_sized |= self.of_tokens(x)
         else:
             fact.token_sized |= any(not dim.one for dim in x.dims[1:-1]) or bool(x.dims[0].streams)
+            fact.token_sized |= library.ROWS in (x.origins or ())
         if key[0] == self.root.cls and fact.token_sized and key not in self.decisions.whole:
             self.settle(key, "it stands at the border of the model, where tokens are split")
         parts = known[-1].parts

@@ -9,19 +9,18 @@ walk starts over, until nothing is taken back any more.
 from __future__ import annotations
 
 import ast
-import re
 from dataclasses import dataclass
 
 from omniport.analyse import library
 from omniport.analyse.attention import Sizes, agreed, sizes_of
-from omniport.analyse.entry import parameters
+from omniport.analyse.divisors import Checked, divisors
 from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts
 from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
 from omniport.analyse.provenance import same_tokens
 from omniport.analyse.settle import linear_layers, walk
 from omniport.analyse.shapes import Const, Key, Num
-from omniport.analyse.spelling import fused_name, multiple, names, written
+from omniport.analyse.spelling import fused_name, names
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, ConvPlan, Decision, LinearPlan, LinearRole, SlicePlan, WeightPlan, Why
 from omniport.source.normal import NormalForm
@@ -50,7 +49,7 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
         planner = _Planner(normal, facts, decisions)
         try:
             attentions, kept = planner.attentions()
-            made = (*planner.divisors(), *planner.heads(), *planner.norms(), *kept, *planner.plain())
+            made = (*divisors(planner.checked()), *planner.heads(), *planner.norms(), *kept, *planner.plain())
             plans = (planner.linears(), attentions, planner.weights(), made)
             return Sharding(facts, *plans, decisions, planner.slices(), planner.convs())
         except Demand as demand:
@@ -143,6 +142,10 @@ class _Planner:
         else:
             role, reason = "column", "its result is used feature by feature up to a row-parallel linear"
         return LinearPlan(".".join(key), role, fused, shard, packed, self.why(reason, line))
+
+    def checked(self) -> Checked:
+        """What the sizes are checked by."""
+        return Checked(self.facts, self.decided, self.classes[self.normal.root], self.why)
 
     # ----------------------------------------------------------------------------------------------------- attentions
     def attentions(self) -> tuple[tuple[AttentionPlan, ...], tuple[Decision, ...]]:
@@ -358,43 +361,3 @@ class _Planner:
                 why = self.why("it counts the heads that a rank holds", line)
                 made[f"{owner}.{name}"] = Decision(f"heads in {owner}.{name}", "own", why)
         return tuple(made.values())
-
-    # --------------------------------------------------------------------------------------------------------- divisors
-    def divisors(self) -> tuple[Decision, ...]:
-        """What the number of ranks has to divide, in constructor parameters of the root; implied ones left out."""
-        needed: dict[Poly, Why] = {}
-        for call in self.facts.attentions:
-            for tensor in (call.query, call.key):
-                dim = (tensor.dims or ())[2]
-                if dim.parts:
-                    needed.setdefault(dim.size, self.why("heads are sharded", call.line))
-        for size, line in self.facts.heads.items():
-            needed.setdefault(size, self.why("a width is sharded by its heads", line))
-        for (owner, _), size in self.decided.local.items():
-            line = min((f.line for key, f in self.facts.linears.items() if key[0] == owner), default=0)
-            needed.setdefault(size, self.why(f"heads of {owner}", line))
-        for key, fact in self.facts.linears.items():
-            role = self.decided.whole.get(key, ("column",))[0]
-            if role == "replicated":
-                continue
-            columns = self.decided.parts.get(key, (fact.width,)) if role == "column" else (fact.width,)
-            sizes = (fact.features,) if role == "scattered" else fact.rows or columns
-            for size in sizes:
-                needed.setdefault(size, self.why(f"width of {'.'.join(key)}", fact.line))
-        kept = []
-        for size, why in needed.items():
-            implied = any(other != size and multiple(size, other) for other in needed)
-            names = {atom.removeprefix("1/") for atom in size.atoms}
-            known = names <= self.facts.instances[self.normal.root][0].bindings.keys()
-            if not implied and known and size.constant is None:
-                kept.append(Decision("tp divisor", self._given(written(size)), why))
-        return tuple(sorted(kept, key=lambda made: " or 0" in str(made.value)))
-
-    def _given(self, size: str) -> str:
-        """``size`` where a parameter of the root that may be None counts as 0: what it sizes is not there then."""
-        root = self.classes[self.normal.root]
-        init = next(node for node in root.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-        absent = [name for name, default, _ in parameters(init) if getattr(default, "value", 0) is None]
-        for name in absent:
-            size = re.sub(rf"\b{name}\b", f"({name} or 0)", size)
-        return size

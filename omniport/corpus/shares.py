@@ -67,8 +67,3 @@ def per_block(reading: Reading) -> dict[str, float]:
         "outside": outside,
         "token gathers": reading.token_gathers,
     }
-
-
-def surplus(reading: Reading) -> int:
-    """The most all-reduces of a call of a block that no layer of it implies."""
-    return max((call.extra for call in reading.block_collectives), default=0)

@@ -18,10 +18,12 @@ from torch import nn
 
 from omniport.corpus import half
 from omniport.corpus.hand_written import hand_written
+from omniport.corpus.refusals import unclear_refusals
 from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
-from omniport.corpus.shares import block_share, per_block, published_size, surplus
+from omniport.corpus.shares import block_share, per_block, published_size
 from omniport.errors import OmniportError
 from omniport.verify import engine, probes
+from omniport.verify.block_meter import surplus, too_much
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.meter import Meter
 from omniport.verify.port import Port
@@ -293,17 +295,23 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
             for call, (error, meter) in results.items():
                 worst = max(worst, error)
                 measures = measures or per_block(meter.reading)
-                measures["extra"] = max(measures.get("extra", 0), surplus(meter.reading))
+                exchanged = meter.reading.block_collectives, meter.reading.token_gathers
+                measures["extra"] = max(measures.get("extra", 0), surplus(exchanged[0]))
                 name = f"{case.variant}, {call}"
                 if not error <= PARITY:
                     problems.append(f"{name}: relative error {error:.1e}")
                 elif not sum(meter.reading.collectives.values()):
                     problems.append(f"{name}: the ranks exchange nothing")
-                if feature not in TENSOR:
+                if feature in TENSOR:
+                    problems += [f"{name}: {fault}" for fault in too_much(*exchanged)]
+                else:
                     said, fault = shares(alone[name], meter.reading.queries)
                     details.append(f"{name}: {said}")
                     problems += [f"{name}: {fault}"] if fault else []
         if feature == "tp2" and rank.rank == 0:
+            for case in cases:
+                wrong = unclear_refusals(lambda case=case: build(port, config, case))  # type: ignore[misc]
+                problems += [f"{case.variant}: {problem}" for problem in wrong]
             shares_held = {
                 "share": _published_share(port, config, reference, engine.transformer_class(port)),
                 "hand share": _hand_share(port, config, reference, root),

@@ -1,14 +1,11 @@
 """Norms over a width whose heads the ranks share: statistics are summed over the ranks, weights are sharded.
 
-Query and key that are normalised one after the other share one all-reduce.
+Those of one attention share one all-reduce (:mod:`omniport.rewrite.join_norms`).
 """
 
 from __future__ import annotations
 
-import libcst as cst
-
 from omniport.plan.model import TransformerPlan
-from omniport.rewrite.syntax import assignment, code, names_in, self_attribute, statements
 
 SUBJECT = "norm across ranks "
 
@@ -17,8 +14,6 @@ LAYERS = {"rms": "ShardedRMSNorm", "layer": "ShardedLayerNorm"}
 
 #: vLLM's kernel, which takes rows that are slices of longer ones.
 FUSED = "fused_rms_norm"
-
-_TOGETHER = "norm_together"
 
 RMS_NORM = '''
 class ShardedRMSNorm(nn.Module):
@@ -96,42 +91,3 @@ def norm_helpers(plan: TransformerPlan) -> str:
     """The layers that the port needs."""
     used = set(sharded_norms(plan).values())
     return (RMS_NORM if used else "") + ("\n" + LAYER_NORM if LAYERS["layer"] in used else "")
-
-
-class JoinNorms(cst.CSTTransformer):
-    """``q = self.norm_q(q)`` and, next, ``k = self.norm_k(k)`` of one class become one call for both."""
-
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
-
-    def leave_IndentedBlock(
-        self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
-    ) -> cst.IndentedBlock:
-        body: list[cst.BaseStatement] = []
-        for line in updated_node.body:
-            joined = self._joined(body[-1], line) if body else None
-            if joined is None:
-                body.append(line)
-            else:
-                body[-1] = joined
-        return updated_node if len(body) == len(updated_node.body) else updated_node.with_changes(body=body)
-
-    def _joined(self, first: cst.BaseStatement, second: cst.BaseStatement) -> cst.BaseStatement | None:
-        one, two = self._call(first), self._call(second)
-        if one is None or two is None or one[0] == two[0] or one[0] in names_in(cst.parse_expression(two[2])):
-            return None
-        pairs = ", ".join(f"(self.{norm}, {value})" for _, norm, value in (one, two))
-        (line,) = statements(f"{one[0]}, {two[0]} = {_TOGETHER}({pairs})")
-        if isinstance(line, cst.SimpleStatementLine) and isinstance(first, cst.SimpleStatementLine):
-            return line.with_changes(leading_lines=first.leading_lines)
-        return None
-
-    def _call(self, line: cst.BaseStatement) -> tuple[str, str, str] | None:
-        """Target, norm and argument of a line ``name = self.norm(value)``."""
-        pair = assignment(line)
-        if pair is None or not isinstance(pair[0], cst.Name) or not isinstance(pair[1], cst.Call):
-            return None
-        name = self_attribute(pair[1].func)
-        if name not in self.names or len(pair[1].args) != 1:
-            return None
-        return pair[0].value, name, code(pair[1].args[0].value)

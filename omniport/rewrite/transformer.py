@@ -14,11 +14,12 @@ from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.convs import conv_helpers, rewrite_convs
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
+from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.modulation import fuse_modulation
 from omniport.rewrite.norms import FUSED as FUSED_NORM
-from omniport.rewrite.norms import JoinNorms, norm_helpers, sharded_norms
+from omniport.rewrite.norms import norm_helpers, sharded_norms
 from omniport.rewrite.optional import settle_optional
 from omniport.rewrite.patch_conv import patch_convolutions
 from omniport.rewrite.precision import keep_unquantised
@@ -31,6 +32,7 @@ from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.sequence import helpers, split_forward
 from omniport.rewrite.slices import rewrite_slices, slice_helpers
 from omniport.rewrite.syntax import imported_names
+from omniport.rewrite.widths import CHECK, check_widths
 from omniport.source.normal import NormalForm
 from omniport.source.transform import transform
 
@@ -113,9 +115,10 @@ def render_transformer(
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
+        node = check_widths(node, plan)
         node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
-            node = _visit(node, JoinNorms(norms))
+            node = _visit(node, JoinNorms(node, norms))
         node = rewrite_slices(rewrite_heads(rewrite_convs(node, plan), plan), plan)
         node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
@@ -145,7 +148,8 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: st
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
-    layers = norm_helpers(plan) + slice_helpers(plan) + conv_helpers(plan) + (PACK_INPUT if packed else "")
+    checks = CHECK if "check_divisible(" in classes else ""
+    layers = checks + norm_helpers(plan) + slice_helpers(plan) + conv_helpers(plan) + (PACK_INPUT if packed else "")
     rest = layers + helpers(plan, classes) + rotate + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}

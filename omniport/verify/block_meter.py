@@ -7,7 +7,7 @@ statistics of a norm across heads once for all tensors that one attention normal
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,18 @@ class BlockCall:
     def extra(self) -> int:
         """All-reduces that no layer implies."""
         return self.reduces - self.outputs - self.norms - self.cut
+
+
+def surplus(calls: Iterable[BlockCall]) -> int:
+    """The most all-reduces of a call of a block that no layer of it implies."""
+    return max((call.extra for call in calls), default=0)
+
+
+def too_much(calls: Iterable[BlockCall], token_gathers: int) -> list[str]:
+    """What the ranks exchange beyond what tensor parallelism needs: one message each."""
+    extra = surplus(calls)
+    found = [f"a call of a block makes {extra} all-reduces that no layer implies"] if extra > 0 else []
+    return found + ([f"{token_gathers} gathers of tensors that hold tokens"] if token_gathers else [])
 
 
 class BlockMeter:

@@ -40,7 +40,7 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: Counter[str] = Counter()
-        self.token_gathers = 0
+        self.gathered: list[int] = []  # rows of the gathered tensors [..., rows, channels]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         namespace, _, name = func.name().partition("::")
@@ -49,8 +49,8 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if kind is not None:
                 self.counts[_NAMES.get(kind, kind)] += 1
                 tensors = [a for a in args if isinstance(a, torch.Tensor)]
-                if "gather" in kind and any(t.ndim >= 3 and t.shape[-2] > 1 for t in tensors):
-                    self.token_gathers += 1
+                if "gather" in kind:
+                    self.gathered += [int(t.shape[-2]) for t in tensors if t.ndim >= 3][:1]
         return func(*args, **(kwargs or {}))
 
 
@@ -60,8 +60,8 @@ class Reading:
 
     ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
     3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
-    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., tokens, channels]``,
-    ``block_collectives`` those of each call of a block.
+    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., rows, channels]`` with as
+    many rows as the shortest stream that attention takes, ``block_collectives`` those of each call of a block.
     """
 
     forwards: int = 0
@@ -100,6 +100,7 @@ class Meter:
         self._undo: list[Callable[[], None]] = []
         self._counter = CollectiveCounter()
         self._within = BlockMeter(self._counter.counts)
+        self._shortest = 2  # tokens of the shortest stream; two rows at least
 
     def __enter__(self) -> Meter:
         from vllm_omni.diffusion.attention.layer import Attention
@@ -120,7 +121,7 @@ class Meter:
         for undo in self._undo:
             undo()
         self.reading.collectives = dict(self._counter.counts)
-        self.reading.token_gathers = self._counter.token_gathers
+        self.reading.token_gathers = sum(rows >= self._shortest for rows in self._counter.gathered)
         self.reading.block_collectives = self._within.calls
 
     def _hook(self, module: nn.Module, hook: Callable[[nn.Module, Any, Any], None]) -> None:
@@ -144,6 +145,9 @@ class Meter:
 
     def _on_attention(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         query = args[0] if args else kwargs["query"]
+        key = args[1] if len(args) > 1 else kwargs["key"]
+        least = min(int(query.shape[1]), int(key.shape[1]))
+        self._shortest = min(self._shortest, least) if self.reading.queries else max(least, self._shortest)
         self.reading.queries.append(int(query.shape[1]))
 
     def _on_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from omniport.corpus.results import SHARE, ClassResult, CorpusReport, StageResult
 from omniport.corpus.sharding import sharding_lines, sharding_page
-from omniport.corpus.shares import block_share, per_block, surplus
-from omniport.verify.block_meter import BlockCall
+from omniport.corpus.shares import block_share, per_block
+from omniport.verify.block_meter import BlockCall, surplus, too_much
 from omniport.verify.meter import CollectiveCounter, Meter, Reading
 
 
@@ -95,17 +95,20 @@ def test_an_all_reduce_that_no_layer_implies_is_found(alone: None, sums: int, ex
         net(torch.ones(2, 3, 4))
     found = per_block(meter.reading)
     assert (found["reduces least"], found["reduces"], found["outside"]) == (sums, sums, sums)
-    assert len(meter.reading.block_collectives) == 3 and surplus(meter.reading) == extra
+    assert len(meter.reading.block_collectives) == 3 and surplus(meter.reading.block_collectives) == extra
 
 
 def test_norms_and_cut_rows_are_implied_too() -> None:
     calls = [BlockCall(reduces=3, outputs=2, norms=1), BlockCall(reduces=4, gathers=1, outputs=2, norms=1, cut=1)]
     reading = Reading(collectives={"all_reduce": 9}, token_gathers=1, block_collectives=calls)
-    assert surplus(reading) == 0
+    assert surplus(calls) == 0 and too_much(calls, 0) == []
     assert per_block(reading) == {
         "reduces least": 3, "reduces": 4, "norms": 1, "cut": 1, "gathers": 1, "outside": 2, "token gathers": 1,
     }  # fmt: skip
-    assert surplus(Reading(block_collectives=[*calls, BlockCall(reduces=2, outputs=1)])) == 1
+    more = [*calls, BlockCall(reduces=2, outputs=1)]
+    assert surplus(more) == 1
+    assert too_much(more, 0) == ["a call of a block makes 1 all-reduces that no layer implies"]
+    assert too_much(calls, 2) == ["2 gathers of tensors that hold tokens"]
 
 
 @pytest.mark.parametrize(("kept", "share"), [(8, 1.0), (4, 0.5)])
@@ -136,6 +139,19 @@ def test_gathers_of_tokens_are_told_from_those_of_vectors() -> None:
     counter = CollectiveCounter()
     counter.__torch_dispatch__(Gather(), (), (torch.zeros(2, 6),))
     counter.__torch_dispatch__(Gather(), (), (torch.zeros(2, 1, 6),))
-    assert counter.counts["all_gather"] == 2 and counter.token_gathers == 0
+    assert counter.counts["all_gather"] == 2 and counter.gathered == [1]
     counter.__torch_dispatch__(Gather(), (), (torch.zeros(2, 5, 6),))
-    assert counter.token_gathers == 1
+    assert counter.gathered == [1, 5]
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize(("rows", "found"), [(4, 0), (7, 1), (9, 1)])
+def test_a_gather_of_as_many_rows_as_tokens_is_one_of_tokens(rows: int, found: int) -> None:
+    torch = pytest.importorskip("torch")
+    meter = Meter(torch.nn.Linear(2, 2))
+    for query, key in ((24, 7), (24, 24)):
+        meter._on_attention(meter._transformer, (torch.zeros(1, query, 2, 4), torch.zeros(1, key, 2, 4)), {})
+    meter._counter.gathered = [rows]
+    meter._counter.__enter__()  # type: ignore[no-untyped-call]
+    meter.__exit__(None, None, None)
+    assert meter.reading.token_gathers == found

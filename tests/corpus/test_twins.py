@@ -50,6 +50,12 @@ TWINS = {
     "number read in a block": Twin(
         WAN, r"(\n +)(norm_hidden_states = )", r"\1hidden_states.sum().item()\1\2", "compile"
     ),
+    "norms reduced apart": Twin(
+        WAN,
+        r"query, key = norm_together\(\(self\.norm_q, query\), \(self\.norm_k, key\)\)",
+        r"query, key = self.norm_q(query), self.norm_k(key)",
+        "tp2",
+    ),
     "swapped pattern": Twin(FLUX, "ForwardPattern.Pattern_1", "ForwardPattern.Pattern_0", "cache"),
     "blocks that differ as one": Twin(CHROMA, r"cached_adapter_cls=\w+,", "", "cache"),
     "stream not restored": Twin(CHROMA, r"hidden_states - start,", "hidden_states - hidden_states,", "cache"),
@@ -78,7 +84,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN, CHROMA)}
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
-    sound[WAN]["features"] = ("hsdp2", *PROVEN)
+    sound[WAN]["features"] = ("tp2", "hsdp2", *PROVEN)
     sound[CHROMA]["features"] = ("cache",)
     sound[FLUX]["features"] = ("cache", "lora")
     jobs: list[dict[str, Any]] = [*sound.values()]
@@ -106,7 +112,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
 @pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    features = {WAN: 5, FLUX: 2, CHROMA: 1}.get(name, 0)
+    features = {WAN: 6, FLUX: 2, CHROMA: 1}.get(name, 0)
     assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY

@@ -13,6 +13,9 @@ CAUGHT = [
     ("lenient_loading", "load", "an incomplete or foreign checkpoint is refused"),
     ("missing_reduce", "tp2", f"transformer, {TWO_SAMPLES}"),
     ("missing_reduce", "tp2", "pipeline, base"),
+    ("missing_reduce", "tp4", f"transformer, {TWO_SAMPLES}"),
+    ("summed_twice", "tp2", "no collective is too much"),
+    ("summed_twice", "tp4", "no collective is too much"),
     ("no_sp_plan", "sp2", "image tokens in the queries of one rank's attention"),
     ("no_sp_plan", "sp2", "image tokens in one rank's blocks"),
     ("no_sp_plan", "sp2", "vLLM-Omni applies a plan"),
@@ -36,6 +39,7 @@ CAUGHT = [
 # twin, feature, a check that the mistake does not touch: what is caught above is caught by its own check
 UNTOUCHED = [
     ("missing_reduce", "parity", TWO_SAMPLES),
+    ("summed_twice", "tp2", f"transformer, {TWO_SAMPLES}"),
     ("no_sp_plan", "sp2", f"transformer, {TWO_SAMPLES}"),
     ("no_sp_plan", "parity", TWO_SAMPLES),
     ("negative_is_positive", "cfg2", "against one rank"),

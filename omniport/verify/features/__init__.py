@@ -10,6 +10,7 @@ FEATURES = (
     "load",
     "parity",
     "tp2",
+    "tp4",
     "sp2",
     "ring2",
     "cfg2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omniport.verify.cases import EVEN
+from omniport.verify.features._tensor import exchange_checks, exchanged
 from omniport.verify.forks import Rank
 from omniport.verify.lab import PARITY, PIPELINE, Lab
 from omniport.verify.results import Check, Finding
@@ -25,11 +26,7 @@ def run(lab: Lab) -> Finding:
     error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
     checks.append(Check("pipeline, base", error <= PIPELINE, value=error, limit=PIPELINE))
 
-    collectives = [rank["readings"][EVEN]["collectives"] for rank in ranks]
-    moved = [c.get("all_reduce", 0) + c.get("all_gather", 0) + c.get("reduce_scatter", 0) for c in collectives]
-    checks.append(
-        Check("the ranks exchange results", min(moved) > 0, "" if min(moved) > 0 else "no collective was seen")
-    )
+    checks += exchange_checks(ranks)
     whole = alone["readings"][EVEN]["block_parameters"]
     held = [rank["readings"][EVEN]["block_parameters"] / whole for rank in ranks]
     checks.append(
@@ -50,11 +47,7 @@ def run(lab: Lab) -> Finding:
     evidence = (
         f"one of 2 ranks holds {share:.4f} of the {counts[0]['full'] / 1e9:.2f}e9 block parameters at published size, "
         f"{max(held):.3f} of the tiny ones",
-        f"per forward {_text(collectives[0])}",
+        f"per forward {exchanged(ranks[0])}",
         f"against one rank {max([*errors.values(), error]):.1e}",
     )
     return Finding(tuple(checks), evidence, blocks=tuple(lab.block_errors(PARALLEL)))
-
-
-def _text(collectives: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(collectives.items())) or "no collective"
