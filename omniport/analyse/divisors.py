@@ -46,7 +46,8 @@ def divisors(model: Checked) -> tuple[Decision, ...]:
         needed.setdefault(size, model.why("a width is sharded by its heads", line))
     for (owner, _), size in decided.local.items():
         line = min((f.line for key, f in facts.linears.items() if key[0] == owner), default=0)
-        needed.setdefault(size, model.why(f"heads of {owner}", line))
+        for form in _forms(size, facts.choices):
+            needed.setdefault(form, model.why(f"heads of {owner}", line))
     names = {node.arg for node in _arguments(model.root)}
     for key, fact in facts.linears.items():
         why = model.why(f"width of {'.'.join(key)}", fact.line)

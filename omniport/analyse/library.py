@@ -128,6 +128,14 @@ ATTENTION_PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_c
 #: Further arguments of theirs that change nothing: bookkeeping of diffusers' own parallelism and of its dispatcher.
 ATTENTION_WITHOUT_EFFECT = ("dropout_p", "backend", "parallel_config")
 
+#: Packed SwiGLU experts, weights [experts, in, out], called with rows sorted by expert and the number of rows of each:
+#: the arguments of their constructor that give sizes.  The others choose between kernels of the same products.
+EXPERTS: dict[str, tuple[str, ...]] = {
+    "diffusers.models.transformers.transformer_nucleusmoe_image.SwiGLUExperts": (
+        "hidden_size", "moe_intermediate_dim", "num_experts",
+    ),
+}  # fmt: skip
+
 #: Rotary functions: rows of the table belong to tokens.  name -> (x, table, parameter that names the token axis, its
 #: default).
 ROTARY: dict[str, tuple[int, int, str, int]] = {

@@ -20,6 +20,7 @@ from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
 from omniport.rewrite.normal.docstring import DropDocstringEntries
 from omniport.rewrite.normal.expanded_mask import unexpanded_masks
+from omniport.rewrite.normal.head_numbers import head_numbers
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
@@ -143,7 +144,8 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
                 node = short
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
-            return classes | require_parameters(classes, cache.of(classes), root, specialised.given)
+            classes |= require_parameters(classes, cache.of(classes), root, specialised.given)
+            return {name: head_numbers(node) for name, node in classes.items()}
     raise UnsupportedError(f"{root}: tidying does not settle")
 
 

@@ -108,8 +108,16 @@ class TensorOps:
             for local in [] if keys else [local for local in self.decisions.local if local[0] == cls]:
                 del self.decisions.local[local]
                 self.decisions.kept.add(local)
+            if before := self.fed_by(keys):
+                raise Demand(before, "its result is cut into heads that are sharded", self.line)
             if keys:
                 raise Demand(keys, reason, self.line)
+
+    def fed_by(self, keys: frozenset[Key]) -> frozenset[Key]:
+        """Linears of other classes that shard the input of some of ``keys``, which are rows for that alone."""
+        rows = [fact for key in keys if (fact := self.facts.linears.get(key)) is not None and fact.rows]
+        sources = {source for fact in rows for source in fact.row_sources}
+        return frozenset(s for s in sources if s[0] not in {key[0] for key in keys} and s not in self.decisions.whole)
 
     def unknown(self, values: Iterable[Any], what: str, rank: int | None = None) -> Tensor:
         """An operation without a rule: whole tensors only, no tokens, and of the result at most the rank is known."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from omniport.analyse.blocks import plan_blocks
+from omniport.analyse.experts import experts
 from omniport.analyse.sequence.plan import plan_sequence
 from omniport.analyse.shapes import Const, Tensor
 from omniport.analyse.tp import Sharding, infer
@@ -62,7 +63,7 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         sp,
         blocks,
         (_tensor(sharding), sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
-        sharding.decisions,
+        (*sharding.decisions, *experts(normal)),
         region,
         sharding.slices,
         sharding.convs,

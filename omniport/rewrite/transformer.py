@@ -12,6 +12,7 @@ from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
 from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.convs import conv_helpers, rewrite_convs
+from omniport.rewrite.experts import expert_helpers, rewrite_experts
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.join_norms import JoinNorms
@@ -115,7 +116,7 @@ def render_transformer(
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
             check_complete(node, plan)
-        node = check_widths(node, plan)
+        node = rewrite_experts(check_widths(node, plan), plan)
         node = keep_unquantised(_visit(node, Constructor(node, plan, parallel, normal.root, classes)), plan)
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(node, norms))
@@ -148,8 +149,16 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: st
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
     head = cst.Module(list(module.body[:at])).code
     classes = cst.Module(list(module.body[at:])).code
-    checks = CHECK if "check_divisible(" in classes else ""
-    layers = checks + norm_helpers(plan) + slice_helpers(plan) + conv_helpers(plan) + (PACK_INPUT if packed else "")
+    experts = expert_helpers(plan)
+    checks = CHECK if "check_divisible(" in experts + classes else ""
+    layers = (
+        checks
+        + experts
+        + norm_helpers(plan)
+        + slice_helpers(plan)
+        + conv_helpers(plan)
+        + (PACK_INPUT if packed else "")
+    )
     rest = layers + helpers(plan, classes) + rotate + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}

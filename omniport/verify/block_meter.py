@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-ROWS = frozenset({"RowParallelLinear", "RowParallelConv2d"})
+ROWS = frozenset({"RowParallelLinear", "RowParallelConv2d", "ShardedExperts"})
 NORMS = frozenset({"ShardedRMSNorm", "ShardedLayerNorm"})
 
 

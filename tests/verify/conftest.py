@@ -133,6 +133,7 @@ def write_twin(port: Port, twin: str) -> Job:
     names = {"pipeline_module": f"twin_{twin}", "pipeline_class": "Pipeline"}
     names |= {"transformer_module": f"twin_{twin}", "transformer_class": "Transformer", "post_process": "post_process"}
     data["port"] |= names
+    data["name"] = f"twin_{twin}"
     written = write_manifest(port.root, f"twin_{twin}", data)
     job = make_job(written, features_of(twin))
     return replace(job, port=replace(job.port, paths=port.paths))
