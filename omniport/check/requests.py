@@ -30,6 +30,16 @@ def is_sampling(file: SourceFile, node: ast.expr) -> bool:
     return function is not None and isinstance(node, ast.Name) and _from_sampling(function, node.id)
 
 
+def embedded_scale(file: SourceFile, function: Function) -> bool:
+    """Whether a tensor is filled with ``guidance_scale``: what the transformer embeds as its guidance."""
+    return any(
+        last_name(value) in ("guidance_scale", "_guidance_scale")
+        for call in file.calls("full", "full_like", "tensor", within=function)
+        for argument in (*call.args, *(k.value for k in call.keywords))
+        for value in (argument.elts if isinstance(argument, ast.List) else [argument])
+    )
+
+
 def mentions_attribute(scope: ast.AST, attribute: str) -> bool:
     """Whether code reads ``.attribute``, by name or through ``getattr``, or calls a function of that name."""
     return any(

@@ -149,8 +149,13 @@ def open_model(
         raise OmniportError(f"--revision applies to a Hub id; {model} is {_FORM_NAMES[reference.form]}")
     if reference.form == "diffusers":
         from omniport.hub.synthetic import synthesise
+        from omniport.verify.components.entries import with_published
+        from omniport.verify.pipelines import RECIPES, Recipe
 
         index, configs = synthesise(reference.value, source)
+        named = index.components
+        index = with_published(index, RECIPES.get(reference.value, Recipe()))
+        configs = {n: c for n, c in configs.items() if index.components.get(n) == named.get(n) is not None}
         return Repo(model, "diffusers", index, NoStore(), configs)
     store: Store
     if reference.form == "local":

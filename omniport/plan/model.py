@@ -292,6 +292,10 @@ class ArgumentPlan:
     why: Why
 
 
+DISPATCHED = ("sequential", "batched", "branches")
+"""Kinds of guidance of which the port makes one call for each branch."""
+
+
 @dataclass(frozen=True)
 class PipelinePlan:
     """Everything the port's pipeline file is written from.
@@ -315,7 +319,7 @@ class PipelinePlan:
     @property
     def dispatched(self) -> bool:
         """Whether a round of guidance makes one call for each branch, which ranks can share."""
-        return self.cfg in ("sequential", "batched", "branches")
+        return self.cfg in DISPATCHED
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,8 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
     return changed
 
 
-def run_reference(pipeline: Any, call: Call) -> Any:
-    """The reference's output of a call."""
+def run_reference(pipeline: Any, call: Call, output_type: str | None = None) -> Any:
+    """The reference's output of a call; ``output_type`` replaces the call's own, latents or arrays."""
     import torch
 
     arguments = dict(call.arguments)
@@ -219,13 +219,12 @@ def run_reference(pipeline: Any, call: Call) -> Any:
             if name.startswith(("prompt_", "negative_prompt")) and isinstance(arguments[name], str):
                 arguments[name] = [arguments[name]] * len(call.prompts)
     torch.manual_seed(SEED)
-    return pipeline(
-        generator=generators if several else generators[0], output_type="latent" if call.latent else "np", **arguments
-    )
+    wanted = output_type or ("latent" if call.latent else "np")
+    return pipeline(generator=generators if several else generators[0], output_type=wanted, **arguments)
 
 
-def request(call: Call, index: int, parameters: Mapping[str, Any]) -> Any:
-    """vLLM-Omni's request of the call's prompt number ``index``."""
+def request(call: Call, index: int, parameters: Mapping[str, Any], output_type: str | None = None) -> Any:
+    """vLLM-Omni's request of the call's prompt number ``index``; ``output_type`` as in :func:`run_reference`."""
     from vllm_omni.diffusion.request import OmniDiffusionRequest
     from vllm_omni.inputs.data import OmniDiffusionSamplingParams
 
@@ -254,7 +253,6 @@ def request(call: Call, index: int, parameters: Mapping[str, Any]) -> Any:
             extra[name] = value
     if media:
         prompt["multi_modal_data"] = media
-    params = OmniDiffusionSamplingParams(
-        seed=SEED + index, output_type="latent" if call.latent else "np", extra_args=extra, **sampling
-    )
+    wanted = output_type or ("latent" if call.latent else "np")
+    params = OmniDiffusionSamplingParams(seed=SEED + index, output_type=wanted, extra_args=extra, **sampling)
     return OmniDiffusionRequest(prompt=prompt, sampling_params=params, request_id=f"{call.name}-{index}")

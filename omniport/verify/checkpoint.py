@@ -15,6 +15,7 @@ from omniport.errors import OmniportError
 from omniport.verify.port import Port
 from omniport.verify.recipes import ENCODERS, VAES
 from omniport.verify.tiny import Width, recipe_for, shrink_component, shrink_transformer
+from omniport.verify.tokenizers import BUILDERS as TOKENIZERS
 from omniport.verify.tokenizers import build_tokenizer, tokenizer_facts
 
 GAIN = 1.5
@@ -87,6 +88,19 @@ def published_config(port: Port) -> dict[str, Any]:
     given = port.configs.get(transformer_component(port), {})
     defaults = constructor_defaults(import_object(port.reference_transformer))
     return {**defaults, **{k: v for k, v in given.items() if not k.startswith("_")}}
+
+
+def shrinks(port: Port) -> bool:
+    """Whether every component of a port has a recipe of :mod:`omniport.verify.recipes`."""
+    transformer = transformer_component(port)
+    classes = [entry[1] for name, entry in port.model_index.items() if name != transformer and _named(name, entry)]
+    known = ENCODERS.keys() | VAES.keys() | TOKENIZERS.keys()
+    return all(name in known or name.endswith("Scheduler") for name in classes)
+
+
+def _named(name: str, entry: Any) -> bool:
+    """Whether an entry of ``model_index.json`` names a class."""
+    return name[0] != "_" and isinstance(entry, list | tuple) and len(entry) == 2 and entry[0] is not None
 
 
 def build_components(port: Port) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from omniport.plan.model import DISPATCHED
 from omniport.verify.cases import EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks
 from omniport.verify.port import Port
@@ -15,7 +17,10 @@ PARITY = 1e-5
 """Largest relative error of one transformer call, fp32 against fp32 (contract, "Evidence")."""
 
 PIPELINE = 1e-5
-"""Largest relative error of latents and image after a whole run."""
+"""Largest relative error of latents and image after a whole run that makes errors of its transformer no larger."""
+
+LARGEST = 1e-4
+"""The same of any run: see :meth:`Lab.limit`."""
 
 
 class Lab:
@@ -72,8 +77,32 @@ class Lab:
         """File name of the transformer's outputs under ``parallel``."""
         return f"transformer.{_label(parallel)}.pt"
 
+    def declares(self, feature: str) -> bool:
+        """Whether the plan in the manifest has the sequence (``sp``) or guidance (``cfg``) shared among ranks.
+
+        A manifest without a plan leaves it to the feature to find out.
+        """
+        plan = json.loads(self.port.manifest_path.read_text("utf-8")).get("plan")
+        if not isinstance(plan, dict):
+            return True
+        return bool(plan["transformer"]["sp"]) if feature == "sp" else plan["pipeline"]["cfg"] in DISPATCHED
+
     def reference(self) -> dict[str, float]:
         """Run the reference pipeline on every case; how far each case is from ``base``."""
+        answer: dict[str, float] = self._reference()["distances"]
+        return answer
+
+    def reference_skipped(self) -> dict[str, str]:
+        """The cases that the reference itself cannot do, and why."""
+        answer: dict[str, str] = self._reference()["skipped"]
+        return answer
+
+    def limit(self) -> float:
+        """Largest relative error of a whole run: what the reference's own run makes of an error of :data:`PARITY`."""
+        gain: float = self._reference()["gain"]
+        return min(LARGEST, PIPELINE * max(1.0, gain))
+
+    def _reference(self) -> dict[str, Any]:
         self.prepare()
 
         def task(rank: Rank) -> Any:
@@ -81,7 +110,7 @@ class Lab:
 
             return tasks.reference_cases(self.port, self.work)
 
-        answer: dict[str, float] = self.fork("reference", task)[0]
+        answer: dict[str, Any] = self.fork("reference", task)[0]
         return answer
 
     def pipeline(

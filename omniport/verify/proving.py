@@ -11,12 +11,9 @@ import torch
 from torch import nn
 
 from omniport.verify import checkpoint, engine, tasks
-from omniport.verify.cases import Case, cases_for
 from omniport.verify.forks import Rank
-from omniport.verify.meter import Meter
 from omniport.verify.port import Port
 from omniport.verify.proofs import Proof, Subject
-from omniport.verify.requests import run_case
 
 
 def prove(port: Port, work: Path, rank: Rank, name: str, parallel: dict[str, Any]) -> Proof:
@@ -63,22 +60,13 @@ def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: 
         return inner(self, module, *args, **kwargs)
 
     SequentialOffloadHook.pre_forward = pre_forward
-    engine.register(port)
-    config = engine.make_config(port, tasks.saved(work, "checkpoint"), rank, {}, options=options)
-    worker = engine.build_worker(config, rank)
+    config, worker = tasks.start_pipeline(port, work, rank, {}, options)
     pipeline = worker.worker.model_runner.pipeline
     transformer = getattr(pipeline, checkpoint.transformer_component(port))
-    case: Case = cases_for(_parameters(port))[name]
-    with Meter(transformer) as meter:
-        latents = run_case(worker, config, case, "latent")
-    torch.save({name: [latents]}, work / keep)
+    calls, parameters = tasks.pipeline_calls(port)
+    reading, latents = tasks.measured(port, worker, config, calls[name], parameters)
+    torch.save({name: latents}, work / keep)
     manager = getattr(transformer, "_context_manager", None)
     contexts = {n: manager.get_context(n) for n in getattr(transformer, "_context_names", ())} if manager else {}
     reused = {n: list(c.get_cached_steps()) for n, c in contexts.items()}
-    return {"forwards": meter.reading.forwards, "fired": dict(fired), "reused": reused}
-
-
-def _parameters(port: Port) -> Any:
-    import inspect
-
-    return inspect.signature(checkpoint.import_object(port.reference_pipeline).__call__).parameters
+    return {"forwards": reading["forwards"], "fired": dict(fired), "reused": reused}

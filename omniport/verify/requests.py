@@ -1,37 +1,59 @@
-"""Sending a case to vLLM-Omni's worker.  Runs in a forked child."""
+"""Sending calls to vLLM-Omni's worker.  Runs in a forked child."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from omniport.verify.cases import RENAMED, SEED, Case
+from omniport.verify import trace
+from omniport.verify.calls import Call, request
 
 
-def run_case(worker: Any, config: Any, case: Case, output_type: str) -> torch.Tensor:
-    """Run one case through the worker and return latents, or the decoded image before post-processing.
+def run_call(
+    worker: Any, config: Any, call: Call, parameters: Mapping[str, Any], output_type: str = "latent"
+) -> list[torch.Tensor]:
+    """Run one call through the worker; the tensors of its output, of several requests one after the other.
+
+    What is no latent goes through the port's own post-processing, as in the engine.
+
+    Args:
+        parameters: of the reference's ``__call__``.
 
     Raises:
         RuntimeError: the worker answered with an error instead of an output.
     """
-    requests = [_request(case, index, output_type) for index in range(len(case.prompts))]
+    requests = [request(call, index, parameters, output_type) for index in range(len(call.prompts))]
+    torch.manual_seed(requests[0].sampling_params.seed)
     if len(requests) == 1:
-        return _tensor(worker.execute_model(requests[0], config))
-    return torch.cat([_tensor(output.result) for output in run_batch(worker, requests, config).runner_outputs])
+        return _final(worker.execute_model(requests[0], config), config, requests[0].sampling_params)
+    outputs = run_batch(worker, requests, config).runner_outputs
+    parts = [_final(o.result, config, r.sampling_params) for o, r in zip(outputs, requests, strict=True)]
+    return [torch.cat(group) for group in zip(*parts, strict=True)]
 
 
-def _request(case: Case, index: int, output_type: str) -> Any:
-    from vllm_omni.diffusion.request import OmniDiffusionRequest
-    from vllm_omni.inputs.data import OmniDiffusionSamplingParams
+def _final(answer: Any, config: Any, sampling: Any) -> list[torch.Tensor]:
+    if answer.error:
+        raise RuntimeError(f"the worker answered: {answer.error}")
+    output = answer.output
+    if sampling.output_type != "latent":
+        output = _post_process(output, config, sampling)
+    return trace.tensors_of(output)
 
-    sampling = OmniDiffusionSamplingParams(
-        seed=SEED + index, output_type=output_type, **{RENAMED.get(k, k): v for k, v in case.sampling.items()}
-    )
-    prompt = {"prompt": case.prompts[index]}
-    if case.negative is not None:
-        prompt["negative_prompt"] = case.negative
-    return OmniDiffusionRequest(prompt=prompt, sampling_params=sampling, request_id=f"{case.name}-{index}")
+
+def _post_process(output: Any, config: Any, sampling: Any) -> Any:
+    """What the engine makes of a decoded output."""
+    from vllm_omni.diffusion.registry import get_diffusion_post_process_func
+
+    config.output_type = sampling.output_type
+    function = get_diffusion_post_process_func(config)
+    if function is None:
+        return output
+    given = {"sampling_params": sampling} if "sampling_params" in inspect.signature(function).parameters else {}
+    made = function(output, **given)
+    return made["payload"] if isinstance(made, dict) and "payload" in made else made
 
 
 def run_batch(worker: Any, requests: list[Any], config: Any) -> Any:
@@ -47,18 +69,3 @@ def run_batch(worker: Any, requests: list[Any], config: Any) -> Any:
         num_waiting_reqs=0,
     )
     return worker.worker.execute_model_batch(scheduled, config)
-
-
-def _tensor(output: Any) -> torch.Tensor:
-    if output.error:
-        raise RuntimeError(f"the worker answered: {output.error}")
-    value = output.output
-    while not isinstance(value, torch.Tensor):
-        if isinstance(value, dict):
-            value = value.get("payload", value)
-            value = next(iter(value.values())) if isinstance(value, dict) else value
-        elif isinstance(value, (list, tuple)) and value:
-            value = value[0]
-        else:
-            raise RuntimeError(f"the worker's output holds no tensor but {type(value).__name__}")
-    return value.float().clone()

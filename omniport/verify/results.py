@@ -36,16 +36,23 @@ class BlockError:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a feature's checks found.  ``refused`` is why nothing could be tested."""
+    """What a feature's checks found.
+
+    ``refused`` is why nothing could be tested; ``undeclared`` says that the port does not claim the feature, which is
+    then unsupported without being a failure.
+    """
 
     checks: tuple[Check, ...] = ()
     evidence: tuple[str, ...] = ()
     refused: str = ""
     blocks: tuple[BlockError, ...] = ()
+    undeclared: str = ""
 
     @property
     def state(self) -> State:
         """validated: all checks passed; limited: the main ones did; unsupported: one of those failed."""
+        if self.undeclared:
+            return "unsupported"
         if self.refused or not self.checks:
             return "not tested"
         if all(c.ok for c in self.checks):
@@ -55,8 +62,8 @@ class Finding:
     @property
     def reason(self) -> str:
         """Why the feature is not validated; empty if it is."""
-        if self.refused:
-            return self.refused
+        if self.refused or self.undeclared:
+            return self.refused or self.undeclared
         return "; ".join(f"{c.name}: {c.note}" if c.note else c.name for c in self.checks if not c.ok)
 
     @property
@@ -71,7 +78,8 @@ class FeatureResult:
     """The state of one feature of a port, as it goes into the evidence file.
 
     ``figure`` is the largest relative error measured (None where the feature compares nothing).  ``digest`` identifies
-    the source of the port that was proven, so that evidence for other source is not taken for evidence.
+    the source of the port that was proven, so that evidence for other source is not taken for evidence.  ``declared``
+    is False where the port does not claim the feature.
     """
 
     feature: str
@@ -86,6 +94,7 @@ class FeatureResult:
     date: str
     digest: str
     blocks: tuple[BlockError, ...] = ()
+    declared: bool = True
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -155,8 +164,8 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every feature asked for is validated."""
-        return bool(self.results) and all(r.state == "validated" for r in self.results)
+        """Whether every feature asked for is validated that the port declares."""
+        return bool(self.results) and all(r.state == "validated" or not r.declared for r in self.results)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omniport.errors import OmniportError
-from omniport.verify import sandbox
+from omniport.verify import sandbox, stand_ins
 from omniport.verify.features import MODULES
 from omniport.verify.forks import RankError
 from omniport.verify.lab import Lab
@@ -50,6 +50,10 @@ def preload(ports: list[Port]) -> None:
     torch.set_num_threads(1)
     for name in PRELOAD:
         importlib.import_module(name)
+    for stand_in in (stand_ins.processors, stand_ins.guardrail, stand_ins.ftfy):
+        stand_in()  # for reference and port alike, where a package of theirs is missing
+    if any(port.reference_transformer.startswith(stand_ins.USERS) for port in ports):
+        stand_ins.install()
     for port in ports:
         _preload_reference(port)
     import vllm_omni
@@ -144,6 +148,7 @@ def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
                 checks=finding.checks,
                 evidence=finding.evidence,
                 blocks=finding.blocks,
+                declared=not finding.undeclared,
                 seconds=round(time.monotonic() - begun, 2),
                 date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 **facts,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,24 @@ import torch
 from torch import nn
 
 from omniport.errors import OmniportError
-from omniport.verify import block_outputs, checkpoint, engine, module_tree
-from omniport.verify.cases import EVEN, ODD, SEED, Case, cases_for
+from omniport.verify import block_outputs, checkpoint, engine, module_tree, trace
+from omniport.verify.calls import Call, calls_for, run_reference
+from omniport.verify.cases import BASE, EVEN, ODD, SEED
+from omniport.verify.classes import ENTRIES, Entry
+from omniport.verify.components.build import build_checkpoint, recipe_of
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.inputs import Sizes, synthesise
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
-from omniport.verify.requests import run_case
+from omniport.verify.requests import run_call
 
-CALLS = {EVEN: Sizes(), ODD: Sizes(1, 3, 5, 9)}
+CALLS = {EVEN: Sizes(), ODD: Sizes(1, 3, 5, 9, frames=2)}
+
+DISTURBANCE = 1e-5
+"""Relative size of the noise by which it is measured what a run makes of an error of its transformer."""
+
+DECODED = {f"{BASE}: decoded": "np", f"{BASE}: file": "pil"}
+"""What is compared of a decoded output -> the output type that is asked for; files of pictures alone."""
 
 _SAVED = {
     "checkpoint": "checkpoint",
@@ -40,15 +50,16 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
     """Build the checkpoint, the inputs of the transformer and what the reference makes of them.
 
     Returns:
-        how many parameters and how many tensors the tiny transformer has.
+        how many ``parameters`` and ``tensors`` the tiny transformer has, and how many tokens the call :data:`EVEN` has
+        of ``image`` (of all frames) and of ``text``.
     """
     torch.set_num_threads(1)
     folder = saved(work, "checkpoint")
     component = checkpoint.transformer_component(port)
     with the_references_own("building the tiny checkpoint"):
-        checkpoint.build_checkpoint(port, folder)
+        build_checkpoint(port, folder)
         model = checkpoint.import_object(port.reference_transformer).from_pretrained(folder / component).eval()
-    inputs = {name: synthesise(model, model.config, sizes) for name, sizes in CALLS.items()}
+    inputs = transformer_inputs(model)
     outputs, blocks = {}, {}
     with torch.inference_mode(), the_references_own("the reference's transformer"):
         for name, kwargs in inputs.items():
@@ -62,7 +73,36 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
     torch.save(inputs, saved(work, "inputs"))
     torch.save(outputs, saved(work, "outputs"))
     torch.save(blocks, saved(work, "blocks"))
-    return {"parameters": sum(p.numel() for p in model.parameters()), "tensors": len(model.state_dict())}
+    counts = {"parameters": sum(p.numel() for p in model.parameters()), "tensors": len(model.state_dict())}
+    return counts | _tokens(inputs[EVEN])
+
+
+def transformer_inputs(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Inputs of a reference transformer by name of the call, made up as the recipe of its class says."""
+    entry = ENTRIES.get(type(model).__name__, Entry())
+    return {
+        name: synthesise(
+            model,
+            model.config,  # type: ignore[arg-type]
+            replace(sizes, **entry.sizes),
+            inputs=entry.inputs,
+            words=entry.words,
+        )
+        for name, sizes in CALLS.items()
+        if name == EVEN or not entry.even_only
+    }
+
+
+def _tokens(inputs: dict[str, Any]) -> dict[str, int]:
+    """Tokens of image and text that a call's inputs stand for."""
+    sizes = CALLS[EVEN]
+    video = any(isinstance(value, torch.Tensor) and value.ndim == 5 for value in inputs.values())
+    text = inputs.get("encoder_hidden_states")
+    told = isinstance(text, torch.Tensor) and text.ndim == 3
+    return {
+        "image": sizes.image * (sizes.frames if video else 1),
+        "text": int(text.shape[1]) if told and text is not None else sizes.text,
+    }
 
 
 @contextmanager
@@ -111,7 +151,7 @@ def run_transformer(
         planned = config.parallel_config.sequence_parallel_size > 1 and engine.apply_sequence_parallel(model, config)
         saved_inputs = torch.load(saved(work, "inputs"))
         with module_tree.first_calls(model) as order:
-            for name in names:
+            for name in (name for name in names if name in saved_inputs):
                 inputs = saved_inputs[name]
                 with Meter(model) as meter, block_outputs.recorded(model) as blocks[name]:
                     outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
@@ -134,101 +174,130 @@ def _error(got: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
     return max(engine.relative_error(a, b) for a, b in zip(got, expected, strict=True))
 
 
+def pipeline_calls(port: Port) -> tuple[dict[str, Call], Mapping[str, Any]]:
+    """The calls that a port's pipeline is compared on, and the parameters of the reference's ``__call__``."""
+    signature = inspect.signature(checkpoint.import_object(port.reference_pipeline).__call__)
+    return {call.name: call for call in calls_for(signature, recipe_of(port))}, signature.parameters
+
+
 def reference_cases(port: Port, work: Path) -> dict[str, Any]:
-    """Run the reference pipeline on every case and save latents and image.
+    """Run the reference pipeline on every call and save latents, and of the first what is decoded.
 
     Returns:
-        for each case how far its latents are from those of ``base`` (1.0 where the shapes differ): a case that does
-        not differ tests nothing of its own.
+        ``distances``: for each call how far its latents are from those of ``base`` (1.0 where the shapes differ): one
+        that does not differ tests nothing of its own; ``skipped``: calls that the reference itself cannot do, and why;
+        ``gain``: see :func:`_gain`.
     """
     torch.set_num_threads(1)
     cls = checkpoint.import_object(port.reference_pipeline)
     pipeline = cls.from_pretrained(saved(work, "checkpoint"), torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    cases = cases_for(inspect.signature(cls.__call__).parameters)
-    results: dict[str, Any] = {}
-    for case in cases.values():
-        with the_references_own(f"the reference's pipeline, case {case.name!r},"):
-            results[case.name] = [_reference(pipeline, case, "latent")]
-            if case.image:
-                results[f"{case.name}: image"] = [_reference(pipeline, case, "pt")]
-                results[f"{case.name}: file"] = [_pixels(_reference(pipeline, case, "pil"))]
+    if "vae tiling" in recipe_of(port).repairs:
+        pipeline.vae.enable_tiling()
+    results: dict[str, list[torch.Tensor]] = {}
+    skipped: dict[str, str] = {}
+    for call in pipeline_calls(port)[0].values():
+        try:
+            with the_references_own(f"the reference's pipeline, case {call.name!r},"):
+                results[call.name] = trace.tensors_of(run_reference(pipeline, call, "latent"))
+                if call.name == BASE:
+                    pictures = hasattr(pipeline, "image_processor") or hasattr(pipeline, "video_processor")
+                    for name, output_type in DECODED.items():
+                        if output_type != "pil" or pictures:
+                            results[name] = trace.tensors_of(run_reference(pipeline, call, output_type))
+        except OmniportError as error:
+            if call.name == BASE:
+                raise
+            skipped[call.name] = " ".join(str(error).split())[:200]
     torch.save(results, saved(work, "images"))
-    base = results["base"][0]
     return {
-        name: engine.relative_error(results[name][0], base) if results[name][0].shape == base.shape else 1.0
-        for name in cases
+        "distances": {name: _distance(results[name], results[BASE]) for name in results if ": " not in name},
+        "skipped": skipped,
+        "gain": _gain(pipeline, port, results[BASE]),
     }
 
 
-def _reference(pipeline: Any, case: Case, output_type: str) -> Any:
-    generators = [torch.Generator("cpu").manual_seed(SEED + i) for i in range(len(case.prompts))]
-    single = len(case.prompts) == 1
-    arguments = dict(case.sampling)
-    if case.negative is not None:
-        arguments["negative_prompt"] = case.negative if single else [case.negative] * len(case.prompts)
-    output = pipeline(
-        prompt=case.prompts[0] if single else list(case.prompts),
-        generator=generators[0] if single else generators,
-        output_type=output_type,
-        **arguments,
-    )
-    return output.images if hasattr(output, "images") else output.frames
+def _gain(pipeline: Any, port: Port, expected: list[torch.Tensor]) -> float:
+    """What the reference's own run makes of a small relative error of its transformer: that of the latents over it.
+
+    The first steps of a scheduler may divide by a small signal, and guidance takes the difference of two branches.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+
+    def disturb(module: nn.Module, args: Any, output: Any) -> Any:
+        for tensor in trace.tensors_of(output):
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.add_(noise.to(tensor.dtype) * (DISTURBANCE * float(tensor.norm()) / float(noise.norm())))
+        return output
+
+    hook = getattr(pipeline, checkpoint.transformer_component(port)).register_forward_hook(disturb)
+    try:
+        with the_references_own("the reference's pipeline, disturbed,"), torch.inference_mode():
+            moved = trace.tensors_of(run_reference(pipeline, pipeline_calls(port)[0][BASE], "latent"))
+    finally:
+        hook.remove()
+    return _distance(moved, expected) / DISTURBANCE
 
 
-def _pixels(images: Any) -> torch.Tensor:
-    """PIL images as [images, rows, columns, channels] in 0..255."""
-    import numpy
-
-    return torch.stack([torch.from_numpy(numpy.asarray(image).copy()).float() for image in images])
+def _distance(latents: list[torch.Tensor], base: list[torch.Tensor]) -> float:
+    if [t.shape for t in latents] != [t.shape for t in base]:
+        return 1.0
+    return max(engine.relative_error(a.float(), b.float()) for a, b in zip(latents, base, strict=True))
 
 
 def run_pipeline(
     port: Port, work: Path, rank: Rank, parallel: dict[str, Any], names: tuple[str, ...], images: bool, keep: str
 ) -> dict[str, Any]:
-    """Run the port's pipeline in vLLM-Omni's worker on the named cases under ``parallel``.
+    """Run the port's pipeline in vLLM-Omni's worker on the named calls under ``parallel``.
 
-    Rank 0 saves latents, and images where ``images`` is set, as ``keep``.
+    Rank 0 saves latents, and what is decoded of the first call where ``images`` is set, as ``keep``.
 
     Returns:
-        one reading per case that ran, and per case that could not the reason.
+        one reading per call that ran, with the number of its scheduler's ``steps``, and per call that could not the
+        reason.
     """
     torch.set_num_threads(1)
-    engine.register(port)
-    config = engine.make_config(port, saved(work, "checkpoint"), rank, parallel)
-    worker = engine.build_worker(config, rank)
+    config, worker = start_pipeline(port, work, rank, parallel)
     pipeline = worker.worker.model_runner.pipeline
-    transformer = getattr(pipeline, checkpoint.transformer_component(port))
-    cls = checkpoint.import_object(port.reference_pipeline)
-    cases = cases_for(inspect.signature(cls.__call__).parameters)
+    calls, parameters = pipeline_calls(port)
+    decoded = [name for name in torch.load(saved(work, "images")) if name.startswith(f"{BASE}: ")] if images else []
     readings: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    results: dict[str, Any] = {}
-    for case in (cases[name] for name in names):
-        if len(case.prompts) > 1 and not getattr(pipeline, "supports_request_batch", False):
-            skipped[case.name] = "the pipeline does not declare supports_request_batch"
+    results: dict[str, list[torch.Tensor]] = {}
+    for call in (calls[name] for name in names):
+        if len(call.prompts) > 1 and not getattr(pipeline, "supports_request_batch", False):
+            skipped[call.name] = "the pipeline does not declare supports_request_batch"
             continue
-        with Meter(transformer) as meter:
-            results[case.name] = [run_case(worker, config, case, "latent")]
-        readings[case.name] = meter.reading.to_data()
-        if case.image and images:
-            decoded = run_case(worker, config, case, "pil")
-            results[f"{case.name}: image"] = [(decoded / 2 + 0.5).clamp(0, 1)]
-            results[f"{case.name}: file"] = [_pixels(_post_process(config, decoded))]
+        readings[call.name], results[call.name] = measured(port, worker, config, call, parameters)
+        for name in decoded if call.name == BASE else ():
+            results[name] = run_call(worker, config, call, parameters, DECODED[name])
     if rank.rank == 0:
         torch.save(results, work / keep)
     return {"readings": readings, "skipped": skipped}
 
 
-def _post_process(config: Any, decoded: torch.Tensor) -> Any:
-    """The port's own post-processing of a decoded image, as the engine calls it."""
-    from vllm_omni.diffusion.registry import get_diffusion_post_process_func
+def start_pipeline(
+    port: Port, work: Path, rank: Rank, parallel: dict[str, Any], options: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
+    """The engine's config and a worker with the port's pipeline and the tiny checkpoint."""
+    engine.register(port)
+    config = engine.make_config(port, saved(work, "checkpoint"), rank, parallel, options=options)
+    worker = engine.build_worker(config, rank)
+    if "vae tiling" in recipe_of(port).repairs:
+        config.vae_use_tiling = worker.worker.model_runner.pipeline.vae.use_tiling = True
+    return config, worker
 
-    config.output_type = "pil"
-    function = get_diffusion_post_process_func(config)
-    if function is None:
-        raise RuntimeError("the port registers no post-process function, so the engine would hand out a raw tensor")
-    return function(decoded)
+
+def measured(
+    port: Port, worker: Any, config: Any, call: Call, parameters: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[torch.Tensor]]:
+    """One call through the worker: what its transformer did, with the scheduler's ``steps``, and the latents."""
+    pipeline = worker.worker.model_runner.pipeline
+    schedulers = {type(c) for c in vars(pipeline).values() if hasattr(c, "step") and hasattr(c, "set_timesteps")}
+    transformer = getattr(pipeline, checkpoint.transformer_component(port))
+    with Meter(transformer) as meter, trace.recorded(schedulers) as steps:
+        latents = run_call(worker, config, call, parameters)
+    return {**meter.reading.to_data(), "steps": len(steps)}, latents
 
 
 def published_share(port: Port, work: Path, rank: Rank) -> dict[str, int]:

@@ -78,6 +78,19 @@ KNOWN = {
     ("OP602", "longcat_image/longcat_image_transformer.py"),
     ("OP602", "sd3/sd3_transformer.py"),
     ("OP602", "sdxl/sdxl_unet.py"),
+    ("OP308", "glm_image/glm_image_transformer.py"),
+    ("OP309", "longcat_image/longcat_image_transformer.py"),
+    ("OP310", "helios/helios_transformer.py"),
+    ("OP311", "wan2_2/wan2_2_vace_transformer.py"),
+    ("OP409", "sd3/pipeline_sd3.py"),
+    ("OP410", "longcat_image/pipeline_longcat_image_edit.py"),
+    ("OP411", "flux2/pipeline_flux2.py"),
+    ("OP706", "sd3/pipeline_sd3.py"),
+    ("OP706", "sdxl/pipeline_sdxl.py"),
+    ("OP707", "krea2/krea2_transformer.py"),
+    ("OP963", "hidream_image/hidream_image_transformer.py"),
+    ("OP964", "flux2/pipeline_flux2.py"),
+    ("OP965", "qwen_image/qwen_image_transformer.py"),
 }
 
 #: ports that do it right, or state their choice
@@ -107,6 +120,15 @@ RIGHT = {
     ("OP206", "wan2_2/wan2_2_transformer.py"),  # QKVParallelLinear tests
     ("OP404", "flux/pipeline_flux.py"),
     ("OP701", "boogu_image/pipeline_boogu_image.py"),  # asks for the device first
+    ("OP308", "qwen_image/qwen_image_transformer.py"),  # masks both streams
+    ("OP309", "z_image/z_image_transformer.py"),  # rounds up to 32 tokens
+    ("OP309", "minimax_h3/minimax_h3_transformer.py"),  # and to 64
+    ("OP409", "flux/pipeline_flux.py"),  # packs its latents
+    ("OP410", "wan2_2/pipeline_wan2_2_vace.py"),  # asks for the embeddings of the empty prompt
+    ("OP411", "flux/pipeline_flux.py"),  # true_cfg_scale
+    ("OP706", "flux/pipeline_flux.py"),  # the latents' type, as the reference
+    ("OP707", "pi05/modeling_pi05.py"),  # upcasts the weight
+    ("OP964", "flux/pipeline_flux.py"),
 }
 
 

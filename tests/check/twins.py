@@ -183,6 +183,31 @@ TWINS: dict[str, Twin] = {
     ),
     "OP306": Twin(T, replaced(r'"sequence_split": \{', '"transformer_blocks.0": {')),
     "OP307": Twin(T, replaced("AttentionMetadata", "LayerMetadata")),
+    "OP308": Twin(
+        T,
+        replaced(
+            r"(class FluxSingleAttention(?:.|\n)*?image_rotary_emb: torch\.Tensor)(\) -> torch\.Tensor:\n)",
+            r"\1, attention_mask=None\2",
+            r"^        (hidden_states = self\.attn\(query, key, value, )(sequence_metadata.*)\)$",
+            r"        if get_sequence_parallel_world_size() > 1:\n            \1\2)\n"
+            r"        else:\n            \1AttentionMetadata(attn_mask=attention_mask))",
+        ),
+    ),
+    "OP309": Twin(T, without_keyword("auto_pad", "SequenceParallelInput")),
+    "OP310": Twin(
+        T,
+        lambda text: (
+            f"{text}\n\ndef split(x):\n    ranks = get_sequence_parallel_world_size()\n"
+            "    return torch.cat([x, x[:, : -x.shape[1] % ranks]], dim=1)\n"
+        ),
+    ),
+    "OP311": Twin(
+        T,
+        lambda text: (
+            f"{text}\n\nclass FluxOther(FluxTransformer2DModel):\n"
+            "    _sp_plan = {k: v for k, v in FluxTransformer2DModel._sp_plan.items() if k != 'blocks.0'}\n"
+        ),
+    ),
     "OP401": Twin(P, without_keyword("cfg_normalize", "predict_noise_maybe_with_cfg")),
     "OP402": Twin(P, replaced(r"(\w+)\.guidance_scale if \1\.guidance_scale_provided else", r"\1.guidance_scale or")),
     "OP403": Twin(
@@ -205,6 +230,25 @@ TWINS: dict[str, Twin] = {
         ),
     ),
     "OP408": Twin(P, without_keyword("num_images_per_prompt", "encode_prompt")),
+    "OP409": Twin(
+        P,
+        replaced(
+            r"^        latents = self\._pack_latents\(.*\n",
+            "",
+            r"calculate_shift\(\s*image_seq_len",
+            "calculate_shift(latents.shape[1]",
+        ),
+    ),
+    "OP410": Twin(
+        P,
+        replaced(
+            "true_cfg_scale > 1 and",
+            "guidance_scale > 1 and",
+            r"torch\.full\(\[1\], guidance_scale",
+            "torch.full([1], 3.5",
+        ),
+    ),
+    "OP411": Twin(P, replaced("true_cfg_scale=true_cfg_scale,", "true_cfg_scale=guidance_scale,")),
     "OP501": Twin(T, replaced(r"^    _repeated_blocks = ", "    _blocks = ")),
     "OP502": Twin(T, replaced(r'_repeated_blocks = \["Flux', '_repeated_blocks = ["Other')),
     "OP503": Twin(T, replaced("_layerwise_offload_blocks_attrs", "_block_lists")),
@@ -222,6 +266,8 @@ TWINS: dict[str, Twin] = {
     "OP702": Twin(P, replaced(r"torch_dtype=od_config\.dtype", "torch_dtype=torch.bfloat16")),
     "OP703": Twin(P, in_init("torch.manual_seed(0)")),
     "OP705": Twin(T, replaced(r"^(        )ids = torch\.cat", r"\1n = txt_ids.max().item()\n\1ids = torch.cat")),
+    "OP706": Twin(P, replaced(r"\.to\(latents\.dtype\)", ".to(self.od_config.dtype)")),
+    "OP707": Twin(T, replaced(r"self\.norm\(x\) \* \(1 \+ scale\)", "self.norm(x.float()) * (1 + self.weight)")),
     "OP801": Twin(T, without_keyword("causal", "Attention")),
     "OP802": Twin(
         T,
@@ -273,5 +319,10 @@ TWINS: dict[str, Twin] = {
         T, replaced(r"^(        )self\.in_channels = ", r"\1self.gradient_checkpointing = False\n\1self.in_channels = ")
     ),
     "OP962": Twin(P, replaced(r"^import os$", "import os\nimport re")),
+    "OP963": Twin(T, replaced(r"^        query = query\.unflatten", "        query = key.unflatten")),
+    "OP964": Twin(P, replaced(r"transformer\.guidance_embeds:", "transformer.guidance_embeds is not None:")),
+    "OP965": Twin(
+        T, replaced(r"self\.norm\(hidden_states, emb=temb\)", "self.norm(hidden_states, temb, text_seq_len)")
+    ),
     "OP971": Twin(P, replaced(r"^import os$", "import os  # OMNIPORT-TODO(DECODE)")),
 }

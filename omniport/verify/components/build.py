@@ -14,6 +14,7 @@ from torch import nn
 
 from omniport.errors import OmniportError
 from omniport.rewrite.pipeline.init import CONFIG_PARTS
+from omniport.verify import checkpoint
 from omniport.verify.checkpoint import GAIN, constructor_defaults, redraw
 from omniport.verify.classes import ENTRIES, Entry
 from omniport.verify.components import tokens
@@ -22,7 +23,8 @@ from omniport.verify.components.encoders import ENCODERS, TOKENIZERS
 from omniport.verify.components.others import OTHERS, PROCESSORS, SCHEDULERS
 from omniport.verify.components.vaes import VAES
 from omniport.verify.defaults import tiny_defaults
-from omniport.verify.pipelines.form import Recipe
+from omniport.verify.pipelines import RECIPES, Recipe
+from omniport.verify.port import Port
 
 _WIDTHS = ("d_model", "hidden_size")
 _LATENTS = ("latent_channels", "z_dim", "latent_dim", "decoder_input_channels")
@@ -39,10 +41,19 @@ class Builder:
         pipeline: the reference's class.
         entries: component -> (library, class name) as in ``model_index.json``; None where it is absent.
         recipe: of the pipeline.
+        published: configs of the denoiser and the scheduler that a model publishes, in place of their classes'
+            defaults.  Their switches hold; sizes are made tiny.
     """
 
-    def __init__(self, pipeline: Any, entries: Mapping[str, tuple[str, str] | None], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        entries: Mapping[str, tuple[str, str] | None],
+        recipe: Recipe,
+        published: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
         self.pipeline, self.entries, self.recipe = pipeline, dict(entries), recipe
+        self.published = published or {}
         self.built: dict[str, Any] = {}
         self._words: list[str] | None = None
 
@@ -72,14 +83,16 @@ class Builder:
         cls = self._class(library, class_name)
         overrides = {**self._known(class_name), **self.recipe.configs.get(name, {})}
         if name == "scheduler" or class_name.endswith("Scheduler"):
-            return cls.from_config({**SCHEDULERS.get(class_name, {}), **self._resolved(overrides, name)})
+            usual = self.published.get(name) or SCHEDULERS.get(class_name, {})
+            return cls.from_config({**usual, **self._resolved(overrides, name)})
         torch.manual_seed(0)
         if not hasattr(cls, "from_config") and hasattr(cls, "config_class"):
             model = self._encoder(cls, self._resolved(overrides, name))
         elif class_name in DENOISERS:
             entry = ENTRIES.get(class_name, Entry())
-            given = {**entry.config, **self._resolved(overrides, name)}
-            model = cls.from_config(_lists(tiny_defaults(constructor_defaults(cls), given)))
+            published = {k: v for k, v in self.published.get(name, {}).items() if not k.startswith("_")}
+            given = {**entry.config, **self._resolved(overrides, name), **_switches(published)}
+            model = cls.from_config(_lists(tiny_defaults({**constructor_defaults(cls), **published}, given)))
         elif hasattr(cls, "from_pretrained") and issubclass(cls, nn.Module):
             model = cls.from_config({**constructor_defaults(cls), **self._resolved(overrides, name)})
         else:
@@ -211,6 +224,11 @@ def _lists(config: dict[str, Any]) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
+def _switches(published: Mapping[str, Any]) -> dict[str, Any]:
+    """What a published config chooses rather than measures: what is on or off, or goes by a name."""
+    return {k: v for k, v in published.items() if isinstance(v, bool | str)}
+
+
 def _redraw_statistics(model: nn.Module) -> None:
     """Batch norms of an autoencoder scale its latents by their running statistics: not 0 and 1."""
     for module in model.modules():
@@ -221,8 +239,42 @@ def _redraw_statistics(model: nn.Module) -> None:
             module.running_var.copy_(0.5 + torch.rand(module.num_features, generator=generator))
 
 
-def build_pipeline(pipeline: Any, entries: Mapping[str, tuple[str, str] | None], recipe: Recipe, folder: Path) -> None:
+def build_pipeline(
+    pipeline: Any,
+    entries: Mapping[str, tuple[str, str] | None],
+    recipe: Recipe,
+    folder: Path,
+    published: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Build the reference pipeline from tiny components and save it with ``save_pretrained``."""
     parameters = inspect.signature(pipeline.__init__).parameters
-    components = {n: c for n, c in Builder(pipeline, entries, recipe).all().items() if n in parameters}
+    components = {n: c for n, c in Builder(pipeline, entries, recipe, published).all().items() if n in parameters}
     pipeline(**components, **recipe.settings).save_pretrained(folder, safe_serialization=True)
+
+
+def recipe_of(port: Port) -> Recipe:
+    """The recipe of the pipeline that a port stands for."""
+    return RECIPES.get(port.reference_pipeline.rpartition(".")[2], Recipe())
+
+
+def build_checkpoint(port: Port, folder: Path) -> None:
+    """Build a tiny checkpoint of the pipeline that a port stands for.
+
+    Where every class has a recipe that keeps what is published, the configs of the port are shrunk
+    (:mod:`omniport.verify.checkpoint`); else the components are those of the classes, with what the denoiser and the
+    scheduler publish.
+    """
+    if port.form != "diffusers" and checkpoint.shrinks(port):
+        checkpoint.build_checkpoint(port, folder)
+        return
+    recipe = recipe_of(port)
+    entries = {
+        name: (entry[0], entry[1]) if entry[0] is not None else None
+        for name, entry in port.model_index.items()
+        if not name.startswith("_") and isinstance(entry, list | tuple) and len(entry) == 2
+    }
+    for entry in entries.values():
+        if entry is not None and entry[0] not in ("diffusers", "transformers"):
+            checkpoint.component_class(*entry)  # refuses: it is custom code
+    published = {} if port.form == "diffusers" else {n: c for n, c in port.configs.items() if c}
+    build_pipeline(checkpoint.import_object(port.reference_pipeline), entries, recipe, folder, published)

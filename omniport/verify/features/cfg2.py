@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from omniport.verify.lab import PIPELINE, Lab
+from omniport.verify.cases import BASE
+from omniport.verify.lab import Lab
 from omniport.verify.results import Check, Finding
 
 PARALLEL = {"cfg_parallel_size": 2}
-CASE = "negative prompt"
 
 
 def run(lab: Lab) -> Finding:
-    """Run the guided case on two ranks, compare with one rank and with the reference, and count the forwards."""
-    if CASE not in lab.reference():
-        return Finding((Check("guidance", False, "the reference's pipeline takes no negative prompt"),))
-    alone = lab.pipeline_alone()["readings"][CASE]
-    ranks = [rank["readings"][CASE] for rank in lab.pipeline(PARALLEL, 2, (CASE,), False)]
+    """Run the guided call on two ranks, compare with one rank and with the reference, and count the forwards."""
+    if not lab.declares("cfg"):
+        return Finding(undeclared="the plan has no branches of guidance that ranks could share")
+    alone = lab.pipeline_alone()["readings"][BASE]
+    ranks = [rank["readings"][BASE] for rank in lab.pipeline(PARALLEL, 2, (BASE,), False)]
     file = lab.pipeline_file(PARALLEL)
-    one = lab.compare(file, lab.pipeline_file({}))[CASE]
-    reference = lab.compare(file, "images.reference.pt")[CASE]
+    one = lab.compare(file, lab.pipeline_file({}))[BASE]
+    reference = lab.compare(file, "images.reference.pt")[BASE]
     forwards = [r["forwards"] for r in ranks]
     halved = max(forwards) * 2 == alone["forwards"] and min(forwards) == max(forwards)
     checks = (
-        Check("against one rank", one <= PIPELINE, value=one, limit=PIPELINE),
-        Check("against the reference", reference <= PIPELINE, value=reference, limit=PIPELINE),
+        Check("against one rank", one <= lab.limit(), value=one, limit=lab.limit()),
+        Check("against the reference", reference <= lab.limit(), value=reference, limit=lab.limit()),
         Check(
             "each rank runs half of the forwards",
             halved,

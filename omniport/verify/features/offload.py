@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from omniport.verify.lab import PIPELINE, Lab
+from omniport.verify.cases import BASE
+from omniport.verify.lab import Lab
 from omniport.verify.results import Check, Finding
-
-CASE = "base"
 
 
 def run(lab: Lab) -> Finding:
     """Run the pipeline with CPU offload and count the hooks that moved a component in."""
-    alone = lab.pipeline_alone()["readings"][CASE]
-    ran = lab.pipeline_with("offload", {"enable_cpu_offload": True, "pin_cpu_memory": False}, CASE)
-    error = lab.compare("pipeline.offload.pt", lab.pipeline_file({}))[CASE]
+    alone = lab.pipeline_alone()["readings"][BASE]
+    ran = lab.pipeline_with("offload", {"enable_cpu_offload": True, "pin_cpu_memory": False}, BASE)
+    error = lab.compare("pipeline.offload.pt", lab.pipeline_file({}))[BASE]
     fired: dict[str, int] = ran["fired"]
     transformer = fired.get(lab.port.transformer_class, 0)
     encoders = {name: count for name, count in fired.items() if name != lab.port.transformer_class}
     swapped = transformer >= alone["forwards"] and bool(encoders)
     checks = (
-        Check("pipeline, base", error <= PIPELINE, value=error, limit=PIPELINE),
+        Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()),
         Check(
             "transformer and encoders are swapped", swapped, "" if swapped else f"hooks that fired: {fired or 'none'}"
         ),

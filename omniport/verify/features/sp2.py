@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from omniport.verify.cases import EVEN
-from omniport.verify.lab import PARITY, PIPELINE, Lab
+from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
 
 PARALLEL = {"ulysses_degree": 2}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """How many tokens of image and of text the whole input has."""
+
+    image: int
+    text: int
 
 
 def run(lab: Lab) -> Finding:
@@ -26,9 +35,9 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
         kinds: collectives by which attention must see the other rank's tokens.
         exchange: what they do, the name of a check.
     """
-    from omniport.verify.inputs import Sizes
-
-    sizes = Sizes()
+    if not lab.declares("sp"):
+        return Finding(undeclared="the plan leaves the sequence whole")
+    sizes = Tokens(**{key: lab.prepare()[key] for key in ("image", "text")})
     alone = lab.transformer({})[0]
     # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.
     ranks = lab.transformer(parallel, 2, (EVEN,))
@@ -53,7 +62,7 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     lab.pipeline_alone()
     lab.pipeline(parallel, 2, ("base",), False)
     run_error = lab.compare(lab.pipeline_file(parallel), lab.pipeline_file({}))["base"]
-    checks.append(Check("pipeline, base", run_error <= PIPELINE, value=run_error, limit=PIPELINE))
+    checks.append(Check("pipeline, base", run_error <= lab.limit(), value=run_error, limit=lab.limit()))
     evidence = (
         f"of {sizes.image} image tokens a rank's attention is given {max(queries)}, its blocks {max(blocks)}; "
         f"of {sizes.text} text tokens {max(texts)}",
@@ -74,7 +83,7 @@ def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: 
     return max(held, default=text)
 
 
-def image_tokens(before: list[int], after: list[int], sizes: Any, text: int) -> int:
+def image_tokens(before: list[int], after: list[int], sizes: Tokens, text: int) -> int:
     """Most image tokens that one call was given on a rank.
 
     Args:
@@ -87,23 +96,23 @@ def image_tokens(before: list[int], after: list[int], sizes: Any, text: int) -> 
         all image tokens if the calls cannot be told apart, i.e. if nothing shows that they were split.
     """
     if len(before) != len(after):
-        return int(sizes.image)
+        return sizes.image
     both = sizes.image + sizes.text
     seen = [
         now - (text if then == both else 0)
         for then, now in zip(before, after, strict=True)
         if then in (sizes.image, both)
     ]
-    return max(seen) if seen else int(sizes.image)
+    return max(seen) if seen else sizes.image
 
 
-def _block_tokens(before: dict[str, list[int]], after: dict[str, list[int]], sizes: Any, text: int) -> int:
+def _block_tokens(before: dict[str, list[int]], after: dict[str, list[int]], sizes: Tokens, text: int) -> int:
     counts = [
         image_tokens(lengths, after.get(name, []), sizes, text)
         for name, lengths in before.items()
         if max(lengths) in (sizes.image, sizes.image + sizes.text)
     ]
-    return max(counts) if counts else int(sizes.image)
+    return max(counts) if counts else sizes.image
 
 
 def _sharded(name: str, counts: list[Any], image: int) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omniport.verify.cases import EVEN
 from omniport.verify.features._tensor import exchange_checks, exchanged
 from omniport.verify.forks import Rank
-from omniport.verify.lab import PARITY, PIPELINE, Lab
+from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
 
 SHARE = 0.52
@@ -24,7 +24,7 @@ def run(lab: Lab) -> Finding:
     lab.pipeline_alone()
     lab.pipeline(PARALLEL, 2, ("base",), False)
     error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
-    checks.append(Check("pipeline, base", error <= PIPELINE, value=error, limit=PIPELINE))
+    checks.append(Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()))
 
     checks += exchange_checks(ranks)
     whole = alone["readings"][EVEN]["block_parameters"]
