@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -70,7 +72,16 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
     gc.set_threshold(100_000)  # syntax trees live to the end; collecting in between is a tenth of the time of `check`
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if sys.argv[1:2] != ["check"] or not (end.code is None or isinstance(end.code, int)):
+            raise
+        # Syntax trees need not be taken apart node by node: another tenth.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code or 0)
 
 
 def _stop(number: int, frame: object) -> None:

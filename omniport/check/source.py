@@ -21,6 +21,9 @@ _PLAIN = frozenset({"arg", "attr", "conversion", "ctx", "id", "is_async", "kind"
 _PLAIN |= {"names", "op", "ops", "s", "simple", "type_comment", "type_ignores"}
 
 
+_SCOPES = (ast.ClassDef, ast.FunctionDef)
+
+
 class _Index:
     """Nodes numbered so that those below one are a range: ``order[start[node]:end[node]]``."""
 
@@ -42,6 +45,8 @@ class _Index:
             number = len(order)
             start[node] = number
             order.append(node)
+            if kind in _SCOPES:
+                node._index = self  # type: ignore[attr-defined]  # for ``walk``, which is given no file
             if kind in kinds:
                 kinds[kind].append(node)
                 places[kind].append(number)
@@ -147,6 +152,10 @@ class SourceFile:
         """The text of a node as it stands."""
         return ast.get_source_segment(self.text, node)
 
+    def lines_of(self, node: ast.stmt | ast.expr) -> str:
+        """The whole lines that a node stands on: much cheaper than :meth:`segment`."""
+        return "\n".join(self._lines[node.lineno - 1 : node.end_lineno])
+
     def edit(self, node: ast.expr | ast.stmt | ast.keyword | ast.alias, text: str) -> Edit:
         """An edit that puts ``text`` in the place of a node."""
         end_line, end_col = node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
@@ -185,7 +194,12 @@ class SourceFile:
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it in the order of the source: ``ast.walk`` at a third of its cost."""
+    """A node and all below it in the order of the source: ``ast.walk`` at a third of its cost, or less if indexed."""
+    index: _Index | None = getattr(node, "_index", None)
+    return _walk(node) if index is None else iter(index.order[index.start[node] : index.end[node]])
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
     stack = [node]
     while stack:
         node = stack.pop()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from omniport.plan.model import DISPATCHED
+from omniport.target.manifest import load
 from omniport.verify.cases import EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks
 from omniport.verify.port import Port
@@ -82,10 +82,11 @@ class Lab:
 
         A manifest without a plan leaves it to the feature to find out.
         """
-        plan = json.loads(self.port.manifest_path.read_text("utf-8")).get("plan")
-        if not isinstance(plan, dict):
+        plan = load(self.port.manifest_path).plan
+        part, key = ("transformer", "sp") if feature == "sp" else ("pipeline", "cfg")
+        if key not in plan.get(part, ()):
             return True
-        return bool(plan["transformer"]["sp"]) if feature == "sp" else plan["pipeline"]["cfg"] in DISPATCHED
+        return bool(plan[part][key]) if feature == "sp" else plan[part][key] in DISPATCHED
 
     def reference(self) -> dict[str, float]:
         """Run the reference pipeline on every case; how far each case is from ``base``."""

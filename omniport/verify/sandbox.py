@@ -155,10 +155,14 @@ def _lines(process: subprocess.Popen[bytes], limit: float) -> Iterator[str]:
             raise TimeoutError
 
 
+LEAKS = ("nanobind: ", " - leaked ", " - ... skipped remainder", "See https://nanobind.")
+
+
 def log_tail(work: Path, lines: int = 15) -> str:
-    """The end of what the process wrote to its log."""
+    """The end of what the process wrote to its log, without what compiled modules say of objects they did not free."""
     log = work / "runner.log"
-    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else ""
+    written = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return "\n".join([line for line in written if not line.startswith(LEAKS)][-lines:])
 
 
 def end_descendants(spared: Collection[int] = (), seconds: float = 5.0) -> None:

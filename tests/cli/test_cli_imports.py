@@ -15,9 +15,9 @@ NEVER = {"torch", "diffusers", "vllm", "vllm_omni", "transformers"}
 LATE = {"libcst", "jinja2", "huggingface_hub"}
 PROBE = """
 import json, sys
-from omniport.cli import main
+from omniport.cli import app
 try:
-    main()
+    app()
 except SystemExit:
     pass
 print("\\n@" + json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))

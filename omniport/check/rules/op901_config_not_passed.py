@@ -83,7 +83,7 @@ class ConfigNotPassed(Rule):
 
 def _ignores_config(file: SourceFile, cls: ast.ClassDef, call: ast.Call) -> bool:
     init = method(cls, "__init__")
-    if init is None or has_star(call) or "tf_model_config" in (ast.get_source_segment(file.text, init) or ""):
+    if init is None or has_star(call) or "tf_model_config" in file.lines_of(init):
         return False
     args = [*init.args.args[len(init.args.args) - len(init.args.defaults) :], *init.args.kwonlyargs]
     values = {a.arg for a in args} - _FRAMEWORK

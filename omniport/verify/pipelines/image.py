@@ -50,13 +50,6 @@ _CONTROL = {"transformer": {"in_channels": "=8 * z", "out_channels": "=4 * z"}}
 _FLUX_CONTROL = Recipe("the control image joins the channels", configs=_CONTROL)
 _KONTEXT = Recipe("pictures are resized to a megapixel if they may", call={"max_area": 6144, "_auto_resize": False})
 
-# Without it the pipeline takes the nearest of its own sizes, which have odd numbers of tokens; one call does.
-_PIXART = Recipe(
-    "sizes as asked for, but in one call",
-    call={"use_resolution_binning": False},
-    cases={"guidance off": {"use_resolution_binning": True}},
-)
-
 IMAGE: dict[str, Recipe] = {
     "AmusedImg2ImgPipeline": Recipe(
         "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
@@ -190,8 +183,6 @@ IMAGE: dict[str, Recipe] = {
         configs={"transformer": {"in_channels": 3}},
         call={"use_resolution_binning": False},
     ),
-    "PixArtAlphaPipeline": _PIXART,
-    "PixArtSigmaPipeline": _PIXART,
     "SanaControlNetPipeline": _SANA,
     "SanaPAGPipeline": _SANA,
     "SanaPipeline": _SANA,
