@@ -47,7 +47,7 @@ def test_these_commands_import_nothing_heavy(arguments: tuple[str, ...], tmp_pat
 
 def test_the_probe_sees_imports() -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    probe = PROBE.replace("from omniport.cli import main", "import jinja2\nfrom omniport.cli import main")
+    probe = PROBE.replace("from omniport.cli import app", "import jinja2\nfrom omniport.cli import app")
     done = subprocess.run(
         [sys.executable, "-c", probe], env=env, capture_output=True, text=True, timeout=60, check=True
     )
