@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo agreement corpus corpus-tensor corpus-pipelines fuzz test lint format clean
+.PHONY: setup demo agreement bench corpus corpus-tensor corpus-pipelines fuzz test lint format clean
 
 setup: $(READY)
 
@@ -63,6 +63,11 @@ corpus-pipelines: $(READY)
 agreement: $(READY)
 	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
 	$(BIN)/python -m omniport.report.agreement > docs/agreement-tensor.md
+
+# Time every command, and a scaffold of every pipeline of diffusers; writes them into docs/performance.md.  About ten
+# minutes on a quiet machine; on a busy one the figures mean nothing.
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run --into docs/performance.md
 
 # Break inputs of every kind, a hundred thousand times, and see that each ends in a clear error or valid output; writes
 # docs/security.md.  SEED=N: other cases.  CASES=N: more or fewer.

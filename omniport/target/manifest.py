@@ -100,10 +100,13 @@ def build(
 
 
 def dumps(manifest: Manifest) -> str:
-    """The text of the manifest; the same manifest gives the same bytes."""
+    """The text of the manifest; the same manifest gives the same bytes.
+
+    Infinity stays: diffusers writes it into the configuration of a scheduler, and the reader of JSON admits it there.
+    """
     head = {"schema": manifest.schema, "omniport": manifest.omniport, "name": manifest.name}
     data = {**head, **{k: v for k, v in asdict(manifest).items() if k not in head}}
-    return json.dumps(data, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(data, indent=2, ensure_ascii=True) + "\n"
 
 
 def load(path: Path) -> Manifest:
@@ -112,7 +115,7 @@ def load(path: Path) -> Manifest:
     Raises:
         OmniportError: it cannot be read, has another form, or names a path that leaves the root.
     """
-    data = read_record(path, limit=_SIZE)
+    data = read_record(path, limit=_SIZE, infinity=True)
     try:
         return _validated(data, path.stem)
     except (ValueError, KeyError, TypeError, OmniportError) as error:

@@ -34,6 +34,12 @@ def saved(root: Path, value: Manifest) -> Path:
     return path
 
 
+def test_a_scheduler_without_a_lower_bound_comes_back(tmp_path: Path):
+    """DPMSolverMultistepScheduler is published with ``lambda_min_clipped`` -Infinity: PixArt-Sigma has one."""
+    value = replace(made(), configs={"scheduler": {"lambda_min_clipped": float("-inf")}})
+    assert manifest.load(saved(tmp_path, value)) == value
+
+
 def test_there_and_back(tmp_path: Path):
     value = made()
     path = saved(tmp_path, value)
