@@ -35,7 +35,7 @@ STAGES = {
     "render transformer": "omniport.rewrite.transformer:render_transformer",
     "render pipeline": "omniport.rewrite.pipeline.module:render_pipeline",
     "files and format": "omniport.emit:port_files",
-    "manifest": "omniport.emit:manifest_file",
+    "manifest": "omniport.emit:record_files",
     "resolve and compare": "omniport.target.write:prepare",
     "write": "omniport.target.write:apply",
 }

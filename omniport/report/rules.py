@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from difflib import get_close_matches
 
 from omniport.check.model import Rule
 from omniport.check.rules import FAMILIES, family, load_rules
@@ -21,7 +22,10 @@ def find_rule(code: str) -> Rule:
     for rule in rules.values():
         if wanted.upper() == rule.code or wanted.lower() == rule.name:
             return rule
-    raise OmniportError(f"{code!r} is no rule; codes are {', '.join(rules)} (`omniport explain` lists them)")
+    known = [*rules, *(rule.name for rule in rules.values())]
+    near = get_close_matches(wanted.upper(), rules, cutoff=0.7) or get_close_matches(wanted.lower(), known, cutoff=0.4)
+    meant = f"did you mean {', '.join(near)}? " if near else ""
+    raise OmniportError(f"{code!r} is no rule; {meant}`omniport explain` lists them")
 
 
 def listing() -> str:

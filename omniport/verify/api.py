@@ -171,7 +171,9 @@ def run_jobs(
     if any(job.port.paths != paths for job in jobs):
         raise OmniportError("ports of different trees cannot be verified in one process")
     if missing := missing_packages():
-        raise OmniportError(f"verify needs packages that are not installed: {'; '.join(missing)}")
+        raise OmniportError(
+            f"verify needs packages that are not installed: {'; '.join(missing)}. `omniport doctor` shows what is there"
+        )
     with sandbox.workspace("verify") as folder:
         return _run(jobs, folder, on_result)
 

@@ -73,13 +73,18 @@ def constructor_defaults(cls: Any) -> dict[str, Any]:
 def transformer_component(port: Port) -> str:
     """The name of the component that is the ported transformer.
 
+    A repository may name it by an older class (``Transformer2DModel``), which diffusers maps to the reference's: it is
+    then the one that was classified as the transformer.
+
     Raises:
-        OmniportError: ``model_index`` names none of the reference class.
+        OmniportError: ``model_index`` names none of the reference class, and none was classified.
     """
     wanted = port.reference_transformer.rpartition(".")[2]
     for name, entry in port.model_index.items():
         if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[1] == wanted:
             return name
+    if port.denoiser in port.model_index:
+        return port.denoiser
     raise OmniportError(f"model_index names no component of the class {wanted}")
 
 

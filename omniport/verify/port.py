@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +24,9 @@ class Port:
     ``root`` holds ``.omniport``.  ``kind`` says whose code runs: ``tree`` (``root`` holds the package ``vllm_omni``),
     ``plugin`` (``root`` holds the port's own package), ``installed`` (the port is part of the installed vllm_omni).
     ``paths`` go first on ``sys.path``.  ``form`` is how the model was named; with ``diffusers`` the configs are the
-    classes' own defaults and nothing was published.  ``entry_point`` is the function by which a plugin registers its
-    package with vLLM-Omni, as ``package:function``.
+    classes' own defaults and nothing was published.  ``entry_point`` is the function by which a plugin
+    registers its package with vLLM-Omni, as ``package:function``.  ``denoiser`` is the component that was classified as
+    the transformer, empty where the manifest's plan does not say.
     """
 
     root: Path
@@ -46,6 +48,7 @@ class Port:
     files: tuple[str, ...]
     form: str = ""
     entry_point: str | None = None
+    denoiser: str = ""
 
     @property
     def evidence_path(self) -> Path:
@@ -96,16 +99,30 @@ def find_port(where: Path, name: str | None = None) -> Port:
         configs=known.configs,
         entry_point=_entry_point(root, known.port.pipeline_module) if kind == "plugin" else None,
         form=str(known.inputs.get("form", "")),
+        denoiser=_denoiser(known.plan),
         files=tuple(f.path for f in known.files if f.verb == "create"),
         **asdict(known.port),
     )
+
+
+def _denoiser(plan: dict[str, Any]) -> str:
+    """The first component of the plan whose role is the transformer's."""
+    model = plan.get("model")
+    components = model.get("components") if isinstance(model, dict) else None
+    for entry in components if isinstance(components, list) else ():
+        if isinstance(entry, dict) and entry.get("role") == "dit" and isinstance(entry.get("name"), str):
+            return str(entry["name"])
+    return ""
 
 
 def _choose(where: Path, name: str | None) -> Path:
     folder = where / MANIFESTS
     found = sorted(p for p in folder.glob("*.json") if not p.name.endswith(".evidence.json")) if folder.is_dir() else []
     if not found:
-        raise OmniportError(f"{where} holds no port: there is no {MANIFESTS}/<name>.json; scaffold one into it first")
+        raise OmniportError(
+            f"{where} holds no port: there is no {MANIFESTS}/<name>.json; scaffold one into it first: "
+            f"omniport scaffold MODEL --into {shlex.quote(str(where))}"
+        )
     names = ", ".join(p.stem for p in found)
     if name is not None:
         found = [p for p in found if p.stem == name]

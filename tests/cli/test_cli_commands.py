@@ -133,6 +133,9 @@ def test_explain() -> None:
     assert "  OP701  cuda-only\n" in invoke("explain").stdout
     done = run("explain", "OP999")
     assert done.returncode == 2 and done.stderr.startswith("error: 'OP999' is no rule")
+    assert "`omniport explain` lists them" in done.stderr
+    near = run("explain", "OP2O1").stderr
+    assert "did you mean " in near and "OP201" in near and "OP401" not in near
 
 
 @pytest.mark.parametrize(

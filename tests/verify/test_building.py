@@ -112,6 +112,17 @@ def test_foreign_and_unknown_classes_are_refused(library: str, name: str, messag
         component_class(library, name)
 
 
+def test_the_transformer_may_be_published_under_an_older_name(hand_port: Port) -> None:
+    """PixArt-Sigma names Transformer2DModel, for which diffusers takes PixArtTransformer2DModel."""
+    from omniport.verify.checkpoint import transformer_component
+
+    older = {**hand_port.model_index, "transformer": ["diffusers", "Transformer2DModel"]}
+    with pytest.raises(OmniportError, match="names no component of the class"):
+        transformer_component(replace(hand_port, model_index=older, denoiser=""))
+    assert transformer_component(replace(hand_port, model_index=older, denoiser="transformer")) == "transformer"
+    assert transformer_component(replace(hand_port, denoiser="vae")) == "transformer"  # the class itself comes first
+
+
 def test_a_component_without_a_recipe_is_refused(hand_port: Port) -> None:
     from omniport.verify.checkpoint import build_components
 
