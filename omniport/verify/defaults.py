@@ -80,8 +80,6 @@ SIZES: dict[str, Any] = {
     "cross_attention_head_dim": HEAD_DIM,
 }
 
-TEXT_OR_INNER = ("cross_attention_dim", "cross_attention_input_dim")
-
 
 def tiny_defaults(defaults: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A tiny config of a class that is only known by its constructor's defaults.

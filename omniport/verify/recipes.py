@@ -112,5 +112,8 @@ TEXT_WIDTH = (
 )
 """Keys that are the width of a text encoder's output, or the sum of several encoders' widths."""
 
+TEXT_OR_INNER = ("cross_attention_dim", "cross_attention_input_dim")
+"""Keys that are heads times head size where the transformer projects its text before."""
+
 INNER_WIDTH = ("caption_projection_dim",)
 """Keys that are heads times head size."""

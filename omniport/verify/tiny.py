@@ -14,6 +14,7 @@ from omniport.verify.recipes import (
     INNER_WIDTH,
     LATENT_WIDTH,
     ROPE_AXES,
+    TEXT_OR_INNER,
     TEXT_WIDTH,
     TRANSFORMER_SIZES,
     VAES,
@@ -86,8 +87,11 @@ def shrink_transformer(
                     f"of {latent.component}; no rule makes it tiny"
                 )
             tiny[key] = full[key] // latent.published * latent.tiny
+    inner = heads * head_dim if isinstance(heads, int) and isinstance(head_dim, int) else None
     for key in TEXT_WIDTH:
-        if full.get(key) is not None:
+        if full.get(key) is not None and key in TEXT_OR_INNER and full[key] == inner:
+            tiny[key] = TRANSFORMER_SIZES["num_attention_heads"] * HEAD_DIM  # of the text that was projected before
+        elif full.get(key) is not None:
             tiny[key] = _text_width(key, full[key], text)
     return tiny
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omniport.errors import OmniportError
-from omniport.report.page.facts import PortReport, collect
+from omniport.report.page.facts import MEANING, PortReport, collect
 from omniport.report.page.html import html
 from omniport.report.page.markdown import markdown, prose
 from omniport.report.page.picture import size
@@ -226,6 +226,10 @@ def test_every_error_stands_in_the_plot_where_its_size_is() -> None:
     assert len(heights) == 5 and heights == sorted(heights, reverse=True)
     limit = next(float(a["y1"] or 0) for n, a in page.found if a.get("class") == "limit")
     assert heights[2] > limit > heights[3]  # 1e-6 stands below the limit, 1e-3 above
+
+
+def test_every_feature_is_explained() -> None:
+    assert set(MEANING) == set(FEATURES)
 
 
 def test_sizes_are_short() -> None:

@@ -63,6 +63,13 @@ def test_inner_width_follows_the_heads() -> None:
     assert shrink(caption_projection_dim=24 * 128)["caption_projection_dim"] == 4 * HEAD_DIM
 
 
+def test_a_text_that_was_projected_has_the_inner_width() -> None:
+    """PixArt-Sigma: caption_channels is the encoder's width, cross_attention_dim that of the transformer."""
+    tiny = shrink(cross_attention_dim=24 * 128, caption_channels=4096)
+    assert tiny["cross_attention_dim"] == 4 * HEAD_DIM and tiny["caption_channels"] == shrink(text_dim=4096)["text_dim"]
+    assert shrink(cross_attention_dim=4096)["cross_attention_dim"] == tiny["caption_channels"]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

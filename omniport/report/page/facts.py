@@ -21,6 +21,7 @@ MEANING = {
     "load": "every checkpoint tensor is used once, every parameter filled once",
     "parity": "the transformer gives the reference's outputs",
     "tp2": "tensor parallelism on two ranks",
+    "tp4": "tensor parallelism on four ranks",
     "sp2": "Ulysses sequence parallelism on two ranks",
     "ring2": "ring sequence parallelism on two ranks",
     "cfg2": "the branches of guidance on two ranks",

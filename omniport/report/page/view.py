@@ -49,11 +49,13 @@ def features(report: PortReport) -> list[FeatureRow]:
     for name in FEATURES:
         result = report.results.get(name)
         if result is None:
-            found.append(FeatureRow(name, MEANING[name], "not tested", "", ("no evidence for this source",), ""))
+            found.append(
+                FeatureRow(name, MEANING.get(name, ""), "not tested", "", ("no evidence for this source",), "")
+            )
             continue
         lines = (f"NOT: {result.reason}",) if result.reason else result.evidence
         figure = "" if result.figure is None else shown(result.figure)
-        found.append(FeatureRow(name, MEANING[name], result.state, figure, lines, f"{result.seconds:.1f}"))
+        found.append(FeatureRow(name, MEANING.get(name, ""), result.state, figure, lines, f"{result.seconds:.1f}"))
     return found
 
 
