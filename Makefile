@@ -59,10 +59,11 @@ corpus-pipelines: $(READY)
 		$(if $(DIFFUSERS),,--goldens fixtures/goldens/pipelines) $(OPTIONS)
 
 # Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
-# hand; writes docs/agreement-cache.md and docs/agreement-tensor.md.
+# hand, and sequence parallelism; writes docs/agreement-cache.md, docs/agreement-tensor.md and docs/agreement-sequence.md.
 agreement: $(READY)
 	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
 	$(BIN)/python -m omniport.report.agreement > docs/agreement-tensor.md
+	$(BIN)/python -m omniport.report.sequence_agreement > docs/agreement-sequence.md
 
 # Time every command, and a scaffold of every pipeline of diffusers; writes them into docs/performance.md.  About ten
 # minutes on a quiet machine; on a busy one the figures mean nothing.

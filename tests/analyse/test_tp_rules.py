@@ -223,3 +223,27 @@ def test_a_width_is_cut_by_what_the_rank_holds(cut: str, packed: int) -> None:
     found = plan(init, f"y = self.up(x)\n{cut}\nreturn x + self.down(F.silu(a) * b)")
     (up,) = (linear for linear in found.linears if linear.path == "Block.up")
     assert (up.role, len(up.packed)) == (("merged", packed) if packed else ("replicated", 0))
+
+
+def test_what_an_attention_projects_again_is_given_whole() -> None:
+    """Else the projections to heads would be rows, and there would be no heads to share."""
+    attention = """
+    class Attn(nn.Module):
+        def __init__(self, dim: int, heads: int):
+            super().__init__()
+            self.heads = heads
+            self.to_q = nn.Linear(dim, dim)
+            self.to_k = nn.Linear(dim, dim)
+            self.to_v = nn.Linear(dim, dim)
+            self.to_out = nn.Linear(dim, dim)
+
+        def forward(self, x, context):
+            q = self.to_q(x).unflatten(-1, (self.heads, -1))
+            k = self.to_k(context).unflatten(-1, (self.heads, -1))
+            v = self.to_v(context).unflatten(-1, (self.heads, -1))
+            return self.to_out(dispatch_attention_fn(q, k, v).flatten(2))
+    """
+    init = "self.project = nn.Linear(dim, dim)\nself.attn = Attn(dim, heads)"
+    found = plan_parallel(block_model(init, "return x + self.attn(x, self.project(context))", extra=attention))
+    assert roles(found, "Attn") == {"to_q": "column", "to_k": "column", "to_v": "column", "to_out": "row"}
+    assert roles(found) == {"project": "scattered"}

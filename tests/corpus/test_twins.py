@@ -21,7 +21,7 @@ pytestmark = pytest.mark.verify
 
 FLUX, OVIS = "FluxTransformer2DModel", "OvisImageTransformer2DModel"
 QWEN, WAN = "QwenImageTransformer2DModel", "WanTransformer3DModel"
-CHROMA = "ChromaTransformer2DModel"
+CHROMA, NUCLEUS = "ChromaTransformer2DModel", "NucleusMoEImageTransformer2DModel"
 PROVEN = ("layerwise", "compile", "cache", "lora")
 
 
@@ -56,6 +56,8 @@ TWINS = {
         r"query, key = self.norm_q(query), self.norm_k(key)",
         "tp2",
     ),
+    "experts not summed up": Twin(NUCLEUS, r"out \+ tensor_model_parallel_all_reduce\(", "out + (", "tp2"),
+    "number of ranks not checked": Twin(WAN, r"% tp_size", "% 1", "tp2"),
     "swapped pattern": Twin(FLUX, "ForwardPattern.Pattern_1", "ForwardPattern.Pattern_0", "cache"),
     "blocks that differ as one": Twin(CHROMA, r"cached_adapter_cls=\w+,", "", "cache"),
     "stream not restored": Twin(CHROMA, r"hidden_states - start,", "hidden_states - hidden_states,", "cache"),
@@ -81,11 +83,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     package = importlib.util.find_spec("vllm_omni")
     assert package is not None and package.submodule_search_locations
     fresh_tree(Path(package.submodule_search_locations[0]), tree)
-    classes = {n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN, CHROMA)}
+    classes = {
+        n: f for n, f in corpus_classes(SourceTree.locate()).items() if n in (FLUX, OVIS, QWEN, WAN, CHROMA, NUCLEUS)
+    }
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
     sound[WAN]["features"] = ("tp2", "hsdp2", *PROVEN)
     sound[CHROMA]["features"] = ("cache",)
+    sound[NUCLEUS]["features"] = ("tp2", "compile")
     sound[FLUX]["features"] = ("cache", "lora")
     jobs: list[dict[str, Any]] = [*sound.values()]
     for number, (what, twin) in enumerate(TWINS.items()):
@@ -109,10 +114,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     return found
 
 
-@pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA])
+@pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA, NUCLEUS])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    features = {WAN: 6, FLUX: 2, CHROMA: 1}.get(name, 0)
+    features = {WAN: 6, FLUX: 2, CHROMA: 1, NUCLEUS: 2}.get(name, 0)
     assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY
