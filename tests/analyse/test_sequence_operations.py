@@ -54,6 +54,25 @@ def test_lengths_that_differ_end_the_program(does: str, refused: str) -> None:
     assert refused in reason(found) if refused else {t.variable for t in found.region.split} == {"x", "rows"}
 
 
+@pytest.mark.parametrize(
+    ("mask", "refused"),
+    [
+        ("temb[:, None, None, :]", ""),
+        ("temb[:, None, None, :] & temb[:, None, :, None]", "made of tokens is not one over keys alone"),
+    ],
+)
+def test_a_mask_that_hides_tokens_as_well_is_put_together_for_all_keys(mask: str, refused: str) -> None:
+    """It is split with the tokens, so that each rank has that of its own keys."""
+    text = model(f"x = x * temb[:, :, None]\n{LINES}".replace("(q, k, v)", f"(q, k, v, attn_mask={mask})"))
+    text = text.replace("x, pooled_projections, context", "x, mask, context")
+    found = plan_parallel(normal_form(text.replace("pooled_projections)", "pooled_projections, mask)"), "Root"))
+    if refused:
+        assert refused in reason(found)
+    else:
+        assert found.region is not None and {t.variable for t in found.region.split} == {"x", "mask"}
+        assert [a.own_mask for a in found.attentions] == [True] and found.region.masks == ()
+
+
 def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     audio = region(diffusers, "StableAudio3DiTModel")
     assert audio.absent == ("local_add_cond",) and {t.variable for t in audio.split} == {"x", "rope"}
@@ -62,3 +81,7 @@ def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     mask = {t.variable: t for t in region(diffusers, "PRXTransformer2DModel").split}["attention_mask"]
     assert mask.streams == ("txt",)
     assert [m.variable for m in region(diffusers, "LuminaNextDiT2DModel").masks] == ["mask"]
+    sliding = region(diffusers, "AceStepTransformer1DModel").masks
+    assert [(m.variable, m.dim) for m in sliding] == [("sliding_attn_mask", 2), ("sliding_attn_mask", 3)]
+    hides = {t.variable: t for t in region(diffusers, "LongCatAudioDiTTransformer").split}["attention_mask"]
+    assert hides.streams == ("hidden_states",) and hides.optional

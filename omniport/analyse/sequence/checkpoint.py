@@ -20,7 +20,7 @@ class Checkpoint:
 
     def __init__(self, at: int, walk: Any, env: Env, assumed: frozenset[str]) -> None:
         """Keep all attributes of ``walk`` but those of ``assumed``, which say what is taken for given from here on."""
-        self.at, self.env = at, env
+        self.at, self.env, self.steps = at, env, int(walk.steps)
         self._state = {name: _copied(value) for name, value in vars(walk).items() if name not in assumed}
         self._lists: list[tuple[list[Any], list[Any]]] = []
         self._dicts: list[tuple[Env, Env]] = [(env, dict(env))]

@@ -12,7 +12,7 @@ from omniport.analyse.expressions import Env
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.rules import TokenRules
-from omniport.analyse.shapes import Dim, Num, Tensor
+from omniport.analyse.shapes import Dim, Num, Seq, Tensor
 
 _LENGTH = re.compile(r"len\((\w+)\)")
 _UNNAMED = re.compile(r"size \d+ at line \d+(?!\d|\.)")
@@ -57,6 +57,12 @@ class OperationRules(TokenRules):
                     if self.as_long(name, other):
                         self.in_step((name,), (other,))
         return super().stretch(dim, low, high)
+
+    def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        sizes = args[0].items if name == "torch.full" and args and isinstance(args[0], Seq) else []
+        if sizes and not args[0].many and all(isinstance(size, Num) for size in sizes):
+            return Tensor(tuple(self.sized(size.poly) for size in sizes))
+        return super().call_function(name, args, kwargs, node)
 
     def branch(self, node: ast.If, env: Env) -> bool:
         """``if mask.shape[1] != length: raise``: two axes of one length, which are shared out alike."""

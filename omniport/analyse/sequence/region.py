@@ -22,6 +22,7 @@ class Reading:
         self.walk, self.start, self.kept = walk, start, kept
         self.facts, self.traces = walk.facts, walk.record.traces
         self.blocked = 0
+        self.passed = 0  # questions that are answered
         self.own_masks: set[Site] = set()  # attention calls whose mask is over the keys of a rank
         self.forward = walk.method_of(walk.root.cls, "forward").body
 
@@ -39,9 +40,12 @@ class Reading:
         last = max(at for at, trace in enumerate(self.traces) if trace.attentions < len(self.facts.attentions))
         split = self.split(calls, self.traces[last].attentions)
         end, gathered = self.ending(split, last, min(self.end(split, last), self.leaves(last), self.strange(last)))
+        self.passed += 1
         parallel, local = self.modes(calls, split)
+        self.passed += 1
         parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
         masks = self.masks(split)
+        self.passed += 1
         self.explained(parts, masks, end)
         self.understood(end)
         names = self.names(parts)
@@ -290,18 +294,19 @@ class Reading:
             keys, queries = self.streams(use.call.key), self.streams(use.call.query)
             dims = use.mask.dims
             if not set(keys) & split:
-                if dims is not None and len(dims) == 4 and dims[2].one:  # over keys that every rank has
+                keys_alone = dims is not None and (len(dims) == 2 or (len(dims) == 4 and dims[2].one))
+                if keys_alone:  # which every rank has
                     self.walk.settled |= use.mask.streams
+                continue
+            if dims is not None and self.walk.made_of(dims[-1].streams) == keys:
+                if not all(dim.one for dim in dims[1:-1]):
+                    raise Refused("an attention mask made of tokens is not one over keys alone", use.line)
+                self.own_masks.add(use.call.site)
                 continue
             # attention takes masks of two axes to those of all: it is four that leave no doubt which axis is which
             if dims is None or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
                 self.walk.missed([use.mask])
                 raise Refused("the axes of an attention mask are not known", use.line)
-            if self.walk.made_of(dims[-1].streams) == keys and len(keys) > 1:
-                if not all(dim.one for dim in dims[1:-1]):
-                    raise Refused("an attention mask made of tokens is not one over keys alone", use.line)
-                self.own_masks.add(use.call.site)
-                continue
             if use.call.site in self.own_masks:
                 raise Refused("the masks of an attention call are not made alike", use.line)
             for dim, streams in zip(dims[-2:], (queries, keys), strict=True) if len(dims) > 2 else [(dims[-1], keys)]:

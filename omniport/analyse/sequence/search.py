@@ -144,7 +144,8 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
     best, found = _attempt(task, place, forms)
     while isinstance(found, Refused):
         refused = found
-        labels = [(label, kind) for label, kind in dict.fromkeys(best.unranked) if label not in forms]
+        # what was met last is most likely what is in the way
+        labels = [(label, kind) for label, kind in dict.fromkeys(reversed(best.unranked)) if label not in forms]
         labels += [(label, "optional") for label in best.optional if label not in forms]
         labels.sort(key=lambda pair: len(best.alike(pair[0])) < 2)  # tables come in tuples, and are in the way first
         better = False
@@ -214,13 +215,13 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         place.last,
         place.batch,
         dict(task.ranks),
-        known.get(place.start),
+        origin := known.get(place.start),
     )
     try:
         try:
             walk.run()
         finally:
-            task.left[0] -= walk.steps
+            task.left[0] -= walk.steps - (origin.steps if origin is not None else 0)
             known |= walk.checkpoints
         reading = Reading(walk, place.start, task.kept)
         return _Trial(1 << 30, ()), reading.region()
@@ -228,7 +229,9 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         reach, refused = blocked.steps, Refused(blocked.reason, blocked.line)
     except Refused as error:
         steps = walk.record.steps
-        reach = _WALKED + (steps[reading.blocked] if reading.blocked < len(steps) else walk.steps)
+        reach = _WALKED * (1 + reading.passed) + (
+            steps[reading.blocked] if reading.blocked < len(steps) else walk.steps
+        )
         refused = error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))
