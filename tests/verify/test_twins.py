@@ -10,7 +10,7 @@ from omniport.verify.port import Port, find_port
 from omniport.verify.results import FeatureResult
 
 from .conftest import Run, manifest, write_manifest
-from .twins import CAUGHT, UNTOUCHED
+from .twins import CAUGHT, TWO_SAMPLES, UNTOUCHED
 
 pytestmark = pytest.mark.verify
 
@@ -38,6 +38,20 @@ def test_mistake_is_caught(run: Run, twin: str, feature: str, check: str) -> Non
 @pytest.mark.parametrize(("twin", "feature", "check"), UNTOUCHED)
 def test_mistake_is_caught_only_by_its_own_check(run: Run, twin: str, feature: str, check: str) -> None:
     assert run.check(twin, feature, check) is True
+
+
+def test_errors_by_block_begin_where_a_port_is_wrong(run: Run) -> None:
+    """What the plot of a report shows: nothing of the port, the first block of its twins."""
+
+    def errors(port: str, feature: str) -> dict[str, float]:
+        return {b.block: b.error or 0.0 for b in run.results[port][feature].blocks if b.call == TWO_SAMPLES}
+
+    names = [f"transformer_blocks.{i}" for i in (0, 1)] + [f"single_transformer_blocks.{i}" for i in (0, 1, 2)]
+    for feature in ("parity", "tp2"):
+        assert all(block.error is not None for block in run.results[""][feature].blocks)
+        assert list(errors("", feature)) == names and max(errors("", feature).values()) <= 1e-5
+    assert errors("swapped_kv", "parity")["transformer_blocks.0"] > 1e-2
+    assert max(errors("missing_reduce", "parity").values()) <= 1e-5 < errors("missing_reduce", "tp2")[names[0]]
 
 
 def test_a_rank_that_raises_is_named(run: Run) -> None:
