@@ -21,21 +21,23 @@ BROUGHT = frozenset(
         "torch", "numpy", "diffusers", "transformers", "accelerate", "safetensors", "huggingface_hub", "vllm",
         "vllm_omni", "PIL", "tqdm", "packaging", "einops", "requests", "regex", "typing_extensions", "tokenizers",
         "sentencepiece", "cache_dit", "soundfile", "librosa", "av", "cv2", "pydantic", "yaml", "msgspec", "psutil",
-        "fastapi", "aiohttp", "openai", "jinja2", "filelock", "scipy", "setuptools", "google",
+        "fastapi", "aiohttp", "openai", "jinja2", "filelock", "scipy", "setuptools", "google", "torchvision",
+        "torchaudio", "omegaconf", "kernels", "soxr", "torchsde", "whisper", "imageio", "x_transformers", "msgpack",
+        "gguf", "onnxruntime",
     }
 )  # fmt: skip
 #: import name -> distribution, where they differ
 KNOWN = {
     "cv2": "opencv-python", "yaml": "PyYAML", "PIL": "pillow", "open_clip": "open_clip_torch", "git": "GitPython",
-    "sklearn": "scikit-learn", "skimage": "scikit-image", "matcha": "matcha-tts", "whisper": "openai-whisper",
+    "sklearn": "scikit-learn", "skimage": "scikit-image", "matcha": "matcha-tts",
     "attr": "attrs", "dateutil": "python-dateutil", "hydra": "hydra-core", "flash_attn": "flash-attn",
-    "pytorch_lightning": "pytorch-lightning", "x_transformers": "x-transformers",
+    "pytorch_lightning": "pytorch-lightning", 
 } | {
     name: name
     for name in (
-        "easydict", "dashscope", "timm", "peft", "torchdiffeq", "omegaconf", "torchaudio", "torchvision", "decord",
-        "imageio", "moviepy", "xfuser", "loguru", "ftfy", "fvcore", "iopath", "nltk", "vocos", "pydub", "jieba",
-        "pypinyin", "click", "gradio", "wandb", "datasets", "pandas", "matplotlib", "onnxruntime",
+        "easydict", "dashscope", "timm", "peft", "torchdiffeq", "decord",
+        "moviepy", "xfuser", "loguru", "ftfy", "fvcore", "iopath", "nltk", "vocos", "pydub", "jieba",
+        "pypinyin", "click", "gradio", "wandb", "datasets", "pandas", "matplotlib",
     )
 }  # fmt: skip
 #: imported under names that no distribution of the index has

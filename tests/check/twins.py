@@ -133,6 +133,7 @@ TWINS: dict[str, Twin] = {
     "OP154": Twin(P, replaced(r'prefix="transformer\."', 'prefix="denoiser."')),
     "OP155": Twin(P, in_init("self.state = torch.load(model, weights_only=False)")),
     "OP156": Twin(P, with_keyword("from_pretrained", "trust_remote_code=True")),
+    "OP157": Twin(P, with_keyword("ComponentSource", "allow_patterns_overrides=['ema.safetensors', 'ae.safetensors']")),
     "OP158": Twin(
         T,
         replaced(
@@ -141,6 +142,11 @@ TWINS: dict[str, Twin] = {
         ),
     ),
     "OP159": Twin(P, in_init('self.settings = open("config.json").read()')),
+    "OP160": Twin(P, in_init('self.fusion = od_config.model_config["fusion"]')),
+    "OP161": Twin(P, in_init('self.index = {"_class_name": ["pipeline", "FluxPipeline"]}')),
+    "OP162": Twin(P, in_init('self.config = {"architectures": ["FluxPipeline", "FluxTransformer2DModel"]}')),
+    "OP163": Twin(P, replaced(r"^    _dit_modules", "    support_video_output = True\n    _dit_modules")),
+    "OP164": Twin(T, replaced(r"^from torch import nn$", "import easydict\nfrom torch import nn")),
     "OP201": Twin(T, replaced(r"num_heads=self\.to_qkv\.num_heads", "num_heads=query_dim // dim_head")),
     "OP202": Twin(
         T,

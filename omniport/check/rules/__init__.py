@@ -14,6 +14,7 @@ FAMILIES = {
     "OP0": "The check itself",
     "OP1": "Weights and mapping",
     "OP15": "Loading",
+    "OP16": "Loading",
     "OP2": "Tensor parallelism",
     "OP3": "Sequence parallelism",
     "OP4": "Guidance and requests",
