@@ -31,7 +31,7 @@ def find_rule(code: str) -> Rule:
 def listing() -> str:
     """One line per rule, by family."""
     lines: list[str] = []
-    for title in FAMILIES.values():
+    for title in dict.fromkeys(FAMILIES.values()):
         lines.append(title)
         lines += [f"  {rule.code}  {rule.name}" for rule in load_rules().values() if family(rule.code) == title]
     return "\n".join(lines) + "\n"
@@ -59,7 +59,7 @@ def reference() -> str:
         "Written from the rules themselves by `python -m omniport.report.rules`; do not edit.",
         "",
     ]
-    for title in FAMILIES.values():
+    for title in dict.fromkeys(FAMILIES.values()):
         lines += [f"## {title}", ""]
         for rule in load_rules().values():
             if family(rule.code) != title:
