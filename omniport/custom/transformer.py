@@ -56,23 +56,24 @@ def port_transformer(tree: CodeTree, backbone: Candidate, dependencies: tuple[De
         for name in removed
     )
     try:
-        return _native(found, text, backbone, dropped)
+        return _native(found, text, backbone, dependencies, dropped)
     except OmniportError as refusal:  # also a form of the source that no pass knows
         return _verbatim(found, text, backbone, dependencies, dropped, refusal)
 
 
 @refusing("porting the denoiser")
-def _native(found: Slice, text: str, backbone: Candidate, dropped: tuple[Decision, ...]) -> CustomTransformer:
+def _native(
+    found: Slice,
+    text: str,
+    backbone: Candidate,
+    dependencies: tuple[Dependency, ...],
+    dropped: tuple[Decision, ...],
+) -> CustomTransformer:
     from omniport.port import analyse_class
     from omniport.rewrite.transformer import render_transformer
     from omniport.source.tree import SourceModule, SourceTree
 
-    foreign = [f for f in found.foreign if not external.brought(f)]
-    if foreign:
-        raise UnsupportedError(
-            f"{foreign[0].name} is of {foreign[0].module}, which is not vLLM-Omni's", backbone.file, 0
-        )
-    imports, _ = external.import_lines(found.foreign, ())
+    imports = "\n".join(sorted({f.line() for f in found.foreign}))
     path = Path(_MODULE, "__init__.py")
     module = SourceModule(_MODULE, path, backbone.file, imports + "\n\n\n" + text, True)
     source = SourceTree(path.parent, "of the repository", {_MODULE: module})
@@ -87,9 +88,16 @@ def _native(found: Slice, text: str, backbone: Candidate, dropped: tuple[Decisio
     if not plan.attentions and not kept:
         kept = [Why("no attention of it was recognised", backbone.file, backbone.line)]
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)
-    code, _ = _mark_attention(_with_helpers(code, module))
-    named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."))
+    todos += _unknown(found, dependencies)
+    code, _ = _mark_attention(external.guard(_with_helpers(code, module), found.foreign, dependencies))
+    named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."), dropped=(*dropped, *plan.dropped))
     return CustomTransformer(code, named, todos, True)
+
+
+def _unknown(found: Slice, dependencies: tuple[Dependency, ...]) -> tuple[Decision, ...]:
+    """Packages that the denoiser uses and of which nobody says what to install."""
+    used = {f.module.split(".")[0] for f in found.foreign}
+    return tuple(todo("DEPENDENCY", d.name, d.why) for d in dependencies if d.name in used and not d.distribution)
 
 
 def _with_helpers(code: str, module: object) -> str:
@@ -149,8 +157,7 @@ def _verbatim(
     todos = [todo("NATIVE", reason, Why(reason, backbone.file, backbone.line))]
     text, attentions = _mark_attention(text)
     todos += [todo("ATTN", call, Why(call, backbone.file, backbone.line)) for call in attentions]
-    used = {f.module.split(".")[0] for f in found.foreign}
-    todos += [todo("DEPENDENCY", d.name, d.why) for d in dependencies if d.name in used and not d.distribution]
+    todos += _unknown(found, dependencies)
     plain, guarded = external.import_lines(found.foreign, dependencies)
     text = _with_loader(text, backbone.name)
     note = textwrap.fill(f"{marker('NATIVE')}: {reason}", 116, initial_indent="# ", subsequent_indent="# ")
