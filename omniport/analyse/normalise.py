@@ -18,7 +18,7 @@ from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.rewrite.normal.attention_mask import broadcast_masks
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
-from omniport.rewrite.normal.docstring import DropDocstringEntries
+from omniport.rewrite.normal.docstring import DropDocstringEntries, own_entries
 from omniport.rewrite.normal.expanded_mask import unexpanded_masks
 from omniport.rewrite.normal.head_numbers import head_numbers
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
@@ -145,6 +145,7 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
             classes |= require_parameters(classes, cache.of(classes), root, specialised.given)
+            classes |= {root: own_entries(classes[root])}
             return {name: head_numbers(node) for name, node in classes.items()}
     raise UnsupportedError(f"{root}: tidying does not settle")
 

@@ -142,7 +142,8 @@ class _Attention(cst.CSTTransformer):
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         """A head count is that of the rank."""
         kind = self.local.get(self_attribute(original_node))
-        return updated_node if kind is None else expression(f"self.{next(iter(self.made.values()))[1]}.{kind}")
+        layer = min((name for _, name in self.made.values()), key=len)  # the one without a suffix, if there is
+        return updated_node if kind is None else expression(f"self.{layer}.{kind}")
 
     # -------------------------------------------------------------------------------------------------- the projections
     def leave_IndentedBlock(

@@ -192,11 +192,12 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
     if names and "hsdp" not in left_out:
         reached = [path for block in plan.blocks for path in block.reached]
         alone = f" or name in {reached!r}" if reached else ""
+        within = f'parent == "{names[0]}"' if len(names) == 1 else f"parent in {names!r}"
         lines.append(
             "@staticmethod\n"
             "def _is_block(name: str, module: nn.Module) -> bool:\n"
             '    parent, _, index = name.rpartition(".")\n'
-            f"    return parent in {names!r} and index.isdigit(){alone}\n\n"
+            f"    return {within} and index.isdigit(){alone}\n\n"
             "_hsdp_shard_conditions = [_is_block]"
         )
     return "\n".join(lines)

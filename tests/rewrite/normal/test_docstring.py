@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import libcst as cst
 import pytest
 
-from omniport.rewrite.normal.docstring import drop_entries
+from omniport.rewrite.normal.docstring import documented, drop_entries, own_entries
 
 TEXT = '''"""
 Do it.
@@ -36,3 +37,26 @@ def test_an_entry_goes_with_its_paragraphs() -> None:
 def test_the_last_entry_leaves_the_next_section() -> None:
     new = drop_entries(TEXT, ("scale",))
     assert "How much" not in new and "\nReturns:\n" in new
+
+
+def test_the_names_that_are_explained() -> None:
+    assert documented(TEXT) == ("x", "mask", "scale")
+    assert documented('"""No section.\n\nx (int): not one."""') == ()
+
+
+def model(parameters: str) -> cst.ClassDef:
+    text = TEXT.replace("\n", "\n    ")
+    node = cst.parse_module(f"class Model:\n    {text}\n\n    def __init__(self{parameters}):\n        pass\n").body[0]
+    assert isinstance(node, cst.ClassDef)
+    return node
+
+
+@pytest.mark.parametrize("parameters", [", x, mask, scale", ", x, mask=None, *, scale=1", ", **options"])
+def test_a_class_keeps_what_its_constructor_takes(parameters: str) -> None:
+    assert own_entries(model(parameters)) is not None
+    assert cst.Module([own_entries(model(parameters))]).code == cst.Module([model(parameters)]).code
+
+
+def test_a_class_explains_no_parameter_that_it_lacks() -> None:
+    text = cst.Module([own_entries(model(", x, scale"))]).code
+    assert "Which tokens" not in text and "x (`Tensor`)" in text and "scale: How much" in text
