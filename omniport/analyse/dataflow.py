@@ -323,9 +323,14 @@ class Walk(Calls, Entry):
             env.update(other)
         elif not ended and not other_ended:
             for name, value in other.items():
-                env[name] = self.join(env[name], value) if name in env else value
+                if name not in env or self.read_again(name):
+                    env[name] = self.join(env[name], value) if name in env else value
         self.ratios = []
         return ended and other_ended
+
+    def read_again(self, name: str) -> bool:
+        """Whether ``name`` may be read behind a condition whose paths meet."""
+        return True
 
     def assume(self, test: ast.expr, taken: Env, other: Env) -> None:
         """What an undecided condition says of the values on either path."""

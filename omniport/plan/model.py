@@ -208,6 +208,20 @@ class SpTensor:
 
 
 @dataclass(frozen=True)
+class SpCut:
+    """A token axis that is two streams, one on each side of a place that a number of the forward counts to.
+
+    ``number`` counts the tokens in front of the place, or behind it if ``from_end``; in the region it counts a rank's.
+    """
+
+    variable: str
+    dim: int
+    number: str
+    from_end: bool
+    streams: tuple[str, str]
+
+
+@dataclass(frozen=True)
 class SpRegion:
     """The statements ``start`` to ``end`` (not included) of the root's forward, which run on a rank's tokens.
 
@@ -225,6 +239,7 @@ class SpRegion:
     why: Why
     counts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     required: tuple[str, ...] = ()
+    cuts: tuple[SpCut, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ _KEPT = """
 SEQUENCE_METADATA = f'''
 def sequence_metadata(key: torch.Tensor, *streams: str) -> AttentionMetadata | None:
     """The keys that do not pad a stream to a multiple of the sequence-parallel ranks; None if none does."""
-    lengths = [get_sp_shard_original_seq_len(stream) for stream in streams]
-    if None in lengths or not any(n % get_sequence_parallel_world_size() for n in lengths):
+    lengths = [get_sp_shard_original_seq_len(stream) or 0 for stream in streams]
+    if not any(n % get_sequence_parallel_world_size() for n in lengths):
         return None
     {_KEPT.strip()}
     return AttentionMetadata(attn_mask=kept.expand(key.shape[0], -1))
@@ -57,8 +57,8 @@ def sequence_metadata(key: torch.Tensor, *streams: str) -> AttentionMetadata | N
 MASKED_METADATA = f'''
 def sequence_metadata(key: torch.Tensor, *streams: str, mask: torch.Tensor | None = None) -> AttentionMetadata | None:
     """``mask`` without the keys that pad a stream to a multiple of the sequence-parallel ranks."""
-    lengths = [get_sp_shard_original_seq_len(stream) for stream in streams]
-    if None in lengths or not any(n % get_sequence_parallel_world_size() for n in lengths):
+    lengths = [get_sp_shard_original_seq_len(stream) or 0 for stream in streams]
+    if not any(n % get_sequence_parallel_world_size() for n in lengths):
         return None if mask is None else AttentionMetadata(attn_mask=mask)
     {_KEPT.strip()}
     if mask is None:
@@ -89,7 +89,7 @@ def helpers(plan: TransformerPlan, classes: str) -> str:
     """The class and the functions that ``classes`` need for the region."""
     if plan.region is None:
         return ""
-    many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or len(plan.region.gather) > 1
+    many = sum(len(t.streams) for t in plan.region.split if not apart(t)) > 1 or _parts(plan.region.gather) > 1
     padded = any(attention.streams or attention.key_streams for attention in plan.attentions)
     masks = RANK_ORDER if plan.region.masks else ""
     masks += GATHER_KEYS if any(attention.own_mask for attention in plan.attentions) else ""
@@ -103,8 +103,12 @@ def _modules(region: SpRegion, gather: bool) -> list[str]:
     lines.append(f"self.{SPLIT} = {'SequenceSplit()' if count > 1 else 'nn.Identity()'}\n")
     lines += dict.fromkeys(f"self.{optional_module(t)} = nn.Identity()\n" for t in region.split if apart(t))
     if gather:
-        lines.append(f"self.{GATHER} = {'SequenceSplit()' if len(region.gather) > 1 else 'nn.Identity()'}\n")
+        lines.append(f"self.{GATHER} = {'SequenceSplit()' if _parts(region.gather) > 1 else 'nn.Identity()'}\n")
     return lines
+
+
+def _parts(tensors: tuple[SpTensor, ...]) -> int:
+    return sum(len(tensor.streams) for tensor in tensors)
 
 
 def _value(tensor: SpTensor) -> str:
@@ -124,6 +128,10 @@ def _lengths(region: SpRegion) -> dict[tuple[str, ...], str]:
 
 
 def _length(region: SpRegion, stream: str) -> str:
+    for cut in region.cuts:
+        if stream in cut.streams:
+            counted = cut.streams[cut.from_end]
+            return cut.number if stream == counted else f"{cut.variable}.shape[{cut.dim}] - {cut.number}"
     label = {"_".join([t.variable, *([] if t.item is None else [str(t.item)])]): t for t in region.split}
     tensor = label[stream]
     return f"{_value(tensor)}.shape[{tensor.dim}]"
@@ -138,17 +146,21 @@ def _split(region: SpRegion) -> str:
     tables = [tensor for tensor in given if tensor.item is not None or len(tensor.streams) > 1]
     plain = [tensor for tensor in given if tensor not in tables]
     arguments, at, rebuilt = [], 0, dict[str, dict[str, str]]()
+    places: list[tuple[SpTensor, int]] = []  # where the parts of each table begin
     for tensor in (*plain, *tables):
         if len(tensor.streams) == 1:
             arguments.append(_value(tensor))
         else:
             arguments.append(f"*{_value(tensor)}.split({lengths[tensor.streams]}, dim={tensor.dim})")
         if tensor in tables:
+            places.append((tensor, at))
             end = at + len(tensor.streams)
             joined = f"tables[{at}]" if end == at + 1 else f"torch.cat(tables[{at}:{end}], dim={tensor.dim})"
             rebuilt.setdefault(tensor.variable, {})[_item(tensor)] = joined
             at = end
-    targets = ", ".join([*(tensor.variable for tensor in plain), *(["*tables"] if tables else [])])
+    targets = (
+        ", ".join([*(tensor.variable for tensor in plain), *(["*tables"] if tables else [])]) if plain else "tables"
+    )
     text += f"{targets} = self.{SPLIT}({', '.join(arguments)})\n"
     for variable, parts in rebuilt.items():
         whole = any(tensor.variable == variable and tensor.item is None for tensor in tables)
@@ -159,6 +171,18 @@ def _split(region: SpRegion) -> str:
             text += f"{variable} |= {{{', '.join(f'{key}: {part}' for key, part in parts.items())}}}\n"
         else:
             text += f"{variable} = ({', '.join(parts.values())})\n"
+    shares = {  # of each stream of a value that is cut, what the rank holds
+        stream: f"tables[{place}].shape[{tensor.dim}]"
+        for cut in region.cuts
+        for tensor, start in places
+        if tensor.variable == cut.variable and tensor.item is None
+        for place, stream in enumerate(tensor.streams, start)
+    }
+    for cut in region.cuts:
+        text += f"{cut.number} = {shares[cut.streams[cut.from_end]]}\n"
+    for tensor in region.gather:
+        if len(tensor.streams) > 1:
+            text += f"{_shares(tensor)} = [{', '.join(shares[stream] for stream in tensor.streams)}]\n"
     for name, streams in region.counts:
         text += f"{name} = {' + '.join(_length(region, stream) for stream in streams)}\n"
     for variable in dict.fromkeys(tensor.variable for tensor in region.split if apart(tensor)):
@@ -197,6 +221,26 @@ def _optional(tensors: list[SpTensor], lengths: dict[tuple[str, ...], str]) -> s
     return f"if {' and '.join(conditions)}:\n    {name} = {value}\n" if conditions else f"{name} = {value}\n"
 
 
+def _shares(tensor: SpTensor) -> str:
+    """A local for what the rank holds of each stream of a value that is put together stream by stream."""
+    return f"{tensor.variable}_lengths"
+
+
 def _gather(region: SpRegion) -> str:
-    names = ", ".join(tensor.variable for tensor in region.gather)
-    return f"{names} = self.{GATHER}({names})\n"
+    if all(len(tensor.streams) == 1 for tensor in region.gather):
+        names = ", ".join(tensor.variable for tensor in region.gather)
+        return f"{names} = self.{GATHER}({names})\n"
+    arguments, at, lines = [], 0, ""
+    for tensor in region.gather:
+        end = at + len(tensor.streams)
+        if len(tensor.streams) == 1:
+            arguments.append(tensor.variable)
+            lines += f"{tensor.variable} = parts[{at}]\n"
+        else:
+            arguments.append(f"*{tensor.variable}.split({_shares(tensor)}, dim={tensor.dim})")
+            lines += f"{tensor.variable} = torch.cat(parts[{at}:{end}], dim={tensor.dim})\n"
+        at = end
+    if len(region.gather) == 1:
+        (tensor,) = region.gather
+        return f"{tensor.variable} = torch.cat(self.{GATHER}({arguments[0]}), dim={tensor.dim})\n"
+    return f"parts = self.{GATHER}({', '.join(arguments)})\n{lines}"

@@ -97,3 +97,56 @@ def test_modules_that_are_made_where_the_rewrite_does_not_look_are_refused() -> 
     lost = replace(attention, key_streams=(("Block.lost", ("x",)), ("Block.other", ())))
     with pytest.raises(UnsupportedError, match="Block.lost is made in a way that is not followed"):
         render_transformer(normal, replace(plan, attentions=(lost,)), header="", attributes=(), separate_cfg=False)
+
+
+# --------------------------------------------------------------------------- one value whose tokens are of two streams
+FIRST = "n = hidden_states.shape[1] // 2"
+CUT = "x = torch.cat([x[:, :n] * 2, x[:, n:]], dim=1)\nreturn x + self.own(x, x)"
+
+
+def test_tokens_that_a_number_cuts_are_two_streams() -> None:
+    found = region(model(CUT, FIRST, passed="n"))
+    (cut,) = found.cuts
+    assert (cut.variable, cut.number, cut.from_end) == ("x", "n", False)
+    assert [t.streams for t in found.split] == [cut.streams] == [t.streams for t in found.gather]
+    port = port_text(normal_form(model(CUT, FIRST, passed="n"), "Root"))
+    assert "lengths = [n, x.shape[1] - n]" in port  # of the whole input
+    assert port.index("lengths = [n,") < port.index("n = tables[0].shape[1]")  # then of what a rank holds
+    assert "x = torch.cat(self.sequence_gather(*x.split(x_lengths, dim=1)), dim=1)" in port
+
+
+def test_a_number_may_count_from_the_end_and_be_asked_whether_there_are_any() -> None:
+    block = (
+        "m = x.shape[1] - n\nif m > 0:\n    x = torch.cat([x[:, :m] * 2, x[:, m:]], dim=1)\nreturn x + self.own(x, x)"
+    )
+    (cut,) = region(model(block, FIRST, passed="n")).cuts
+    assert cut.from_end and cut.number == "n"
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        # a rank cannot know on which side of another place its tokens are
+        ("x = torch.cat([x[:, : 2 * n] * 2, x[:, 2 * n :]], dim=1)\nreturn x + self.own(x, x)", "no border"),
+        # the two would change places
+        (
+            "y = x[:, n:]\ny = torch.cat([y, x[:, :n]], dim=1)\nx = x + y\nreturn x + self.own(x, x)",
+            "different make-up",
+        ),
+        ("m = x.shape[1] - n\nif m > 3:\n    x = x * 2\nreturn x + self.own(x, x)", "compares the number of tokens"),
+    ],
+)
+def test_other_cuts_are_refused(block: str, why: str) -> None:
+    assert why in reason(planned(model(block, FIRST, passed="n")))
+
+
+def test_a_number_that_counts_a_rank_s_tokens_is_not_read_behind_them() -> None:
+    text = model(CUT, FIRST, "x = x.flip(1)[:, :n]", passed="n")
+    assert "counts the tokens of a rank and is read behind the blocks" in reason(planned(text))
+
+
+def test_names_that_are_not_read_again_need_not_agree() -> None:
+    block = "if temb.shape[1] > 3:\n    y, rest = x[:, :n], x[:, n:]\n    x = torch.cat([y, rest], dim=1)\n"
+    block += "else:\n    y = x\n"
+    assert region(model(block + "return x + self.own(x, x)", FIRST, passed="n")).cuts
+    assert "make-up" in reason(planned(model(block + "x = x + self.own(x, x)\nreturn x + y", FIRST, passed="n")))

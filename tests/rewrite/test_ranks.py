@@ -145,7 +145,7 @@ TWINS: dict[str, tuple[str, str, str]] = {
     "no_gather": ("flux", "gather_output=True, ", ""),
     "no_split_output": ("flux", ", split_output=True", ""),
     "swapped_positions": ("flux", "torch.cat(tables[2:4], dim=0)", "torch.cat([tables[3], tables[2]], dim=0)"),
-    "no_padding_mask": ("flux", "if None in lengths or", "if None not in lengths or"),
+    "no_padding_mask": ("flux", "if not any(n % get", "if any(n % get"),
     "mask_in_the_order_of_the_caller": ("joint", "mask = rank_order(mask, lengths, dim=-1)", ""),
     "mask_reordered_as_one_stream": ("joint", "rank_order(mask, lengths, dim=-1)", "rank_order(mask, [sum(lengths)])"),
     "count_of_all_ranks": ("joint", "(x, context)\n        count = context.shape[1]", "(x, context)"),

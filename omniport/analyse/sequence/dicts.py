@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from omniport.analyse.dataflow import Walk
 from omniport.analyse.expressions import Env, text
+from omniport.analyse.sequence.liveness import LiveNames
 from omniport.analyse.shapes import Const, Fields
 
 
-class DictRules(Walk):
+class DictRules(LiveNames):
     """Follows such dicts entry by entry."""
 
     def eval_dict(self, node: ast.Dict, env: Env) -> Any:

@@ -57,4 +57,5 @@ class TokenInputs(OperationRules):
         return 0
 
     def axis_of(self, name: str) -> Dim:
-        return Dim(Poly.of(f"len({name})"), (), (name,))
+        streams = self.made_of((name,))
+        return Dim(sum((Poly.of(f"len({stream})") for stream in streams), Poly.of(0)), (), streams)

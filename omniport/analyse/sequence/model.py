@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from omniport.analyse.facts import Site
-from omniport.analyse.sequence.records import Seed
+from omniport.analyse.sequence.records import Cut, Seed
 
 #: By attention call, and by the place of the module that makes it: the streams that its keys are, none if whole.
 Keys = dict[Site, dict[str, frozenset[tuple[str, ...]]]]
@@ -38,7 +38,7 @@ class Region:
     end: int
     line: int
     parts: tuple[Part, ...]
-    gathered: tuple[tuple[str, int, int, str], ...]  # variable, axis, rank, stream
+    gathered: tuple[tuple[str, int, int, tuple[str, ...]], ...]  # variable, axis, rank, streams
     masks: tuple[Part, ...]  # axes of masks that are all keys, in the order of the streams
     parallel: frozenset[Site]
     local: frozenset[Site]
@@ -49,6 +49,7 @@ class Region:
     ] = ()  # numbers that count tokens of a rank here: the seeds that have them
     own_masks: frozenset[Site] = frozenset()  # attention calls whose mask is over the keys of a rank
     required: tuple[str, ...] = ()  # optional values that have to be given
+    cuts: tuple[Cut, ...] = ()  # token axes that are two streams
     ranks: dict[str, int | None] = field(default_factory=dict)  # of all values at the start
 
 
@@ -83,6 +84,8 @@ def merged(a: Region, b: Region) -> Region:
             raise Refused(f"how {part.seed.variable} is split depends on the configuration", a.line)
     if (a.start, a.end, a.gathered) != (b.start, b.end, b.gathered) or _seen(a.masks) != _seen(b.masks):
         raise Refused("where tokens are split depends on the configuration", a.line)
+    if a.cuts != b.cuts:
+        raise Refused("where the tokens are cut depends on the configuration", a.line)
     counts = dict((*a.counts, *b.counts))
     if any(counts[name] != labels for name, labels in (*a.counts, *b.counts)):
         raise Refused("what a number counts depends on the configuration", a.line)

@@ -11,7 +11,7 @@ from omniport.analyse.sequence.model import Part, Refused, Region
 from omniport.analyse.sequence.records import MANY, Seed
 from omniport.analyse.sequence.search import find_region
 from omniport.analyse.tp import Sharding
-from omniport.plan.model import AttentionPlan, FeaturePlan, SpEntry, SpRegion, SpTensor, Why
+from omniport.plan.model import AttentionPlan, FeaturePlan, SpCut, SpEntry, SpRegion, SpTensor, Why
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -41,7 +41,7 @@ def plan_sequence(
         # values of one stream first, then tables: the order in which the module at the start is given them
         parts = sorted(region.parts, key=lambda part: bool(part.seed.place) or len(part.streams) > 1)
         split = tuple(_tensor(part) for part in parts)
-        gather = tuple(SpTensor(name, None, dim, dims, (stream,), False) for name, dim, dims, stream in region.gathered)
+        gather = tuple(SpTensor(name, None, dim, dims, streams, False) for name, dim, dims, streams in region.gathered)
         masks = tuple(_tensor(part) for part in region.masks)
         forward = next(
             node
@@ -52,7 +52,8 @@ def plan_sequence(
         )
         if given := lists(forward) & {tensor.variable for tensor in split if tensor.item is None}:
             raise Refused(f"{min(given)} is a list of tensors, each with tokens of its own", region.line)
-        if all(apart(tensor) or tensor.streams[1:] for tensor in split):
+        cuts = tuple(SpCut(cut.variable, cut.axis, cut.number, cut.from_end, cut.labels) for cut in region.cuts)
+        if not cuts and all(apart(tensor) or tensor.streams[1:] for tensor in split):
             raise Refused("no value that is always given carries one token stream alone", region.line)
         _check_ranks(module, region)
         layers = _layers(sharding.attentions, sites, kept, region)
@@ -62,7 +63,7 @@ def plan_sequence(
     limits = f"; {', '.join(region.absent)} cannot be given" if region.absent else ""
     reason = why(f"from here to the last block every operation acts token by token on {names}{limits}", region.line)
     planned = SpRegion(
-        region.start, region.end, split, gather, masks, region.absent, reason, region.counts, region.required
+        region.start, region.end, split, gather, masks, region.absent, reason, region.counts, region.required, cuts
     )
     last = forward.body[region.end - 1]
     entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))
@@ -104,10 +105,8 @@ def lists(forward: ast.FunctionDef) -> set[str]:
 def _tensor(part: Part) -> SpTensor:
     seed: Seed = part.seed
     item = seed.place[0] if seed.place else None
-    rank, broadcast = (
-        len(seed.tensor.dims or ()),
-        part.single or (part.axis in seed.open and part.streams != (seed.label,)),
-    )
+    own = part.streams in ((seed.label,), (f"{seed.label}_first", f"{seed.label}_rest"))
+    rank, broadcast = len(seed.tensor.dims or ()), part.single or (part.axis in seed.open and not own)
     if part.sometimes:
         return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, rank=rank)
     if seed.guessed:  # counted from the last: a batch in front changes nothing then
@@ -143,13 +142,15 @@ def optional_module(tensor: SpTensor) -> str:
 
 def _gathers(region: SpRegion, last: ast.stmt, why: Why) -> Iterable[SpEntry]:
     module = _called(last, region)
-    for index, tensor in enumerate(region.gather):
-        yield SpEntry(module or GATHER, index, "gather", tensor.dim, tensor.dims, False, False, why, tensor.streams[0])
+    parts = [(tensor, stream) for tensor in region.gather for stream in tensor.streams]
+    for index, (tensor, stream) in enumerate(parts):
+        yield SpEntry(module or GATHER, index, "gather", tensor.dim, tensor.dims, False, False, why, stream)
 
 
 def _called(last: ast.stmt, region: SpRegion) -> str | None:
     """The module of the root whose result, assigned last, is what is gathered."""
-    if len(region.gather) != 1 or not isinstance(last, ast.Assign) or not isinstance(last.value, ast.Call):
+    whole = len(region.gather) == 1 and len(region.gather[0].streams) == 1
+    if not whole or not isinstance(last, ast.Assign) or not isinstance(last.value, ast.Call):
         return None
     function, target = last.value.func, last.targets[0]
     own = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "self"

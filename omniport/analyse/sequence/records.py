@@ -9,8 +9,8 @@ from omniport.analyse.facts import AttentionFact
 from omniport.analyse.shapes import Tensor
 
 #: What a value of unknown rank may be: a tensor of that rank, a tuple of tensors, absent (an
-#: optional argument), or whether an attribute is set.
-Form = int | tuple[int, ...] | bool | None
+#: optional argument), whether an attribute is set, or the number that cuts a token axis in two ("-n": from the end).
+Form = int | tuple[int, ...] | bool | str | None
 
 
 class BlockedError(Exception):
@@ -32,6 +32,24 @@ class Trace:
     env: Env
     barriers: int
     attentions: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A token axis of a seed that is two streams, one on each side of a place that a number of the forward counts to.
+
+    ``streams`` are the axes that the two are named by; ``from_end``: the number counts the tokens behind the place.
+    """
+
+    variable: str
+    axis: int
+    number: str
+    from_end: bool
+    streams: tuple[str, str]
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        return self.streams[0].rpartition("__")[0], self.streams[1].rpartition("__")[0]
 
 
 @dataclass
@@ -70,4 +88,6 @@ class Record:
     absent: list[str] = field(default_factory=list)  # optional values that the region is planned without
     required: list[str] = field(default_factory=list)  # optional values that the region is planned with
     counts: dict[str, tuple[str, ...]] = field(default_factory=dict)  # numbers that are lengths of seeds' axes
+    cuts: list[Cut] = field(default_factory=list)  # axes that are taken for two streams
+    borders: list[tuple[str, str]] = field(default_factory=list)  # axes that are cut, and the numbers, as forms
     unranked: list[tuple[str, str]] = field(default_factory=list)  # seeds of unknown rank that were used, and as what

@@ -9,6 +9,7 @@ from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
+from omniport.analyse.sequence.liveness import live
 from omniport.analyse.sequence.model import Keys, Part, Refused, Region, check_keys
 from omniport.analyse.sequence.records import Seed
 from omniport.analyse.sequence.walk import SequenceWalk
@@ -68,7 +69,7 @@ class Reading:
             end,
             line,
             tuple(replace(part, streams=known(part.streams)) for part in parts),
-            tuple((name, dim, dims, known((stream,))[0]) for name, dim, dims, stream in gathered),
+            tuple((name, dim, dims, known(streams)) for name, dim, dims, streams in gathered),
             tuple(replace(mask, streams=known(mask.streams)) for mask in masks),
             parallel,
             local,
@@ -77,12 +78,13 @@ class Reading:
             self.counts(split, parts, end),
             frozenset(self.own_masks),
             tuple(dict.fromkeys(self.walk.record.required)),
+            tuple(self.walk.record.cuts),
             {s.label: len(s.tensor.dims) if s.tensor.dims is not None else None for s in self.walk.record.seeds},
         )
 
     def ending(
         self, split: frozenset[str], last: int, latest: int
-    ) -> tuple[int, tuple[tuple[str, int, int, str], ...]]:
+    ) -> tuple[int, tuple[tuple[str, int, int, tuple[str, ...]], ...]]:
         """The last statement, up to ``latest``, in front of which all that is read behind it can be put together."""
         refused: Refused | None = None
         for end in range(latest, last, -1):
@@ -135,10 +137,13 @@ class Reading:
             if name in read and any("(" in text for text in _opaque(value)):
                 raise Refused(f"what {name} holds is not followed", self.traces[self.start].line)
 
-    @staticmethod
-    def names(parts: list[Part]) -> dict[str, str]:
+    def names(self, parts: list[Part]) -> dict[str, str]:
         """Each stream by the first value that carries it alone; one that is always given before others."""
-        found: dict[str, str] = {}
+        found = {
+            stream: label
+            for cut in self.walk.record.cuts
+            for stream, label in zip(cut.streams, cut.labels, strict=True)
+        }
         for part in sorted(parts, key=lambda part: (part.seed.optional, bool(part.seed.place))):
             if len(part.streams) == 1:
                 found.setdefault(part.streams[0], part.seed.label)
@@ -251,7 +256,7 @@ class Reading:
             if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
         }
 
-    def gathered(self, split: frozenset[str], end: int) -> tuple[tuple[str, int, int, str], ...]:
+    def gathered(self, split: frozenset[str], end: int) -> tuple[tuple[str, int, int, tuple[str, ...]], ...]:
         """Variables that carry split tokens and are read behind the region."""
         found = []
         env, line = self.traces[end].env, self.traces[end].line
@@ -273,9 +278,10 @@ class Reading:
                 ]
                 if not axes:
                     continue
-                if tensor is not value or len(axes) > 1 or len(axes[0][1]) > 1:
+                cut = {stream for cut in self.walk.record.cuts for stream in cut.streams}
+                if tensor is not value or len(axes) > 1 or (len(axes[0][1]) > 1 and not cut.issuperset(axes[0][1])):
                     raise Refused(f"{name} holds several token axes behind the blocks", line)
-                found.append((name, axes[0][0], len(tensor.dims or ()), axes[0][1][0]))
+                found.append((name, axes[0][0], len(tensor.dims or ()), axes[0][1]))
         if not found:
             raise Refused("no tokens are read behind the blocks", line)
         return tuple(found)
@@ -342,16 +348,3 @@ def _opaque(value: Any) -> list[str]:
     if isinstance(value, Fields):
         return [text for item in value.items.values() for text in _opaque(item)]
     return [value.text] if isinstance(value, Opaque) and not isinstance(value, Shape) else []
-
-
-def live(body: list[ast.stmt]) -> set[str]:
-    """Names that are read in ``body`` before every path has assigned them."""
-    live: set[str] = set()
-    done: set[str] = set()
-    for node in body:
-        reads = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        live |= reads - done
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            done |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-    return live

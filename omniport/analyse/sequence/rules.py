@@ -29,6 +29,8 @@ class TokenRules(DictRules):
     missed: Callable[..., str | None]
     same_doubt: Callable[[Any, Any], None]
     width: Callable[[Poly], bool]
+    blocks: Callable[[tuple[str, ...]], bool]
+    border: Callable[[str, Poly, Poly], None]
 
     def made_of(self, streams: tuple[str, ...]) -> tuple[str, ...]:
         """Streams by representative, those that are several one behind the other spelled out."""
@@ -40,7 +42,8 @@ class TokenRules(DictRules):
 
     def in_step(self, a: tuple[str, ...], b: tuple[str, ...]) -> None:
         a, b = self.made_of(a), self.made_of(b)
-        if len(a) == len(b):
+        swapped = len(a) > 1 and any(x != y and (x in b or y in a) for x, y in zip(a, b, strict=False))
+        if len(a) == len(b) and not swapped:
             for x, y in zip(a, b, strict=True):
                 self.facts.same(x, y)
         elif len(a) == 1 and a[0] not in b:
@@ -83,6 +86,10 @@ class TokenRules(DictRules):
         for name in made.streams:
             total = total + Poly.of(f"len({name})")
         low, high = (total + end if end is not None and end.negative else end for end in (low, high))
+        for end in (low, high):
+            if end is not None and len(made.streams) == 1:
+                self.border(made.streams[0], end, total - end)
+        made = Dim(dim.size, dim.parts, self.made_of(dim.streams))
         return super().stretch(made, low, high)
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
@@ -113,6 +120,19 @@ class TokenRules(DictRules):
             bound = self.bind(function.function, [value], {}, node)
             return self.run_function(function.function, self.instance, {**function.env, **bound})
         raise self.unsupported(f"call {text(node)}", node)
+
+    def eval_compare(self, node: ast.Compare, env: Env) -> Any:
+        """``count > 0``: a rank holds some tokens of a stream if there are any."""
+        zero = getattr(node.comparators[0], "value", None) == 0 and isinstance(node.ops[0], ast.Gt | ast.Eq | ast.NotEq)
+        count = self.eval(node.left, env) if zero and isinstance(node.left, ast.Name) else None
+        if isinstance(count, Num):
+            size = self.canonical(count.poly)
+            if self.sized(size).streams:
+                return Opaque(text(node))
+            for atom in size.atoms:
+                if atom.startswith("len("):
+                    self.border(atom[4:-1], size, Poly.of(atom) - size)
+        return super().eval_compare(node, env)
 
     def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
         if isinstance(node.op, ast.MatMult):
@@ -193,6 +213,11 @@ class TokenRules(DictRules):
                 kept = self.keeping(dims, [size.poly for size in given])
                 if kept is not None:
                     return kept
+        if dims is not None and name == "squeeze" and args:
+            at = self.axis(x, args[0])
+            if at is not None and self.blocks(dims[at].streams):  # of a single token, which are not shared out
+                self.barrier(dims[at].streams if self.instance is self.root else (), "drops the axis of a single token")
+                return x.alike(dims)
         if dims is not None and name == "flip" and args:
             given = args[0].items if isinstance(args[0], Seq) else args
             axes = [self.axis(x, item) for item in given]

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
 from omniport.analyse.sequence.checkpoint import Checkpoint
+from omniport.analyse.sequence.liveness import live
 from omniport.analyse.sequence.model import Refused, Region, either, merged
 from omniport.analyse.sequence.records import MANY, BlockedError, Form
-from omniport.analyse.sequence.region import Reading, live
+from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Tensor
 from omniport.source.normal import NormalForm
@@ -151,6 +152,7 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
         better = False
         trials = [(best.alike(label), form) for label, kind in labels for form in _FORMS[_kind(label, kind)]]
         trials += [((label,), form) for label, kind in labels if len(best.alike(label)) > 1 for form in _FORMS[kind]]
+        trials = [((key,), form) for key, form in best.borders if key not in forms] + trials
         tables = {label for group in best.items for label in group}
         furthest: tuple[tuple[str, ...], dict[str, Form], _Trial, Region | Refused] | None = None
         for alike, form in dict.fromkeys(trials):
@@ -161,9 +163,13 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
             tried = {**forms, **dict.fromkeys(alike, form)}
             trial, result = _attempt(task, place, tried)
             reach = best.reach if furthest is None else furthest[2].reach
-            if not isinstance(result, Refused) or trial.reach > reach or (not furthest and _explains(refused, result)):
+            if (
+                not isinstance(result, Refused)
+                or trial.reach > reach
+                or (not furthest and _explains(refused, result, form))
+            ):
                 furthest = (alike, tried, trial, result)
-                if not isinstance(result, Refused) or _explains(refused, result):
+                if not isinstance(result, Refused) or _explains(refused, result, form):
                     break
         if furthest is not None:
             _, forms, best, found = furthest
@@ -176,8 +182,10 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
     return found
 
 
-def _explains(before: Refused, after: Refused) -> bool:
+def _explains(before: Refused, after: Refused, form: Form) -> bool:
     """Whether what was not known before is known now, and something else is not."""
+    if isinstance(form, str):
+        return before.line != after.line  # where the tokens are cut is no longer in the way
     unknown = "the shape of "
     return before.reason.startswith(unknown) and after.reason.startswith(unknown) and before.reason != after.reason
 
@@ -195,6 +203,8 @@ class _Trial:
     optional: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()  # conditions on what modules have, those that are asked most first
     items: tuple[tuple[str, ...], ...] = ()  # labels of the items of one tuple whose ranks are not known
+
+    borders: tuple[tuple[str, str], ...] = ()  # token axes that may be two streams, and the numbers that cut them
 
     def alike(self, label: str) -> tuple[str, ...]:
         """The labels that are tried together: tables of one tuple have one rank."""
@@ -240,4 +250,4 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         if len(seed.place) == 1 and seed.place != (MANY,) and seed.tensor.dims is None:
             tuples.setdefault(seed.variable, []).append(seed.label)
     items = tuple(tuple(group) for group in tuples.values())
-    return _Trial(reach, tuple(walk.record.unranked), optional, choices, items), refused
+    return _Trial(reach, tuple(walk.record.unranked), optional, choices, items, tuple(walk.record.borders)), refused

@@ -18,7 +18,7 @@ from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.conditions import asked, ranked
-from omniport.analyse.sequence.inputs import TokenInputs
+from omniport.analyse.sequence.cuts import CutAxes
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -31,7 +31,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
-class SequenceWalk(TokenInputs):
+class SequenceWalk(CutAxes):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -61,6 +61,8 @@ class SequenceWalk(TokenInputs):
         self.asked: set[str] = set()
         self.makeup: dict[str, tuple[str, ...]] = {}  # a stream that is several others, one behind the other
         self.alive: Env = {}  # the values in front of the boundary
+        self.numbers = {}
+        self.later, self.ahead = [], {}
         self.widths = frozenset[str]()
         self.sizes: dict[Poly, tuple[str, ...]] = {}  # sizes before the boundary, and the axes that have them
         self.sized_at: dict[int, int] = {}  # by line: how often a tensor of unknown sizes was made there
@@ -92,7 +94,7 @@ class SequenceWalk(TokenInputs):
             facts = self.facts
             self.record.traces.append(Trace(node.lineno, dict(env), len(facts.barriers), len(facts.attentions)))
             self.line = node.lineno
-            if self.follow(node, env):
+            if self.step(body, at, env):
                 return True
         return False
 
@@ -161,6 +163,8 @@ class SequenceWalk(TokenInputs):
     def seed(self, env: Env) -> None:
         """Give every tensor in ``env`` streams of its own, and name the numbers that are lengths of their axes."""
         self.alive = dict(env)
+        self.numbers = self.numbers_in(env)
+        self.cut_axes(env)
         for name, value in list(env.items()):
             if name != "self":
                 env[name] = self.seeded(value, name, (), id(value) in self.optional)
@@ -171,6 +175,7 @@ class SequenceWalk(TokenInputs):
                 for axis in axes:
                     total = total + Poly.of(f"len({axis})")
                 env[name] = Num(total)
+                self.numbers.pop(name, None)
 
     def lengths(self, size: Poly) -> tuple[str, ...]:
         """The axes of seeds whose lengths make up a number; none if it counts anything else."""
