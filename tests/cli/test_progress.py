@@ -14,6 +14,7 @@ import pytest
 from omniport import progress
 from omniport.cli import _codes, _features
 from omniport.progress import Progress, mode_of
+from tests.support.hubserver import environment, serve
 
 ROOT = Path(__file__).parents[2]
 MAIN = "from omniport.cli import main; main()"
@@ -92,6 +93,19 @@ def test_no_color_takes_the_colours_from_a_terminal(tmp_path: Path) -> None:
     assert "\x1b[1;31merror: " in on_a_terminal(*missing)
     plain = on_a_terminal(*missing, NO_COLOR="1")
     assert "error: " in plain and "31m" not in plain
+
+
+def test_downloads_are_shown_on_a_terminal_and_nowhere_else(tmp_path: Path) -> None:
+    asked = ("plan", "black-forest-labs/FLUX.1-dev", "--json")
+    with serve() as hub:
+        env = environment(hub.endpoint, tmp_path)
+        assert "black-forest-labs/FLUX.1-dev: " in on_a_terminal(*asked, **env).partition("{")[0]
+        quiet = on_a_terminal(*asked, "--quiet", **env)
+        command = [sys.executable, "-c", MAIN, *asked]
+        piped = subprocess.run(
+            command, env={**env, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+        )
+    assert quiet.lstrip().startswith("{") and piped.stdout.startswith("{") and piped.stderr == ""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
