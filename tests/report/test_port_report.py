@@ -284,6 +284,8 @@ def test_how_the_page_looks_in_a_browser(which: str, request: pytest.FixtureRequ
         assert page.problems == []
         assert page.evaluate("document.querySelectorAll('script, img, iframe, a').length") == 0
         picture = page.picture(1000, 700)
+        page.open(path, width=480)  # a telephone scrolls the pictures, not the page
+        assert page.evaluate(LAYOUT)["wide"] == 0
     assert layout["texts"] > 30
     assert {**layout, "texts": 0} == {"wide": 0, "texts": 0, "outside": [], "overlaps": [], "hidden": 0}
     assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
