@@ -10,7 +10,7 @@ from omniport.analyse.variants import Notes, Variant
 from omniport.plan.model import ClassPlan, Decision, Scalar, Why
 from omniport.source.slice import marker
 from omniport.source.syntax import code
-from omniport.source.walk import children, walk
+from omniport.source.walk import children, of_kind, walk
 
 
 def class_names(variants: dict[str, Variant], used: list[str]) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _common_prefix(a: str, b: str) -> str:
 
 
 def _ifs(node: cst.CSTNode) -> list[cst.If]:
-    return [part for part in walk(node) if isinstance(part, cst.If)]
+    return of_kind(node, cst.If)
 
 
 def _loads(node: cst.CSTNode) -> list[cst.BaseExpression]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse.facts import Demand, UnfitError
-from omniport.analyse.ops import tensors_in
+from omniport.analyse.ops import HOLD_TENSORS, tensors_in
 from omniport.analyse.poly import PER_RANK, RANKS, Poly
 from omniport.analyse.shapes import (
     Const,
@@ -32,6 +32,16 @@ from omniport.errors import UnsupportedError
 from omniport.source.tree import SourceTree
 
 Env = dict[str, Any]
+_UNKNOWN = frozenset({"?"})
+
+
+class _Handlers(dict[type, str]):
+    def __missing__(self, kind: type) -> str:
+        found = self[kind] = f"eval_{kind.__name__.lower()}"
+        return found
+
+
+_HANDLERS = _Handlers()  # the method for each kind of expression
 #: What ``nn.Module`` and diffusers' ``ModelMixin`` give each module.
 _MODULE = frozenset({"training", "parameters", "named_parameters", "buffers", "dtype", "device", "config", "modules"})
 
@@ -80,7 +90,13 @@ class Expressions(Slices):
 
     def eval(self, node: ast.expr, env: Env) -> Any:
         """The abstract value of an expression."""
-        handler = getattr(self, f"eval_{type(node).__name__.lower()}", None)
+        if type(node) is ast.Name:
+            value = self.eval_name(node, env)
+            if type(value) in HOLD_TENSORS:
+                for tensor in tensors_in((value,)):
+                    self.read |= tensor.origins or _UNKNOWN
+            return value
+        handler = getattr(self, _HANDLERS[type(node)], None)
         if handler is None:
             raise self.unsupported(f"expression {text(node)}", node)
         outer, self.read = self.read, set()
@@ -88,10 +104,11 @@ class Expressions(Slices):
             value = handler(node, env)
         finally:
             read, self.read = self.read, outer
-        for tensor in tensors_in([value]):
-            if tensor.origins is None and not isinstance(node, ast.Name):
-                tensor.origins = frozenset(read or {"self"})
-            outer |= tensor.origins or {"?"}
+        if type(value) in HOLD_TENSORS:
+            for tensor in tensors_in((value,)):
+                if tensor.origins is None:
+                    tensor.origins = frozenset(read or {"self"})
+                outer |= tensor.origins or _UNKNOWN
         return value
 
     # --------------------------------------------------------------------------------------------------------- simple

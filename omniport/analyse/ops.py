@@ -37,17 +37,24 @@ _RANKS = 8  # a width that no parameter sets is sharded if that many ranks can s
 _LENGTH = re.compile(r"len\((\w+)\)")  # the atom that stands for the length of a stream
 
 
+#: Kinds of values that are tensors or hold some.
+HOLD_TENSORS = frozenset({Tensor, Seq, Either, Fields, Method})
+
+
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     """All tensors, those within tuples and lists included."""
     found: list[Tensor] = []
     for value in values:
-        if isinstance(value, Tensor):
+        kind = type(value)
+        if kind not in HOLD_TENSORS:
+            continue
+        if kind is Tensor:
             found.append(value)
-        elif isinstance(value, Seq | Either):
-            found.extend(tensors_in(value.items))
-        elif isinstance(value, Fields):
+        elif kind is Fields:
             found.extend(tensors_in(value.items.values()))
-        elif isinstance(value, Method) and isinstance(value.base, Tensor):
+        elif kind is not Method:
+            found.extend(tensors_in(value.items))
+        elif isinstance(value.base, Tensor):
             found.append(value.base)
     return found
 

@@ -39,7 +39,7 @@ from omniport.rewrite.normal.strip_class import drop_local_imports, drop_process
 from omniport.source.slice import definition
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
-from omniport.source.walk import fresh, walk
+from omniport.source.walk import fresh, of_kind
 
 _ROUNDS = 12
 
@@ -275,8 +275,8 @@ class _Program:
         own = {m.name.value for m in node.body.body if isinstance(m, cst.FunctionDef)}
         called = {
             part.func.attr.value
-            for part in walk(node)
-            if isinstance(part, cst.Call) and isinstance(part.func, cst.Attribute) and dotted(part.func.value) == "self"
+            for part in of_kind(node, cst.Call)
+            if isinstance(part.func, cst.Attribute) and dotted(part.func.value) == "self"
         }
         for method in sorted(called - own):
             found = self.closure.mixin_method(module, name, method)
@@ -288,8 +288,10 @@ class _Program:
 
     def check_reset_processors(self, module: SourceModule, node: cst.ClassDef) -> None:
         """A root that sets the processors of its blocks again may only set what they have by default."""
-        for part in walk(node):
-            if isinstance(part, cst.Call) and code(part.func).endswith(".attn.set_processor") and part.args:
+        for part in of_kind(node, cst.Call):
+            owner = part.func.value if type(part.func) is cst.Attribute else None
+            resets = type(owner) is cst.Attribute and owner.attr.value == "attn"
+            if resets and part.args and part.func.attr.value == "set_processor":  # type: ignore[attr-defined]
                 given = part.args[0].value
                 name = code(given.func) if isinstance(given, cst.Call) else code(given)
                 if f"_default_processor_cls = {name}\n" not in module.text:
@@ -369,8 +371,8 @@ def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
         used.add(name)
         read = {
             part.attr.value
-            for part in walk(functions[name])
-            if isinstance(part, cst.Attribute) and isinstance(part.value, cst.Name) and part.value.value == "self"
+            for part in of_kind(functions[name], cst.Attribute)
+            if type(part.value) is cst.Name and part.value.value == "self"
         }
         todo.extend(n for n in functions if n in read and n not in used and n not in todo)
     body = [m for m in node.body.body if not isinstance(m, cst.FunctionDef) or m.name.value in used]

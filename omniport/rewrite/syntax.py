@@ -9,7 +9,7 @@ import libcst as cst
 from omniport.source.syntax import code as code
 from omniport.source.syntax import dotted as chain
 from omniport.source.transform import transform
-from omniport.source.walk import children
+from omniport.source.walk import children, of_kind
 
 
 def expression(text: str) -> cst.BaseExpression:
@@ -42,7 +42,7 @@ def self_attribute(node: cst.CSTNode) -> str:
 
 def single(statement: cst.CSTNode) -> cst.BaseSmallStatement | None:
     """The only small statement of a line."""
-    if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+    if type(statement) is cst.SimpleStatementLine and len(statement.body) == 1:
         return statement.body[0]
     return None
 
@@ -50,7 +50,7 @@ def single(statement: cst.CSTNode) -> cst.BaseSmallStatement | None:
 def assignment(statement: cst.CSTNode) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
     """Target and value of a line ``target = value``."""
     small = single(statement)
-    if isinstance(small, cst.Assign) and len(small.targets) == 1:
+    if type(small) is cst.Assign and len(small.targets) == 1:
         return small.targets[0].target, small.value
     return None
 
@@ -67,21 +67,20 @@ def module_path(node: cst.CSTNode) -> str:
 
 def names_in(node: cst.CSTNode) -> Iterator[str]:
     """All names and attribute names that occur, with repetition."""
-    if isinstance(node, cst.Name):
-        yield node.value
-    for child in children(node):
-        yield from names_in(child)
+    return (name.value for name in of_kind(node, cst.Name))
 
 
 def variables(node: cst.CSTNode) -> Iterator[str]:
     """Names that are read or bound as variables: no attribute names, no keywords of calls."""
-    if isinstance(node, cst.Name):
-        yield node.value
-    for child in children(node):
-        attribute = isinstance(node, cst.Attribute) and child is node.attr
-        keyword = isinstance(node, cst.Arg) and child is node.keyword
-        if not attribute and not keyword:
-            yield from variables(child)
+    todo = [node]
+    while todo:
+        current = todo.pop()
+        if type(current) is cst.Name:
+            yield current.value
+        elif type(current) is cst.Attribute or type(current) is cst.Arg:
+            todo.append(current.value)
+        else:
+            todo.extend(reversed(children(current)))
 
 
 def with_keywords(call: cst.Call, keywords: Sequence[tuple[str, str]]) -> cst.Call:

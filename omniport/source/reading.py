@@ -91,9 +91,14 @@ def parse(text: str, file: str, first: int = 1) -> ast.Module:
 
 def parse_cst(text: str, file: str) -> libcst.Module:
     """As :func:`parse`, as a tree of libcst."""
+    parse(text, file)
+    return reparse_cst(text, file)
+
+
+def reparse_cst(text: str, file: str) -> libcst.Module:
+    """As :func:`parse_cst`, of text that :func:`parse` has read."""
     import libcst
 
-    parse(text, file)
     try:
         return libcst.parse_module(text)
     except (libcst.ParserSyntaxError, RecursionError) as error:

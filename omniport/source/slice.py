@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.source.reading import parse_cst
+from omniport.source.reading import reparse_cst
 
 if TYPE_CHECKING:
     from omniport.source.tree import SourceModule
@@ -40,7 +40,7 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
 @functools.lru_cache(maxsize=500)
 def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
     """The node of a definition, shared by all who ask for it: rewrites make new nodes and leave old ones alone."""
-    return parse_cst(_marked(module, name), module.file).body[0]
+    return reparse_cst(_marked(module, name), module.file).body[0]  # comments are all that is new in it
 
 
 def _marked(module: SourceModule, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from typing import Any
 
 import libcst as cst
@@ -17,9 +18,9 @@ def code(node: cst.CSTNode) -> str:
 
 def dotted(node: cst.CSTNode) -> str | None:
     """``a.b.c`` for a name or a chain of attributes, None for anything else."""
-    if isinstance(node, cst.Name):
+    if type(node) is cst.Name:
         return node.value
-    if isinstance(node, cst.Attribute):
+    if type(node) is cst.Attribute:
         base = dotted(node.value)
         return None if base is None else f"{base}.{node.attr.value}"
     return None
@@ -27,14 +28,22 @@ def dotted(node: cst.CSTNode) -> str | None:
 
 def constant(node: cst.CSTNode | None) -> Any:
     """The value of a scalar literal (or of an empty tuple, list or dict); ``...`` if it is none."""
-    if isinstance(node, cst.Name):
-        return {"None": None, "True": True, "False": False}.get(node.value, ...)
-    scalar = cst.Integer | cst.Float | cst.SimpleString | cst.ConcatenatedString
-    if isinstance(node, scalar) or (isinstance(node, cst.UnaryOperation) and isinstance(node.expression, scalar)):
-        try:
-            return ast.literal_eval(code(node))
-        except ValueError:
-            return ...
-    if isinstance(node, cst.Tuple | cst.List | cst.Dict) and not node.elements:
+    if type(node) is cst.Name:
+        return _NAMED.get(node.value, ...)
+    if type(node) is cst.Tuple or type(node) is cst.List or type(node) is cst.Dict:
+        return _EMPTY_KINDS[type(node)]() if not node.elements else ...
+    scalar = node.expression if type(node) is cst.UnaryOperation else node
+    return _literal(node) if node is not None and type(scalar) in _SCALARS else ...
+
+
+_NAMED = {"None": None, "True": True, "False": False}
+_SCALARS = frozenset({cst.Integer, cst.Float, cst.SimpleString, cst.ConcatenatedString})
+_EMPTY_KINDS: dict[type, type] = {cst.Tuple: tuple, cst.List: list, cst.Dict: dict}
+
+
+@functools.lru_cache(maxsize=20_000)
+def _literal(node: cst.CSTNode) -> Any:
+    try:
         return ast.literal_eval(code(node))
-    return ...
+    except ValueError:
+        return ...

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import libcst as cst
 
@@ -71,8 +71,47 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     todo = [node]
     while todo:
         current = todo.pop()
+        if type(current) is cst.FunctionDef:
+            yield from _nodes(current)
+            continue
         yield current
         _below(current, todo)
+
+
+@functools.lru_cache(maxsize=5000)
+def _nodes(function: cst.FunctionDef) -> tuple[cst.CSTNode, ...]:
+    """What :func:`walk` gives for a function: passes leave most of them alone, and walk them again and again."""
+    found: list[cst.CSTNode] = [function]
+    todo: list[cst.CSTNode] = []
+    _below(function, todo)
+    while todo:
+        current = todo.pop()
+        found.append(current)
+        _below(current, todo)
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=5000)
+def _by_kind(function: cst.FunctionDef) -> dict[type, list[cst.CSTNode]]:
+    found: dict[type, list[cst.CSTNode]] = {}
+    for node in _nodes(function):
+        found.setdefault(type(node), []).append(node)
+    return found
+
+
+def of_kind(node: cst.CSTNode, kind: type[N]) -> list[N]:
+    """The nodes of ``kind``, which is no abstract one, that :func:`walk` gives."""
+    found: list[Any] = []
+    todo = [node]
+    while todo:
+        current = todo.pop()
+        if type(current) is cst.FunctionDef:
+            found += _by_kind(current).get(kind, ())
+            continue
+        if type(current) is kind:
+            found.append(current)
+        _below(current, todo)
+    return found
 
 
 def fresh(node: N) -> N:

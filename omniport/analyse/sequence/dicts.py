@@ -39,6 +39,8 @@ class DictRules(LiveNames):
 
     def eval_call(self, node: ast.Call, env: Env) -> Any:
         """``f(**d)`` is ``f(a=d["a"], b=d["b"])``."""
+        if all(keyword.arg for keyword in node.keywords):
+            return super().eval_call(node, env)
         keywords, inner = [], dict(env)
         for keyword in node.keywords:
             given = self.eval(keyword.value, env) if keyword.arg is None else None

@@ -6,14 +6,14 @@ import libcst as cst
 
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 _CONTEXTS = frozenset({"torch.autocast", "torch.amp.autocast", "torch.cuda.amp.autocast"})
 
 
 def drop_disabled_autocast(node: cst.ClassDef) -> cst.ClassDef:
     """``node`` with the bodies of such blocks in their place; autocast that is enabled stays."""
-    if not any(isinstance(part, cst.With) and _disabled(part) for part in walk(node)):
+    if not any(_disabled(part) for part in of_kind(node, cst.With)):
         return node
     new = transform(node, _Unwrap())
     assert isinstance(new, cst.ClassDef)

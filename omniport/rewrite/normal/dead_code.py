@@ -10,7 +10,7 @@ import libcst as cst
 from omniport.rewrite.normal.substitute import assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, dotted
-from omniport.source.walk import children, walk
+from omniport.source.walk import children, of_kind
 
 _PURE_CALLS = frozenset(
     {"int", "float", "str", "bool", "len", "tuple", "list", "dict", "set", "min", "max", "abs"}
@@ -53,11 +53,11 @@ def drop_dead_code(node: cst.ClassDef, facts: Usage, kept: frozenset[str] = froz
 def _others(function: cst.FunctionDef, loads: dict[str, int]) -> dict[str, int]:
     """The reads of each name but those by which it only feeds itself, ``x = Kind(x)``."""
     own: Counter[str] = Counter()
-    for part in walk(function.body):
-        if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Name):
+    for part in of_kind(function, cst.Assign):
+        if len(part.targets) == 1 and isinstance(part.targets[0].target, cst.Name):
             name = part.targets[0].target.value
             if name in names_in(part.value) and pure(part.value):
-                own[name] += sum(isinstance(node, cst.Name) and node.value == name for node in walk(part.value))
+                own[name] += sum(node.value == name for node in of_kind(part.value, cst.Name))
     return {name: count for name, count in loads.items() if count > own[name]} if own else loads
 
 

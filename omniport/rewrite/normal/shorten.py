@@ -18,7 +18,7 @@ from omniport.rewrite.normal.substitute import Substitute
 from omniport.rewrite.normal.usage import ClassFacts, Usage
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
@@ -35,33 +35,32 @@ def shorten(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
 
 def _worth(node: cst.ClassDef, facts: ClassFacts) -> bool:
     """Whether there is anything to shorten: reading the class is much cheaper than rebuilding it."""
-    for part in walk(node):
-        if isinstance(part, cst.For) and isinstance(part.target, cst.Tuple):
+    if any(isinstance(loop.target, cst.Tuple) for loop in of_kind(node, cst.For)):
+        return True
+    if any(part.attr.value == "nn" and dotted(part) == "torch.nn" for part in of_kind(node, cst.Attribute)):
+        return True
+    for call in of_kind(node, cst.Call):
+        name = dotted(call.func) or ""
+        defaults = knowledge.DEFAULTS.get(name)
+        if defaults is not None and any(_default(a, defaults) for a in call.args):
             return True
-        if isinstance(part, cst.Attribute) and dotted(part) == "torch.nn":
+        if name.startswith("self.") and name.count(".") == 1 and facts.function(name[5:]) is not None:
             return True
-        if isinstance(part, cst.Call):
-            name = dotted(part.func) or ""
-            defaults = knowledge.DEFAULTS.get(name)
-            if defaults is not None and any(_default(a, defaults) for a in part.args):
+    for block in of_kind(node, cst.IndentedBlock):
+        pairs = [_assign(s) for s in block.body]
+        for before, now in zip(pairs, pairs[1:], strict=False):
+            if before and now and isinstance(now[1], cst.Name) and code(before[0]) == now[1].value:
                 return True
-            if name.startswith("self.") and name.count(".") == 1 and facts.function(name[5:]) is not None:
-                return True
-        if isinstance(part, cst.IndentedBlock):
-            pairs = [_assign(s) for s in part.body]
-            for before, now in zip(pairs, pairs[1:], strict=False):
-                if before and now and isinstance(now[1], cst.Name) and code(before[0]) == now[1].value:
-                    return True
-            if any(pair and _empty_list(pair[1]) for pair in pairs):
-                return True
+        if any(pair and _empty_list(pair[1]) for pair in pairs):
+            return True
     return False
 
 
 def _assign(statement: Statement) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
     """Target and value of a statement that is one plain assignment."""
-    if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1:
+    if type(statement) is cst.SimpleStatementLine and len(statement.body) == 1:
         part = statement.body[0]
-        if isinstance(part, cst.Assign) and len(part.targets) == 1:
+        if type(part) is cst.Assign and len(part.targets) == 1:
             return part.targets[0].target, part.value
     return None
 
@@ -266,7 +265,8 @@ def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
 
 def _stored_once(node: cst.ClassDef, *attributes: str) -> bool:
     """Whether a class binds each of these attributes in one place."""
-    stores = [dotted(part.target) for part in walk(node) if isinstance(part, cst.AssignTarget | cst.AugAssign)]
+    stores = [dotted(part.target) for part in of_kind(node, cst.AssignTarget)]
+    stores += [dotted(part.target) for part in of_kind(node, cst.AugAssign)]
     return all(stores.count(attribute) == 1 for attribute in attributes)
 
 

@@ -18,7 +18,7 @@ from omniport.rewrite.normal.dead_code import pure
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 _COMPARISONS = cst.Equal | cst.NotEqual | cst.Is | cst.IsNot | cst.In | cst.NotIn
 _COMPARISONS |= cst.LessThan | cst.LessThanEqual | cst.GreaterThan | cst.GreaterThanEqual
@@ -67,8 +67,8 @@ def _switches(function: cst.FunctionDef, stores: dict[str, int]) -> dict[str, cs
 def _computed(function: cst.FunctionDef) -> set[str]:
     """Names bound to what a module computes, which is no integer."""
     found: set[str] = set()
-    for part in walk(function.body):
-        if isinstance(part, cst.Assign) and len(part.targets) == 1 and isinstance(part.value, cst.Call):
+    for part in of_kind(function, cst.Assign):
+        if len(part.targets) == 1 and isinstance(part.value, cst.Call):
             called, target = part.value.func, part.targets[0].target
             called = called.value if isinstance(called, cst.Subscript) else called
             if isinstance(target, cst.Name) and (dotted(called) or "").startswith("self."):

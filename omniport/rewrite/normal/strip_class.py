@@ -9,7 +9,7 @@ from omniport.errors import UnsupportedError
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 
 def strip_class(node: cst.ClassDef, *, keep_docstring: bool) -> cst.ClassDef:
@@ -85,7 +85,7 @@ def _plain(body: cst.BaseSuite) -> cst.BaseSuite:
 
 def drop_local_imports(node: cst.ClassDef) -> cst.ClassDef:
     """Without relative imports inside functions: the port imports at the top, by absolute name."""
-    if not any(isinstance(part, cst.ImportFrom) and part.relative for part in walk(node)):
+    if not any(part.relative for part in of_kind(node, cst.ImportFrom)):
         return node
     new = transform(node, _DropImports())
     assert isinstance(new, cst.ClassDef)

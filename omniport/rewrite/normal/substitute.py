@@ -39,17 +39,20 @@ def names_in(node: cst.CSTNode) -> frozenset[str]:
     todo: list[cst.CSTNode] = [node]
     while todo:
         current = todo.pop()
-        if isinstance(current, cst.Name):
+        if type(current) is cst.Name:
             found.add(current.value)
-        elif isinstance(current, cst.Attribute | cst.Arg):
+        elif type(current) is cst.Attribute or type(current) is cst.Arg:
             todo.append(current.value)
-        elif isinstance(current, cst.Param):
+        elif type(current) is cst.Param:
             todo.extend(part for part in (current.default, current.annotation) if part is not None)
-        elif isinstance(current, cst.FunctionDef):
+        elif type(current) is cst.FunctionDef:
             todo.extend((current.params, current.body))
         else:
             todo.extend(children(current))
     return frozenset(found)
+
+
+_BINDING = frozenset({cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.For, cst.NamedExpr})
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -57,12 +60,12 @@ def assigned_in(node: cst.CSTNode) -> frozenset[str]:
     """Every name that a statement in ``node`` assigns."""
     found: set[str] = set()
     for part in walk(node):
-        if isinstance(part, cst.AssignTarget | cst.AnnAssign | cst.AugAssign | cst.For | cst.NamedExpr):
-            targets = [part.target]
+        if type(part) in _BINDING:
+            targets = [part.target]  # type: ignore[attr-defined]
             while targets:
                 target = targets.pop()
-                if isinstance(target, cst.Name):
+                if type(target) is cst.Name:
                     found.add(target.value)
-                elif isinstance(target, cst.Tuple | cst.List):
+                elif type(target) is cst.Tuple or type(target) is cst.List:
                     targets.extend(element.value for element in target.elements)
     return frozenset(found)

@@ -13,7 +13,7 @@ import libcst as cst
 
 from omniport.rewrite.normal.substitute import assigned_in
 from omniport.source.syntax import dotted
-from omniport.source.walk import children, walk
+from omniport.source.walk import children, of_kind
 
 Names = dict[str, int]
 
@@ -118,12 +118,12 @@ def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
         table[name] = table.get(name, frozenset()) | {(cls, guards) for cls in made}
 
     def read(node: cst.CSTNode, guards: Guards) -> None:
-        if isinstance(node, cst.If):
+        if type(node) is cst.If:
             for branch, value in ((node.body, True), (node.orelse, False)):
                 if branch is not None:
                     read(branch, guards | _guard(node.test, value, flags))
             return
-        if isinstance(node, cst.Assign):
+        if type(node) is cst.Assign:
             made = _built(node.value, classes, local)
             for target in node.targets:
                 name = dotted(target.target) or ""
@@ -131,7 +131,7 @@ def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
                     add(found, name.removeprefix("self."), made, guards)
                 else:
                     local[name] = local.get(name, frozenset()) | made
-        elif isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+        elif type(node) is cst.Expr and isinstance(node.value, cst.Call):
             name = dotted(node.value.func) or ""
             if name.startswith("self.") and name.endswith(".append") and node.value.args:
                 made = _built(node.value.args[0].value, classes, local)
@@ -151,14 +151,14 @@ def _flags(cls: cst.ClassDef) -> dict[str, str]:
     if init is None:
         return {}
     stored: dict[str, list[str]] = {}
-    for node in walk(cls):
-        if isinstance(node, cst.Assign):
-            for target in node.targets:
-                name = dotted(target.target) or ""
-                if name.startswith("self."):
-                    stored.setdefault(name, []).append(dotted(node.value) or "")
-        elif isinstance(node, cst.AugAssign | cst.AnnAssign):
-            stored.setdefault(dotted(node.target) or "", []).append("")
+    for node in of_kind(cls, cst.Assign):
+        for each in node.targets:
+            name = dotted(each.target) or ""
+            if name.startswith("self."):
+                stored.setdefault(name, []).append(dotted(node.value) or "")
+    targets = [node.target for node in of_kind(cls, cst.AugAssign)]
+    for target in (*targets, *(node.target for node in of_kind(cls, cst.AnnAssign))):
+        stored.setdefault(dotted(target) or "", []).append("")
     params = {param.name.value for param in init.params.params} - assigned_in(init.body)
     return {values[0]: name for name, values in stored.items() if len(values) == 1 and values[0] in params}
 
