@@ -71,7 +71,7 @@ def main() -> None:
     for name in ("SIGTERM", "SIGHUP"):  # a request to end takes its way through every clean-up, as an interrupt does
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
-    gc.set_threshold(100_000)  # syntax trees live to the end; collecting in between is a tenth of the time of `check`
+    gc.set_threshold(1_000_000)  # syntax trees live to the end; collecting in between is a tenth of the time of `check`
     try:
         app()
     except SystemExit as end:

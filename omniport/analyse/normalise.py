@@ -263,10 +263,11 @@ def _conditional(module: SourceModule) -> set[str]:
 def _free_names(node: ast.ClassDef) -> set[str]:
     free: set[str] = set()
     for member in node.body:
-        bound = {a.arg for n in ast.walk(member) if isinstance(n, ast.arguments) for a in _arguments(n)}
-        bound |= {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        bound |= {n.name for n in ast.walk(member) if isinstance(n, ast.FunctionDef)}
-        loads = {n.id for n in ast.walk(member) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        nodes = list(ast.walk(member))
+        bound = {a.arg for n in nodes if isinstance(n, ast.arguments) for a in _arguments(n)}
+        bound |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        bound |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
+        loads = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
         free |= loads - bound
     return free | {n.id for base in node.bases for n in ast.walk(base) if isinstance(n, ast.Name)}
 

@@ -65,6 +65,7 @@ class _Planner:
         self.normal, self.facts, self.decided = normal, facts, decisions
         self.module = ast.parse(normal.code)
         self.classes = {node.name: node for node in self.module.body if isinstance(node, ast.ClassDef)}
+        self._layers: dict[tuple[int, ...], AttentionPlan | str] = {}  # by call, and calls of its site
         self.fused = self._fuse()
 
     def unsupported(self, construct: str, line: int) -> UnsupportedError:
@@ -169,6 +170,12 @@ class _Planner:
 
     def _attention(self, call: AttentionFact, calls: list[AttentionFact]) -> AttentionPlan | str:
         """The layer for a call, or why there is none; ``calls`` are those of its site, this one included."""
+        key = (id(call), *map(id, calls))
+        if key not in self._layers:
+            self._layers[key] = self._layer(call, calls)
+        return self._layers[key]
+
+    def _layer(self, call: AttentionFact, calls: list[AttentionFact]) -> AttentionPlan | str:
         for option, value in call.options.items():
             known = getattr(value, "value", value) in (None, False) or value == Num(Poly.of(0))
             if (

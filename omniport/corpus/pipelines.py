@@ -154,7 +154,7 @@ def _undispatched(written: Written) -> dict[str, str]:
 
 def write_all(source: Path | None, names: Iterable[str], processes: int) -> dict[str, Written]:
     """Plan and render every pipeline, in ``processes`` processes."""
-    gc.set_threshold(100_000)  # as the command line does: syntax trees live to the end
+    gc.set_threshold(1_000_000)  # as the command line does: syntax trees live to the end
     gc.freeze()
     with get_context("fork").Pool(processes) as pool:
         return {w.name: w for w in pool.imap_unordered(_write, [(source, n) for n in names], chunksize=4)}

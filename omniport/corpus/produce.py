@@ -65,7 +65,7 @@ def produce_all(
 ) -> dict[str, Produced]:
     """Plan and write every class, in ``processes`` processes; by class name."""
     jobs = [(source, tree, name, file) for name, file in classes]
-    gc.set_threshold(100_000)  # as the command line does: syntax trees live to the end
+    gc.set_threshold(1_000_000)  # as the command line does: syntax trees live to the end
     gc.freeze()
     found = {}
     with get_context("fork").Pool(processes) as pool:
@@ -121,19 +121,25 @@ def _left_out(plan: TransformerPlan) -> tuple[LeftOut, ...]:
 def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, started: float) -> StageResult:
     from omniport.check.engine import check
     from omniport.emit.format import format_files, ruff_settings
+    from omniport.emit.split import CACHED_BLOCKS, split_cached_blocks
     from omniport.rewrite.transformer import render_transformer
 
     code = render_transformer(analysis.normal, analysis.plan, header=analysis.header, attributes=(), separate_cfg=False)
+    code, cached_blocks = split_cached_blocks(code)
     port = port_name(file)
     path = f"{MODELS}/{port}/{port.removeprefix('corpus_')}_transformer.py"
-    texts, lint = format_files({path: code, f"{MODELS}/{port}/__init__.py": ""}, ruff_settings(tree))
+    files = {path: code, f"{MODELS}/{port}/__init__.py": ""}
+    if cached_blocks:
+        files[f"{MODELS}/{port}/{CACHED_BLOCKS}.py"] = cached_blocks
+    texts, lint = format_files(files, ruff_settings(tree))
     cpu = cpu_seconds() - cpu
     for where, text in texts.items():
         target = tree / where
         target.parent.mkdir(exist_ok=True)
         target.write_text(text, "utf-8")
     findings = [f"{f.path.rpartition('/')[2]}:{f.line}: {f.code} {f.message}" for f in lint]
-    findings += [f"{path.rpartition('/')[2]}:{f.line}: {f.code} {f.message}" for f in check([tree / path]).findings]
+    checked = check([tree / where for where in files]).findings
+    findings += [f"{f.path.rpartition('/')[2]}:{f.line}: {f.code} {f.message}" for f in checked]
     layers, own = attention_calls(texts[path])
     detail = f"{texts[path].count(chr(10))} lines, {layers} attention layers, {own} attention calls of its own"
     reason = "; ".join(findings[:SHOWN]) + (f"; and {len(findings) - SHOWN} more" if len(findings) > SHOWN else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from rich.table import Table
@@ -117,6 +118,7 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for name, stage in undeclared:
             yield f"- **{name}**, {stage.stage}: {stage.reason}"
+    yield from _forms(report)
     yield from _left_out(report)
     untried = [(c.name, s.detail.partition(UNTRIED)[2]) for c in report.classes if (s := c.stage("parity"))]
     if any(names for _, names in untried):
@@ -138,6 +140,19 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
 def _excused(name: str, inputs: str) -> str:
     reasons = ENTRIES[name].untried if name in ENTRIES else {}
     return ", ".join(f"{item} ({reasons[item]})" if item in reasons else item for item in inputs.split(", "))
+
+
+def _forms(report: CorpusReport) -> Iterator[str]:
+    """The forms that the reference and the port were compared in, as the load stage names them."""
+    yield from ["", "## Forms", "", "What published models make of a class, each compared by itself.", ""]
+    for result in report.classes:
+        load = result.stage("load")
+        entry = ENTRIES.get(result.name)
+        named = re.findall(r"(?:^|; )([^:;]+): \d+ tensors", load.detail) if load is not None else []
+        variants = entry.variants if entry is not None else {}
+        shown = [f"{name} ({variants[name].reason})" if name in variants else name for name in named]
+        if shown:
+            yield f"- **{result.name}**: {'; '.join(shown)}"
 
 
 def _left_out(report: CorpusReport) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from omniport.plan.model import TransformerPlan
 
 ADAPTER = "BlockwiseCachedAdapter"
+CLASSES = ("BlockwiseCachedBlocks", "BlockwiseCachedBlock", ADAPTER)
 
 BLOCKWISE = '''
 class BlockwiseCachedBlocks(CachedBlocks_Pattern_Base):

@@ -19,6 +19,7 @@ from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.modulation import fuse_modulation
+from omniport.rewrite.normal.leading_lines import close_docstrings
 from omniport.rewrite.norms import FUSED as FUSED_NORM
 from omniport.rewrite.norms import norm_helpers, sharded_norms
 from omniport.rewrite.optional import settle_optional
@@ -129,6 +130,7 @@ def render_transformer(
     module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
     module = patch_convolutions(module, imported)
     module = return_values(settle_optional(fuse_modulation(module, imported), normal.root))
+    module = _each_class(module, close_docstrings)
     return _assemble(module, plan, header, rotate)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from omniport.rewrite.cached_blocks import ADAPTER
+from omniport.rewrite.cached_blocks import CLASSES
 from omniport.rewrite.generation.edit import removed
 from omniport.rewrite.syntax import dotted, expression
 
@@ -29,9 +29,8 @@ def older(module: cst.Module, features: TargetFeatures) -> tuple[cst.Module, lis
 
 def _without_adapter(module: cst.Module) -> cst.Module:
     """Without the classes that only the declaration names."""
-    own = ("BlockwiseCachedBlocks", "BlockwiseCachedBlock", ADAPTER)
     return module.with_changes(
-        body=[s for s in module.body if not (isinstance(s, cst.ClassDef) and s.name.value in own)]
+        body=[s for s in module.body if not (isinstance(s, cst.ClassDef) and s.name.value in CLASSES)]
     )
 
 

@@ -6,9 +6,10 @@ processors and torch's own attention function; what the reference's authors have
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import libcst as cst
 
@@ -27,6 +28,24 @@ def tidy_leading_lines(node: cst.FunctionDef) -> cst.FunctionDef:
     new = transform(node, _Lines())
     assert isinstance(new, cst.FunctionDef)
     return new
+
+
+def close_docstrings(node: cst.ClassDef) -> cst.ClassDef:
+    """``node`` without blank lines between the docstring of a method and its body."""
+    members = [_closed(member) for member in node.body.body]
+    changed = any(new is not old for new, old in zip(members, node.body.body, strict=True))
+    return node.with_changes(body=node.body.with_changes(body=members)) if changed else node
+
+
+def _closed(member: Any) -> Any:
+    if not isinstance(member, cst.FunctionDef) or member.get_docstring(clean=False) is None:
+        return member
+    line = member.body.body[1] if len(member.body.body) > 1 else None
+    if not isinstance(line, cst.SimpleStatementLine | cst.If | cst.For | cst.With) or not line.leading_lines:
+        return member
+    kept = list(itertools.dropwhile(lambda blank: blank.comment is None, line.leading_lines))
+    body = [member.body.body[0], line.with_changes(leading_lines=kept), *member.body.body[2:]]
+    return member.with_changes(body=member.body.with_changes(body=body))
 
 
 class _Lines(cst.CSTTransformer):

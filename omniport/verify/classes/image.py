@@ -41,7 +41,15 @@ IMAGE: dict[str, Entry] = {
         reason="the text has names of its own, and lengths instead of a mask",
         inputs={"text_bth": "normal(batch, text, text_in_dim)", "text_lens": "lengths(batch, text)"},
     ),
-    "FluxTransformer2DModel": Entry(variants={"guidance": Variant("FLUX.1-dev is distilled", _GUIDANCE)}),
+    "FluxTransformer2DModel": Entry(
+        variants={
+            "guidance": Variant("FLUX.1-dev is distilled", _GUIDANCE),
+            "fill": Variant(
+                "FLUX.1-Fill and the control models see further channels",
+                {**_GUIDANCE, "in_channels": 24, "out_channels": 8},
+            ),
+        }
+    ),
     "Flux2Transformer2DModel": Entry(
         variants={"klein": Variant("FLUX.2-klein has no embedded guidance", {"guidance_embeds": False})},
         untried={"num_ref_tokens": "read with a cache of reference tokens only, which a port leaves out"},

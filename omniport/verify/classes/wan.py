@@ -69,6 +69,11 @@ WAN: dict[str, Entry] = {
                 {"timestep": "times(batch, frames)", "enable_diffusion_forcing": "true", "fps": "[0, 1][:batch]"},
                 sizes={"batch": 1, "frames": 4},  # the frame rates of several samples do not fit the timesteps
             ),
+            "diffusion forcing, 14b": Variant(
+                "a timestep per frame, no frame rates",
+                {},
+                {"timestep": "times(batch, frames)", "enable_diffusion_forcing": "true"},
+            ),
         }
     ),
     "WanTransformer3DModel": Entry(
@@ -83,6 +88,9 @@ WAN: dict[str, Entry] = {
                 {**_IMAGE, "pos_embed_seq_len": 22},
                 {**_TEXT, "encoder_hidden_states_image": "normal(2 * batch, text2, image_dim)"},
                 even_only="the learned table fits one number of tokens",
+            ),
+            "2.2 image": Variant(
+                "image to video: the image in further channels", {"in_channels": 20, "out_channels": 8}
             ),
             "2.2 5b": Variant("a timestep per token", {}, {"timestep": "times(batch, frames * rows * columns)"}),
         }
