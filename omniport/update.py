@@ -91,11 +91,12 @@ def update(
         where: the tree or the plugin that holds the port.
         name: which port, where there are several.
         revision: of the model's repository; the newest if None.
-        source: reference source; the installed diffusers if None.
+        source: reference source; the installed diffusers if None.  A model's own code has to be given.
 
     Raises:
         OmniportError: there is no such port, it cannot be made again, or there is nothing to merge against.
     """
+    from omniport.custom.into import generate_custom
     from omniport.port import analyse
     from omniport.scaffold import generate
     from omniport.target import journal, write
@@ -104,19 +105,21 @@ def update(
 
     root, known = recorded_port(where, name)
     into = in_tree(known)
-    if known.inputs.get("form") == "custom":
-        raise OmniportError(
-            f"{known.name} is a port of a model's own code, which update does not make again yet; scaffold it with "
-            "--source into a copy of the tree, and merge by hand"
-        )
+    custom = known.inputs.get("form") == "custom"
+    if custom and source is None:
+        raise OmniportError(f"{known.name} is a port of a model's own code: give that code with --source DIR")
     if not dry_run:
         write.require_writable(root)
         journal.recover(root)
     target = open_target(root, writable=not dry_run) if into else installed_target()
     base = pristine(root, known)
     model = str(known.inputs["model"])
-    found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=known.name)
-    made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run)
+    if custom and source is not None:
+        backbone = dict(known.inputs.get("options") or {}).get("backbone")
+        made = generate_custom(model, source, target=target, name=known.name, backbone=backbone)
+    else:
+        found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=known.name)
+        made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run)
     files = _merged(root, base, made.changes)
     texts = {f.path: f.new for f in files if f.verb != "conflict" and f.new is not None}
     whole = [write.FileChange(c.path, texts.get(c.path, c.content), c.verb) for c in made.changes]

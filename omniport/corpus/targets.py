@@ -1,7 +1,8 @@
 """Ports of several models in every released vLLM-Omni: are they whole there, and do they go without a trace?
 
 ``python -m omniport.corpus.targets`` downloads the releases through pip (into ``--folder``, once), scaffolds each model
-into a copy of each, and writes a table.  Nothing of vLLM-Omni is imported: what is proved here is proved on text.
+into a copy of each, and writes a table.  What is proved of a port in an older release is proved on text; in the newest
+one `omniport verify` runs it, too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from omniport.corpus import hooks
 from omniport.errors import OmniportError
 
 VERSIONS = ("0.18.0", "0.20.0", "0.22.0", "0.24.0", "0.26.0", "0.28.0", "0.30.0")
@@ -38,6 +40,7 @@ class Cell:
     edited: int = 0
     checks: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    features: dict[str, str] = field(default_factory=dict)  # state, with the largest error, by feature of ``verify``
 
     @property
     def ok(self) -> bool:
@@ -46,12 +49,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Release:
-    """An unpacked release: its tree, and the package folders that a port imports from, of the versions it goes with."""
+    """An unpacked release: its tree, the package folders that a port imports from, of the versions it goes with, and
+    the programs of its own pre-commit hooks, where it has settings for them."""
 
     version: str
     tree: Path
     diffusers: Path | None
     packages: tuple[Path, ...]
+    hooks: Path | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------- releases
@@ -75,7 +80,7 @@ def release(version: str, folder: Path) -> Release:
         if not source.is_dir():
             _wheel("diffusers", pinned, folder, source)
         packages.append(source / "diffusers")
-    return Release(version, tree, source, tuple(packages))
+    return Release(version, tree, source, tuple(packages), hooks.environment(tree, folder))
 
 
 def _pinned(tree: Path) -> str:
@@ -149,6 +154,7 @@ def run(found: Release, models: Iterable[str], work: Path) -> list[Cell]:
             verdict = _unit_tests(tree)
             for cell in cells:
                 cell.checks["unit tests"] = verdict
+                cell.checks["verify"] = _verified(cell, tree)
         verdict = _removed(tree, cells, before)
         for cell in cells:
             cell.checks["removal"] = verdict
@@ -160,7 +166,7 @@ def _cell(found: Release, model: str, tree: Path) -> Cell:
     from omniport.target.resolve import resolve_imports
 
     cell = Cell(found.version, model)
-    name = model.removesuffix("Pipeline").lower() + "_port"
+    name = _port_name(model)
     options = {"into": tree, "plugin": None, "name": name, "source": found.diffusers, "force": True}
     try:
         result = scaffold(f"diffusers:{model}", **options)  # type: ignore[arg-type]
@@ -179,6 +185,8 @@ def _cell(found: Release, model: str, tree: Path) -> Cell:
     cell.checks["imports"] = "; ".join(f"{m.file}:{m.line}: {m.name}" for m in missing)
     cell.checks["idempotent"] = ", ".join(f.path for f in again.files if f.verb != "identical")
     cell.checks["lint"] = _lint(tree, [f.path for f in python])
+    if found.hooks is not None:
+        cell.checks["pre-commit"] = hooks.run(tree, found.hooks, [f.path for f in written])
     return cell
 
 
@@ -213,12 +221,27 @@ def _unit_tests(tree: Path) -> str:
     return "" if done.returncode == 0 else (done.stdout.strip().splitlines() or ["pytest failed"])[-1]
 
 
+def _verified(cell: Cell, tree: Path) -> str:
+    """Prove the port on this vLLM-Omni; what it declares and does not hold."""
+    from omniport.verify.api import verify
+
+    report = verify(tree, name=_port_name(cell.model))
+    for result in report.results:
+        error = "" if result.figure is None else f" {result.figure:.0e}"
+        cell.features[result.feature] = f"{result.state}{error}" if result.declared else f"-: {result.reason}"
+    return "; ".join(f"{r.feature} {r.state}: {r.reason}" for r in report.results if r.declared and r.reason)
+
+
+def _port_name(model: str) -> str:
+    return model.removesuffix("Pipeline").lower() + "_port"
+
+
 def _removed(tree: Path, cells: list[Cell], before: dict[str, bytes]) -> str:
     """Remove every port; what differs from the tree as it was."""
     from omniport.remove import remove
 
     for cell in cells:
-        remove(tree, name=cell.model.removesuffix("Pipeline").lower() + "_port")
+        remove(tree, name=_port_name(cell.model))
     after = _contents(tree)
     return ", ".join(sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))[:5])
 
@@ -248,10 +271,13 @@ def to_markdown(cells: Sequence[Cell], seconds: float) -> str:
         "- imports: every import resolves in the text of the release, of the vLLM of that version, and of diffusers;",
         "- idempotent: a second run finds every file identical;",
         "- lint: ruff has nothing to say and nothing to format, under the release's own settings where it ships them;",
+        f"- pre-commit ({' and '.join(ARCHIVES)} alone, the others ship no settings): the release's own hooks pass on",
+        "  every file that was created or edited, but for actionlint and those about the commit itself;",
         f"- unit tests ({VERSIONS[-1]} alone): the generated tests pass inside the tree;",
+        f"- verify ({VERSIONS[-1]} alone): `omniport verify` validates every feature that the port declares;",
         "- removal: after `omniport remove` of all ports every file of the tree is as it was, byte for byte.",
         "",
-        "vLLM-Omni is run by the unit tests alone: whether an older release serves a port was not tried.",
+        "vLLM-Omni is run by the last two alone: whether an older release serves a port was not tried.",
         "",
     ]
     models = list(dict.fromkeys(cell.model for cell in cells))
@@ -263,13 +289,37 @@ def to_markdown(cells: Sequence[Cell], seconds: float) -> str:
     for version, row in by_version.items():
         lines.append(f"| {version} | " + " | ".join(_shown(row[m]) for m in models) + " |")
     good = sum(cell.ok for cell in cells)
-    lines += ["", f"{good} of {len(cells)} hold; {seconds:.0f} s in all.", "", "## What is left out, and where", ""]
+    lines += ["", f"{good} of {len(cells)} hold; {seconds:.0f} s in all.", "", *_feature_table(cells)]
+    lines += ["## What is left out, and where", ""]
     said: dict[str, list[str]] = {}
     for cell in cells:
         for note in cell.notes:
             said.setdefault(note, []).append(f"{cell.model.removesuffix('Pipeline')} in {cell.version}")
     lines += [f"- {note}: {', '.join(places)}." for note, places in sorted(said.items())]
     return "\n".join(lines) + "\n"
+
+
+def _feature_table(cells: Sequence[Cell]) -> list[str]:
+    """State and largest relative error by feature and model, as `omniport verify` says."""
+    proved = [cell for cell in cells if cell.features]
+    if not proved:
+        return []
+    models = [cell.model.removesuffix("Pipeline") for cell in proved]
+    lines = [f"## What `omniport verify` says on {proved[0].version}", ""]
+    lines += [
+        "State, and the largest relative error where something is compared; - where the port does not declare it.",
+        "",
+    ]
+    lines += ["| feature | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
+    for feature in proved[0].features:
+        shown = [cell.features[feature].partition(":")[0] for cell in proved]
+        lines.append(f"| {feature} | " + " | ".join(shown) + " |")
+    reasons: dict[str, list[str]] = {}
+    for cell in proved:
+        for feature, said in cell.features.items():
+            if said.startswith("-: "):
+                reasons.setdefault(said[3:], []).append(f"{cell.model.removesuffix('Pipeline')} {feature}")
+    return [*lines, "", *(f"- {reason}: {', '.join(places)}." for reason, places in reasons.items()), ""]
 
 
 def _shown(cell: Cell) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from omniport.errors import OmniportError
 
 if TYPE_CHECKING:
-    from omniport.scaffold import ScaffoldResult
+    from omniport.scaffold import Generated, ScaffoldResult
+    from omniport.target.tree import Target
 
 
 def scaffold_custom(
@@ -29,10 +30,8 @@ def scaffold_custom(
             written.
         FindingsError: files stand in the way that are not ours or were edited.
     """
-    from omniport import emit
-    from omniport.custom.scaffold import custom_port
     from omniport.hub.names import parse_model
-    from omniport.scaffold import Generated, put
+    from omniport.scaffold import put
     from omniport.target.tree import open_target
 
     if into is None:
@@ -42,6 +41,29 @@ def scaffold_custom(
     target = open_target(into, writable=not dry_run)
     if target.root is None:
         raise OmniportError(f"{into}: no vLLM-Omni tree")
+    made = generate_custom(model, source, target=target, name=name, backbone=backbone, force=force)
+    return put(made, target, force=force, dry_run=dry_run, diff=diff)
+
+
+def generate_custom(
+    model: str,
+    source: Path,
+    *,
+    target: Target,
+    name: str | None = None,
+    backbone: str | None = None,
+    force: bool = False,
+) -> Generated:
+    """Every file of the port of the code at ``source``, rendered for the tree of ``target`` and not written.
+
+    Raises:
+        OmniportError: as :func:`scaffold_custom`.
+    """
+    from omniport import emit
+    from omniport.custom.scaffold import custom_port
+    from omniport.scaffold import Generated
+
+    assert target.root is not None
     made = custom_port(
         model,
         source,
@@ -64,11 +86,10 @@ def scaffold_custom(
     changes += emit.record_files(
         made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={}
     )
-    generated = Generated(
+    return Generated(
         plan=made.plan,
         root=target.root,
         changes=tuple(changes),
         packages=(target.root / "tests",) if (target.root / "tests").is_dir() else (),
         notes=tuple(f"{f.path}:{f.line}: {f.code} {f.message}" for f in notes),
     )
-    return put(generated, target, force=force, dry_run=dry_run, diff=diff)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from omniport.check import api
 from omniport.cli import app
 from omniport.custom.into import scaffold_custom
 from omniport.errors import OmniportError
+from omniport.update import update
 from tests.support.ports import copy_tree
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "custom"
@@ -85,3 +88,21 @@ def test_the_command_line(tree: Path) -> None:
     assert "open TODOs   5" in done.output
     for name, text in written(tree, "toy").items():
         ast.parse(text, name)
+
+
+def test_an_update_brings_what_changed_in_the_code_and_keeps_hand_edits(tree: Path, tmp_path: Path) -> None:
+    scaffold_custom("org/toy", FIXTURES / "root_files", into=tree, name="toy")
+    with pytest.raises(OmniportError, match="give that code with --source DIR"):
+        update(tree, name="toy")
+    port = tree / "vllm_omni" / "diffusion" / "models" / "toy" / "toy_transformer.py"
+    port.write_text(port.read_text("utf-8") + "\n\nBY_HAND = 1\n", "utf-8")
+    newer = tmp_path / "newer"
+    shutil.copytree(FIXTURES / "root_files", newer)
+    for file in newer.rglob("*.py"):
+        file.write_text(re.sub(r"\bnn\.SiLU\(\)", "nn.GELU()", file.read_text("utf-8")), "utf-8")
+    assert "nn.SiLU()" in port.read_text("utf-8")
+    result = update(tree, name="toy", source=newer)
+    text = port.read_text("utf-8")
+    assert not result.conflicts
+    assert "nn.GELU()" in text and "nn.SiLU()" not in text and text.endswith("BY_HAND = 1\n")
+    assert {f.verb for f in update(tree, name="toy", source=newer).files} == {"identical"}
