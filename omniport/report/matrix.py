@@ -13,8 +13,15 @@ from omniport.check.port import Port, find_ports, parse_port, read_files
 from omniport.check.tree import FEATURES_PAGE, shown
 from omniport.report.evidence import read_evidence
 
-#: feature -> the feature of ``verify`` that proves it; the others cannot be proven yet
-PROOFS = {"sequence-parallel": "sp2", "cfg-parallel": "cfg2", "tensor-parallel": "tp2"}
+#: feature -> the feature of ``verify`` that proves it; of quantization it proves the names alone
+PROOFS = {
+    "cache-dit": "cache",
+    "sequence-parallel": "sp2",
+    "cfg-parallel": "cfg2",
+    "tensor-parallel": "tp2",
+    "hsdp": "hsdp2",
+    "layerwise-offload": "layerwise",
+}
 _TITLES = {
     "cache-dit": "cache",
     "sequence-parallel": "SP",
