@@ -87,3 +87,9 @@ def test_arguments_in_a_dict_are_followed(entry: str, refused: str) -> None:
     given = f'{{"x": {entry}, "temb": pooled_projections, "context": context}}'
     found = with_loop(f"for block in self.blocks:\n    given = {given}\n    x = block(**given)")
     assert refused in reason(found) if refused else found.region is not None
+
+
+def test_a_region_without_the_places_of_its_tokens_is_none(diffusers: SourceTree) -> None:
+    """Tables that are not understood are no values that may be left out; a mask is one."""
+    assert "how the tables of image_rotary_emb" in reason(planned(diffusers, "AllegroTransformer3DModel"))
+    assert region(diffusers, "CogView4Transformer2DModel").absent == ("attention_mask",)

@@ -55,15 +55,29 @@ class LiveNames(Walk):
         """Whether the function that is walked may read ``name`` behind the statement that is walked."""
         frames = [frame for frame in self.later if frame[0] == len(self.returns)]
         for level, (_, body, at) in enumerate(reversed(frames)):
-            if level and isinstance(body[at], _LOOPS) and name in reads(body[at]):
+            if level and isinstance(body[at], _LOOPS) and name in self.looped(body[at]):
                 return True
             read, assigned = self.behind(body, at)
             if name in read:
                 return True
             if name in assigned:
                 return False
-        inner = (part for _, body, _ in frames[:1] for line in body for part in ast.walk(line))
-        return any(isinstance(part, _FUNCTIONS) and name in reads(part) for part in inner)
+        return any(name in self.enclosed(body) for _, body, _ in frames[:1])
+
+    def looped(self, node: ast.stmt) -> set[str]:
+        """Names that a loop reads: what one round assigns may be read by the next."""
+        key = (id(node), -1)
+        if key not in self.ahead:
+            self.ahead[key] = reads(node), set()
+        return self.ahead[key][0]
+
+    def enclosed(self, body: list[ast.stmt]) -> set[str]:
+        """Names that the functions defined in ``body`` read when they are called."""
+        key = (id(body), -1)
+        if key not in self.ahead:
+            inner = (part for line in body for part in ast.walk(line) if isinstance(part, _FUNCTIONS))
+            self.ahead[key] = {name for part in inner for name in reads(part)}, set()
+        return self.ahead[key][0]
 
     def behind(self, body: list[ast.stmt], at: int) -> tuple[set[str], set[str]]:
         key = (id(body), at)

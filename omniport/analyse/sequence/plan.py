@@ -52,6 +52,9 @@ def plan_sequence(
         )
         if given := lists(forward) & {tensor.variable for tensor in split if tensor.item is None}:
             raise Refused(f"{min(given)} is a list of tensors, each with tokens of its own", region.line)
+        if lost := [name for name in region.absent if "rotary" in name]:
+            # without the places of its tokens no published model is called
+            raise Refused(f"how the tables of {lost[0]} are laid out is not known", region.line)
         cuts = tuple(SpCut(cut.variable, cut.axis, cut.number, cut.from_end, cut.labels) for cut in region.cuts)
         if not cuts and all(apart(tensor) or tensor.streams[1:] for tensor in split):
             raise Refused("no value that is always given carries one token stream alone", region.line)

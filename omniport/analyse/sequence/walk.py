@@ -28,7 +28,7 @@ from omniport.source.tree import SourceTree
 _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
-_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
+_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "ahead"})
 
 
 class SequenceWalk(CutAxes):
