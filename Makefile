@@ -51,8 +51,8 @@ corpus-tensor: $(READY)
 		$(if $(ONLY),--only $(ONLY),--tensor docs/tensor-parallelism.md) $(OPTIONS)
 
 # Plan every pipeline of diffusers that has a transformer, write it into a fresh copy of vLLM-Omni and prove it beside
-# diffusers in vLLM-Omni's worker; writes docs/pipelines.md.  Proofs that still hold are kept.  ONLY=Class: this one,
-# nothing written but the port.
+# diffusers in vLLM-Omni's worker, and once through its public Omni class; writes docs/pipelines.md.  Proofs that still
+# hold are kept.  ONLY=Class: this one, nothing written but the port.
 corpus-pipelines: $(READY)
 	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines --verify --proofs .corpus/proofs $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--json .corpus/pipelines.json --markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) \

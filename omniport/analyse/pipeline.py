@@ -327,6 +327,9 @@ class _Analysis:
         self.decide("prediction", first.form, "what is used of the denoiser's result", line)
         if any(p.model for p in form.pairs):
             self.decide("denoiser argument", "model", "the call says which denoiser runs", line)
+        if form.apart:
+            why = "each under its own condition, neither reads the other: one call for both"
+            self.decide("predictions apart", form.apart, why, line)
         how = "mixin" if any(p.stepped for p in form.pairs) else "source"
         reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
         self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))

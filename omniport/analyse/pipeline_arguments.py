@@ -67,8 +67,20 @@ def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPl
             return f"the warm-up request brings no {argument.name}", argument.why.line
     if others := [key for key in media_keys(found) if key not in ("image", "audio", "last_image")]:
         return f"the warm-up request brings no {others[0]}", node.lineno
+    annotations = {a.arg: reading.names_in(a.annotation) for a, _ in reading.parameters(call, "", stars=True)}
+    for argument in found:
+        kinds = annotations[argument.name]
+        if media_keys([argument]) == ["audio"] and "Tensor" in kinds and "ndarray" not in kinds:
+            return f"the warm-up request brings an array, and {argument.name} is a tensor", argument.why.line
+    defaults = {a.arg: ast.unparse(d) for a, d in reading.parameters(call, "", stars=True) if d is not None}
     for inner in ast.walk(node):
         test = inner.test if isinstance(inner, ast.If) and isinstance(inner.body[0], ast.Raise) else None
+        both = _given_both(test)
+        if "guidance_scale" in both and any(defaults.get(n, "None") != "None" for n in both - {"guidance_scale"}):
+            return (
+                f"the warm-up request has guidance_scale; the checks want one of {', '.join(sorted(both))}",
+                test.lineno if test is not None else 0,
+            )
         if (
             isinstance(test, ast.Compare)
             and reading.dotted(test.left) == "guidance_scale"
@@ -77,6 +89,14 @@ def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPl
         ):
             return "the warm-up request asks for guidance 0, which the checks refuse", test.lineno
     return "", 0
+
+
+def _given_both(test: ast.expr | None) -> set[str]:
+    """The names of ``a is not None and b is not None``; empty for every other condition."""
+    if not isinstance(test, ast.BoolOp) or not isinstance(test.op, ast.And):
+        return set()
+    parts = [ast.unparse(value) for value in test.values]
+    return {p.removesuffix(" is not None") for p in parts} if all(p.endswith(" is not None") for p in parts) else set()
 
 
 def media_keys(found: list[ArgumentPlan]) -> list[str]:

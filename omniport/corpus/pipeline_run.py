@@ -15,11 +15,13 @@ from omniport.corpus.results import StageResult
 from omniport.corpus.run import WORKERS, verify_ports
 from omniport.errors import OmniportError
 from omniport.source.tree import SourceTree
+from omniport.verify.pipelines import RECIPES, Recipe
+from omniport.verify.repairs import IN_WORKER
 
 if TYPE_CHECKING:
     from omniport.corpus.pipelines import Written
 
-STAGES = ("import", "load", "e2e", "cfg2")
+STAGES = ("import", "load", "e2e", "cfg2", "omni")
 
 
 def verify_pipelines(
@@ -69,16 +71,25 @@ def verify_pipelines(
     return {**refused, **found}
 
 
+def needs_worker(name: str) -> str:
+    """What of a pipeline's recipe vLLM-Omni's public interface cannot do; empty if it can do all."""
+    return ", ".join(r for r in RECIPES.get(name, Recipe()).repairs if r in IN_WORKER)
+
+
 def job_of(written: Written) -> dict[str, Any]:
     """What the heavy process is asked for: one pipeline that was written."""
     assert written.plan is not None
     return {
         "key": written.name,
-        "name": written.name,
+        "name": written.name.split()[0],
+        "recipe": written.name,
         "module": f"{MODELS.replace('/', '.')}.{written.port}.pipeline_{written.port}",
         "reference": written.module,
         "entries": written.entries,
-        "features": ("cfg2",) if written.plan.dispatched else (),
+        "features": (
+            *(("cfg2",) if written.plan.dispatched else ()),
+            *(() if needs_worker(written.name) else ("omni",)),
+        ),
         "post_process": written.plan.post_process,
     }
 

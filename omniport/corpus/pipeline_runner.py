@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from omniport.verify.forks import Rank, RankError, fork_ranks
 
 LIMIT = 420.0  # seconds for all calls of one pipeline on one rank
 HEAVY = ("import", "load", "e2e")
+START = 240.0  # seconds for an engine to start, with its own request of 512 by 512, and to answer
 
 
 def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
@@ -50,6 +52,8 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
         results.append(StageResult(next((s for s in HEAVY if s not in reached), HEAVY[-1]), "failed", died[:600]))
     if all(r.state == "ok" for r in results) and "cfg2" in given["features"]:
         results.append(cfg2(given, root, work))
+    if any(r.stage == "e2e" and r.state == "ok" for r in results) and "omni" in given["features"]:
+        results.append(omni(given, root, work))
     shutil.rmtree(work / f"{job['key']}.checkpoint", ignore_errors=True)
     (work / f"{job['key']}.reference").unlink(missing_ok=True)
     return results
@@ -79,6 +83,25 @@ def cfg2(job: dict[str, Any], root: Path, work: Path) -> StageResult:
         reason = f"forwards {forwards} on the two ranks, {whole} on one alone"
     detail = f"forwards {forwards[0]} and {forwards[1]}, one rank alone {whole}"
     return StageResult("cfg2", "failed" if reason else "ok", reason, detail, max(r["figure"] for r in both))
+
+
+def omni(job: dict[str, Any], root: Path, work: Path) -> StageResult:
+    """One call through vLLM-Omni's public interface."""
+
+    def task(rank: Rank) -> dict[str, Any]:
+        from omniport.corpus.pipeline_public import public
+        from omniport.corpus.pipeline_stages import Job
+
+        return public(Job(**job), root, work, rank)
+
+    started = time.monotonic()
+    try:
+        (found,) = fork_ranks(task, 1, logs=work / "logs", name=f"{job['key']}.omni", limit=START)
+    except RankError as error:
+        return StageResult("omni", "failed", " ".join(error.outcome.error.split())[:600])
+    seconds = round(time.monotonic() - started, 2)
+    reason = found["reason"]
+    return StageResult("omni", "failed" if reason else "ok", reason, found["detail"], found["figure"], seconds)
 
 
 def stand_in() -> None:

@@ -39,10 +39,12 @@ NOT_RUN = "not run: "
 
 @dataclass(frozen=True)
 class Job:
-    """One pipeline: the port's module, the reference's class, its components, and whether guidance is dispatched."""
+    """One pipeline: the port's module, the reference's class and its components; ``recipe`` is the recipe's key,
+    ``features`` the stages beyond those of one rank."""
 
     key: str
     name: str
+    recipe: str
     module: str
     entries: dict[str, Any]
     features: tuple[str, ...]
@@ -96,21 +98,21 @@ def one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stage
 
 
 def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[StageResult], None]) -> None:
-    port, recipe = job.port(root), RECIPES.get(job.name, Recipe())
+    port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
     folder = work / f"{job.key}.checkpoint"
     with _stage("import", done):
         importlib.import_module(job.module)
     with _stage("load", done) as said:
-        reference_class = _reference_class(job)
+        cls = reference_class(job)
         with _the_references_own():
-            build_pipeline(reference_class, job.components, recipe, folder)
+            build_pipeline(cls, job.components, recipe, folder)
         worker, config = _worker(port, recipe, folder, rank, {})
         parameters = sum(p.numel() for m in _denoisers(worker) for p in m.parameters())
         said["detail"] = f"{parameters} parameters of the denoisers"
     with _stage("e2e", done) as said:
-        signature = inspect.signature(reference_class.__call__)
+        signature = inspect.signature(cls.__call__)
         with _the_references_own():
-            reference = reference_class.from_pretrained(folder, torch_dtype=torch.float32)
+            reference = cls.from_pretrained(folder, torch_dtype=torch.float32)
             reference.set_progress_bar_config(disable=True)
             repair(recipe.repairs, reference)
             calls = calls_for(signature, recipe)
@@ -240,9 +242,9 @@ def _alike(runs: dict[str, Run]) -> list[str]:
 def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dict[str, Any]:
     """``cfg2``: the call ``base`` on two ranks against the reference, with half of the forwards on each."""
     torch.set_num_threads(1)
-    port, recipe = job.port(root), RECIPES.get(job.name, Recipe())
+    port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
     worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {"cfg_parallel_size": 2})
-    signature = inspect.signature(_reference_class(job).__call__)
+    signature = inspect.signature(reference_class(job).__call__)
     call = calls_for(signature, recipe)[0]
     got = port_run(worker, config, call, signature)
     steps, output, _ = torch.load(work / f"{job.key}.reference", weights_only=False)[call.name]
@@ -253,9 +255,9 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
 def alone_forwards(job: Job, root: Path, work: Path, rank: Rank) -> int:
     """How many forwards of the denoisers the call ``base`` takes on one rank."""
     torch.set_num_threads(1)
-    port, recipe = job.port(root), RECIPES.get(job.name, Recipe())
+    port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
     worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {})
-    signature = inspect.signature(_reference_class(job).__call__)
+    signature = inspect.signature(reference_class(job).__call__)
     return port_run(worker, config, calls_for(signature, recipe)[0], signature).forwards
 
 
@@ -264,7 +266,8 @@ def _denoisers(worker: Any) -> list[Any]:
     return [m for n in pipeline._dit_modules if (m := getattr(pipeline, n, None)) is not None]
 
 
-def _reference_class(job: Job) -> Any:
+def reference_class(job: Job) -> Any:
+    """The class of diffusers that the port is compared with."""
     import diffusers
 
     return getattr(diffusers, job.name)

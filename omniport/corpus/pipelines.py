@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib.util
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +24,7 @@ from omniport import progress
 from omniport.corpus.facts import pipeline_facts
 from omniport.corpus.goldens import differing, update_goldens
 from omniport.corpus.pipeline_run import STAGES as PROOF
-from omniport.corpus.pipeline_run import verify_pipelines
+from omniport.corpus.pipeline_run import needs_worker, verify_pipelines
 from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
 from omniport.corpus.produce import MODELS, SHOWN, cpu_seconds, failure, fresh_tree
 from omniport.corpus.proofs import Proofs
@@ -64,7 +65,10 @@ class Written:
 
 
 def corpus_pipelines(tree: SourceTree) -> dict[str, str]:
-    """Class name -> file below the package, of every pipeline whose constructor takes a transformer."""
+    """Class name -> file below the package, of every pipeline whose constructor takes a transformer.
+
+    Published forms that have a recipe of their own come besides, under the class's name, a space and their own.
+    """
     found: dict[str, str] = {}
     for name in pipeline_names(tree):
         try:
@@ -74,7 +78,8 @@ def corpus_pipelines(tree: SourceTree) -> dict[str, str]:
             continue  # a class of that name that no module of pipelines/ defines at its top
         if any(p.name.startswith("transformer") for p in parameters):
             found[name] = module.file.split("/", 1)[1]
-    return found
+    forms = {form: found[name] for form in RECIPES if " " in form and (name := form.split()[0]) in found}
+    return dict(sorted({**found, **forms}.items()))
 
 
 def run_pipelines(
@@ -145,11 +150,14 @@ def run_pipelines(
 
 
 def _undispatched(written: Written) -> dict[str, str]:
-    """``cfg2`` with the reason, where the plan gives no branches to ranks."""
-    if written.plan is None or written.plan.dispatched:
-        return {}
-    why = next((d.why.reason for d in written.plan.decisions if d.subject == "guidance"), "")
-    return {"cfg2": f"guidance {written.plan.cfg}{f': {why}' if why else ''}"}
+    """``cfg2`` with the reason, where the plan gives no branches to ranks; ``omni`` where only a worker can run it."""
+    found = {}
+    if needs := needs_worker(written.name):
+        found["omni"] = f"{needs}: done in the worker"
+    if written.plan is not None and not written.plan.dispatched:
+        why = next((d.why.reason for d in written.plan.decisions if d.subject == "guidance"), "")
+        found["cfg2"] = f"guidance {written.plan.cfg}{f': {why}' if why else ''}"
+    return found
 
 
 def write_all(source: Path | None, names: Iterable[str], processes: int) -> dict[str, Written]:
@@ -175,7 +183,8 @@ def write(source: Path | None, name: str) -> Written:
 
     tree = _TREES.setdefault(source, SourceTree.locate(source))
     features = installed_target().features
-    port = f"corpus_{default_name(name)}"
+    class_name, _, form = name.partition(" ")
+    port = f"corpus_{default_name(class_name)}{form and '_'}{re.sub(r'[^0-9a-z]', '_', form)}"
     stages: list[StageResult] = []
     code, plan = None, None
     transformers: tuple[str, ...] = ()
@@ -183,10 +192,10 @@ def write(source: Path | None, name: str) -> Written:
     cpu, started = cpu_seconds(), time.monotonic()
     try:
         recipe = RECIPES.get(name, Recipe())
-        index = with_published(synthesise(name, tree)[0], recipe)
+        index = with_published(synthesise(class_name, tree)[0], recipe)
         entries = entries_of(index)
-        module = find_pipeline(name, tree).name
-        plan = analyse_pipeline(tree, name, index, features, name=port)
+        module = find_pipeline(class_name, tree).name
+        plan = analyse_pipeline(tree, class_name, index, features, name=port)
         stages.append(StageResult("plan", "ok", detail=f"guidance {plan.cfg}", seconds=_since(started)))
         transformers = _transformers(index, tree)
         code = render_pipeline(tree, _port(port, plan, transformers[0]), features)

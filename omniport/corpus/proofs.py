@@ -12,6 +12,7 @@ from typing import Any
 from omniport.corpus.results import StageResult
 
 HARNESS = (
+    "corpus/pipeline_public.py",
     "corpus/pipeline_runner.py",
     "corpus/pipeline_stages.py",
     "verify/calls.py",
@@ -49,7 +50,7 @@ class Proofs:
         """Of the harness, the job, the port's files and what the tables say about its components."""
         total = self._base.copy()
         total.update(
-            json.dumps([dict(job), known(str(job["name"]), job["entries"])], sort_keys=True, default=repr).encode()
+            json.dumps([dict(job), known(str(job["recipe"]), job["entries"])], sort_keys=True, default=repr).encode()
         )
         for file in sorted(port.glob("*.py")):
             total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

@@ -226,6 +226,15 @@ def run_reference(pipeline: Any, call: Call, output_type: str | None = None) -> 
 def request(call: Call, index: int, parameters: Mapping[str, Any], output_type: str | None = None) -> Any:
     """vLLM-Omni's request of the call's prompt number ``index``; ``output_type`` as in :func:`run_reference`."""
     from vllm_omni.diffusion.request import OmniDiffusionRequest
+
+    prompt, params = inputs(call, index, parameters, output_type)
+    return OmniDiffusionRequest(prompt=prompt, sampling_params=params, request_id=f"{call.name}-{index}")
+
+
+def inputs(
+    call: Call, index: int, parameters: Mapping[str, Any], output_type: str | None = None
+) -> tuple[dict[str, Any], Any]:
+    """The call's prompt number ``index`` and its sampling parameters, as a user of vLLM-Omni gives them."""
     from vllm_omni.inputs.data import OmniDiffusionSamplingParams
 
     known = {f.name for f in fields(OmniDiffusionSamplingParams)}
@@ -254,5 +263,4 @@ def request(call: Call, index: int, parameters: Mapping[str, Any], output_type: 
     if media:
         prompt["multi_modal_data"] = media
     wanted = output_type or ("latent" if call.latent else "np")
-    params = OmniDiffusionSamplingParams(seed=SEED + index, output_type=wanted, extra_args=extra, **sampling)
-    return OmniDiffusionRequest(prompt=prompt, sampling_params=params, request_id=f"{call.name}-{index}")
+    return prompt, OmniDiffusionSamplingParams(seed=SEED + index, output_type=wanted, extra_args=extra, **sampling)

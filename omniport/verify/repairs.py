@@ -21,6 +21,10 @@ def _half(pipeline: Any) -> None:
 REPAIRS: dict[str, Callable[[Any], None]] = {"vae tiling": _tiling, "vae in bfloat16": _half}
 
 
+IN_WORKER = frozenset({"vae in bfloat16"})
+"""Repairs that reach into vLLM-Omni's worker, which its public interface does not give."""
+
+
 def repair(names: Iterable[str], pipeline: Any) -> None:
     """Apply the named repairs to a pipeline, the reference's or the port's."""
     for name in names:

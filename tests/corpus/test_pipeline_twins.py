@@ -27,6 +27,16 @@ TWINS: dict[str, tuple[str, str, str]] = {  # what is wrong: text of the port, w
     "dropped scheduler argument": (", **extra_step_kwargs", "", "generator given is False"),
     "wrong default": ("params.guidance_scale_provided else 4.5", "params.guidance_scale_provided else 5.0", "defaults"),
     "one output of two": ("params.num_outputs_per_prompt", "1", "two outputs"),
+    "start-up request refused": (
+        "params = req.sampling_params_list[0]",
+        'params = req.sampling_params_list[0]\n        assert not req.is_dummy_run(), "no start-up"',
+        "no start-up",
+    ),
+    "other result for another caller": (
+        "params = req.sampling_params_list[0]",
+        'params = req.sampling_params_list[0]\n        params.guidance_scale += "_" in req.request_ids[0]',
+        "from diffusers",
+    ),
     "both branches everywhere": ("predict_noise_maybe_with_cfg(", "_both_branches(", "forwards [6, 6]"),
 }
 
@@ -78,7 +88,7 @@ def results(written: Written, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_the_sound_port_passes(results: dict[str, dict[str, StageResult]]) -> None:
     stages = results[NAME]
     assert [(s.stage, s.state, s.reason) for s in stages.values()] == [
-        (name, "ok", "") for name in ("import", "load", "e2e", "cfg2")
+        (name, "ok", "") for name in ("import", "load", "e2e", "cfg2", "omni")
     ]
     for name in ("base", "defaults", "guidance off", "two outputs"):
         assert f"{name} " in stages["e2e"].detail
@@ -88,8 +98,9 @@ def test_the_sound_port_passes(results: dict[str, dict[str, StageResult]]) -> No
 @pytest.mark.parametrize("what", TWINS)
 def test_a_broken_twin_is_caught(results: dict[str, dict[str, StageResult]], what: str) -> None:
     stages = results[what]
-    last = list(stages.values())[-1]
-    assert last.stage == ("cfg2" if what.startswith("both") else "e2e")
+    last = next(s for s in stages.values() if s.state != "ok")
+    late = {"both branches everywhere": "cfg2", "start-up": "omni", "other result": "omni"}
+    assert last.stage == next((stage for start, stage in late.items() if what.startswith(start)), "e2e")
     assert last.state == "failed"
     assert TWINS[what][2] in last.reason
 

@@ -106,6 +106,8 @@ def test_one_scale_drives_one_guidance() -> None:
         ("DiTPipeline", "brings no class_labels"),
         ("PRXPipeline", "guidance 0, which the checks refuse"),
         ("WanAnimatePipeline", "brings no pose_video"),
+        ("Ideogram4Pipeline", "the checks want one of guidance_scale, guidance_schedule"),
+        ("StableAudioPipeline", "brings an array, and initial_audio_waveforms is a tensor"),
         ("FluxPipeline", ""),
         ("WanImageToVideoPipeline", ""),
     ],

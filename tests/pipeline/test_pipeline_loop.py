@@ -253,6 +253,48 @@ def test_names_that_both_predictions_take_are_not_overwritten_early(first: str, 
     assert kept < mine < other < his
 
 
+APART = """
+pred = self.transformer(x=p)[0]
+if g:
+    neg = self.transformer(x=q)[0]
+    pred = f(pred, neg)
+if h:
+    other = self.transformer(x=r)[0].float()
+    first = w * (pred - other)
+else:
+    first = 0
+if k:
+    third = self.transformer(x=s)[0].float()
+    second = w * (pred - third)
+latents = step(pred + first + second)
+"""
+
+
+def test_two_more_predictions_under_conditions_are_branches_of_one_call() -> None:
+    found = body(APART)
+    assert found.count("predict_noise_with_multi_branch_cfg(") == 1 and "self.transformer(" not in found
+    assert found.index('"x": r') < found.index("branches_kwargs") < found.index("other = predictions[0].float()")
+    assert "third = predictions[-1].float()" in found and "first = 0" in found
+    assert formed("def __call__(self, latents):\n" + textwrap.indent(APART, "    ")).apart == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(x=s)", "(x=other)"),
+        ("if k:", "if first:"),
+        ("if k:\n", "if k:\n    early = r\n"),
+        ("[0].float()\n    second", ".float()\n    second"),
+        ("step(pred + first + second)", "self.transformer(x=pred)[0] + first + second"),
+        ("latents = ", "branches = "),
+    ],
+)
+def test_predictions_that_are_not_apart_stay_calls_of_their_own(old: str, new: str) -> None:
+    assert old in APART
+    found = body(APART.replace(old, new))
+    assert "multi_branch" not in found and found.count("self.transformer(") >= 2
+
+
 def test_the_denoiser_of_the_round_is_an_argument() -> None:
     choice = "if t > b:\n    model = self.transformer\nelse:\n    model = self.transformer_2\n"
     calls = "pred = model(x=latents)[0]\nif g:\n    neg = model(x=latents)[0]\n    pred = f(pred, neg)"

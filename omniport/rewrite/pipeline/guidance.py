@@ -31,13 +31,15 @@ FLAG_ATTRIBUTE = "self.do_classifier_free_guidance"
 class Guided:
     """``entry`` with its pairs formed; ``single`` counts the denoiser calls that stay as they are.
 
-    ``branches``: a guider object says how many calls a round makes, and all of them are one call of the mixin.
+    ``apart`` counts guarded predictions beside a pair that one call makes.  ``branches``: a guider object says how many
+    calls a round makes, and all of them are one call of the mixin.
     """
 
     entry: cst.FunctionDef
     pairs: tuple[Pair, ...]
     single: int
     branches: bool = False
+    apart: int = 0
 
 
 @functools.lru_cache(maxsize=16)
@@ -47,7 +49,9 @@ def guided(entry: cst.FunctionDef, denoisers: Denoisers) -> Guided:
         return Guided(found, (), 0, branches=True)
     form = PairForm(entry, denoisers)
     block = form.block(suite(entry.body))
-    return Guided(entry.with_changes(body=indented(block, entry.body)), tuple(form.pairs), form.single)
+    return Guided(
+        entry.with_changes(body=indented(block, entry.body)), tuple(form.pairs), form.single, apart=form.apart
+    )
 
 
 @functools.lru_cache(maxsize=16)

@@ -181,6 +181,8 @@ def _guidance_methods(plan: PipelinePlan) -> str:
     if listed:
         text = text.replace("return self.transformer(**kwargs)[0]", "return tuple(self.transformer(**kwargs)[0])")
         text = text.replace("return all that it predicts", "return one tensor for each sample")
+    if facts.decision(plan.decisions, "predictions apart") is not None:
+        text += _BRANCHES.replace("the guider combines them", "the loop combines them in the model's own way")
     if combine.value == "own":
         several = "" if whole or listed else "[0]"
         text += _PAIR.format(positive=f"positive_noise_pred{several}", negative=f"negative_noise_pred{several}")

@@ -12,6 +12,7 @@ from typing import Literal
 import libcst as cst
 
 from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
+from omniport.rewrite.pipeline.apart import joined_apart
 from omniport.rewrite.pipeline.blocks import Block, Statement, bare, bound, changed, indented, parse, reads, same, suite
 from omniport.rewrite.pipeline.denoiser import (
     Denoisers,
@@ -55,18 +56,28 @@ class _Match:
 
 
 class PairForm:
-    """Forms the pairs of one function; ``pairs`` and ``single`` (calls left as they are) say what was found."""
+    """Forms the pairs of one function.
+
+    What was found: ``pairs``, ``apart`` (guarded predictions beside a pair), ``single`` (calls left as they are).
+    """
 
     def __init__(self, function: cst.FunctionDef, denoisers: Denoisers) -> None:
         self.function, self.denoisers = function, denoisers
         self.names = denoisers.names(function)
         self.pairs: list[Pair] = []
         self.single = 0
+        self.apart = 0
+        self._form: Form | None = None  # of the pair that the round begins with
 
     def block(self, block: Block) -> Block:
         """The block with its pairs formed, and those of the blocks inside it."""
         places = [i for i, s in enumerate(block) if denoiser_calls(s, self.names)]
         match = self._match(block, places)
+        if match is None and self._form is not None:
+            joined = joined_apart(block, places, self.names, self._form, self._entries, _applied)
+            if joined is not None:
+                self.apart += 2
+                return joined
         if match is None:
             return [self._inside(s) if i in places else s for i, s in enumerate(block)]
         new = self._formed(block, match)
@@ -174,8 +185,9 @@ class PairForm:
             ")\n"
         )
         new.append(predict[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)]))
-        step = _step(rest) if match.guard is not None else None
+        self._form = None if model else positive.form
         rest = self.block(rest) if any(denoiser_calls(s, self.names) for s in rest) else rest
+        step = _step(rest) if match.guard is not None else None
         if step is not None:
             rest = _stepped(rest, step, guard)
         self.pairs.append(
@@ -229,15 +241,22 @@ class PairForm:
         return [choice.with_changes(body=indented(kwargs), leading_lines=match.node.leading_lines)]
 
     def _kwargs(self, name: str, made: Prediction, model: bool) -> Block:
-        entries = {"model": code(made.call.func)} if model else {}
+        given = self._entries(made)
+        assert given is not None
+        entries = {**({"model": code(made.call.func)} if model else {}), **given}
+        lines = "".join(f'    "{key}": {value},\n' for key, value in entries.items())
+        return parse(f"{name} = {{\n{lines}}}\n")
+
+    def _entries(self, made: Prediction) -> dict[str, str] | None:
+        """Arguments of a call by name, as source; None if one has no name."""
         found = keyword_arguments(made.call, self.denoisers, self.names)
-        assert found is not None
-        entries |= {key: code(value) for key, value in found if not dropped(key, value)}
+        if found is None:
+            return None
+        entries = {key: code(value) for key, value in found if not dropped(key, value)}
         known = [p for _, p in self.denoisers.parameters]
         if made.form == "first" and (not known or any("return_dict" in p for p in known)):
             entries["return_dict"] = "False"
-        lines = "".join(f'    "{key}": {value},\n' for key, value in entries.items())
-        return parse(f"{name} = {{\n{lines}}}\n")
+        return entries
 
     # ------------------------------------------------------------------------------------------------------ formulas
     def _default(self, after: Block, rest: Block, positive: str, negative: str) -> cst.BaseExpression | None:
@@ -286,7 +305,7 @@ def _renamed(positive: str, negative: str, after: Block) -> tuple[str, Block]:
 def _applied(wrap: str, name: str) -> str:
     class Name(cst.CSTTransformer):
         def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
-            return cst.Name(name) if original_node.value == "_" else updated_node
+            return cst.parse_expression(name) if original_node.value == "_" else updated_node
 
     return code(cst.parse_expression(wrap).visit(Name()))  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ _SD3 = {
     "pooled_projection_dim": "=pooled('text_encoder') + pooled('text_encoder_2')",
     "caption_projection_dim": 64,
     "sample_size": 16,
-    "pos_embed_max_size": 24,
+    "pos_embed_max_size": 40,
 }
 _HUNYUAN_VIDEO = {
     **_PLAIN,
@@ -76,7 +76,9 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
         "in_channels": "=z * 8 + 2", "latent_channels": "=z + 2", "model_channels": 64, "num_attention_heads": 4,
         "attention_head_dim": 16, "text_embed_dim": _T, "n_controlnet_blocks": 2, "adaln_lora_dim": 24,
     },
-    "CosmosTransformer3DModel": {"in_channels": "=z + 1", "out_channels": "=z", "text_embed_dim": _T},
+    "CosmosTransformer3DModel": {
+        "in_channels": "=z + 1", "out_channels": "=z", "text_embed_dim": _T, "max_size": [8, 64, 64],
+    },
     "Cosmos3OmniTransformer": {"latent_channel": "=z", "patch_latent_dim": "=4 * z"},
     "DiTTransformer2DModel": {
         "in_channels": "=z", "out_channels": "=2 * z", "sample_size": 8, "num_embeds_ada_norm": 1000,

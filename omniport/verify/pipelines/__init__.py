@@ -8,6 +8,7 @@ from omniport.verify.pipelines.image import IMAGE
 from omniport.verify.pipelines.video import VIDEO
 
 RECIPES: dict[str, Recipe] = {**AUDIO, **IMAGE, **VIDEO}
+"""By class; by class and name, with a space between, for a published form that has other components."""
 
 __all__ = ["RECIPES", "Recipe", "published"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omniport.verify.components.encoders import QWEN3_VL
+from omniport.verify.components.encoders import QWEN3_VL, language_model
 from omniport.verify.pipelines.form import Picture, Recipe
 
 _GEMMA2 = {"text_encoder": "transformers.Gemma2Model"}
@@ -10,8 +10,10 @@ _QWEN3 = {"text_encoder": "transformers.Qwen3Model"}
 _SANA = Recipe("Gemma 2 is annotated by its base class", _GEMMA2)
 _ZIMAGE = Recipe("the encoder is annotated by the base class of all; published is Qwen3", _QWEN3)
 
-_OUT_LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
-_FLUX2 = Recipe("texts are taken from three layers of a deep encoder", call=_OUT_LAYERS)
+_KLEIN = Recipe(
+    "texts are taken from three layers of an encoder, the last one its 27th",
+    configs={"text_encoder": {"num_hidden_layers": 28}},
+)
 _SPRINT = Recipe(
     "two steps only, as the schedule has one time between; made for 1024 pixels; published with the SCM scheduler",
     {**_GEMMA2, "scheduler": "diffusers.SCMScheduler"},
@@ -31,6 +33,7 @@ _MIXED = {
     "guider": "diffusers.AdaptiveProjectedMixGuidance",
     "ocr_guider": "diffusers.AdaptiveProjectedMixGuidance",
 }
+_LONG_CLIP = {"max_position_embeddings": 248}
 _HUNYUAN_DIT = Recipe(
     "the second encoder is optional in the signature only",
     {
@@ -77,16 +80,21 @@ IMAGE: dict[str, Recipe] = {
     ),
     "FluxKontextInpaintPipeline": _KONTEXT,
     "FluxKontextPipeline": _KONTEXT,
-    "Flux2KleinInpaintPipeline": _FLUX2,
-    "Flux2KleinKVPipeline": _FLUX2,
-    "Flux2KleinPipeline": _FLUX2,
-    "Flux2Pipeline": _FLUX2,
+    "Flux2KleinInpaintPipeline": _KLEIN,
+    "Flux2KleinKVPipeline": _KLEIN,
+    "Flux2KleinPipeline": _KLEIN,
+    "Flux2Pipeline": Recipe(
+        "texts are taken from three layers of an encoder, the last one its 30th",
+        configs={"text_encoder": {"text_config": {"model_type": "mistral", **language_model(num_hidden_layers=31)}}},
+    ),
     "DiTPipeline": Recipe("class labels instead of a text", call={"class_labels": [3, 5]}),
     "HiDreamImagePipeline": Recipe(
         "latents always have 128 by 128 points in other proportions, so there are few calls of few steps",
         configs={
             "transformer": {"max_resolution": [128, 128]},
             "vae": _TWO_LEVELS,
+            "text_encoder": _LONG_CLIP,
+            "text_encoder_2": _LONG_CLIP,
             "text_encoder_4": {"num_hidden_layers": 5},
         },
         call={"num_inference_steps": 2},
@@ -175,6 +183,7 @@ IMAGE: dict[str, Recipe] = {
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_condition_channels": 4}}
     ),
     "Lumina2Pipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
+    "Lumina2Text2ImgPipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "LuminaPipeline": Recipe("Gemma is annotated by its base class", {"text_encoder": "transformers.GemmaModel"}),
     "PRXPipeline": Recipe("published with an autoencoder", {"vae": "diffusers.AutoencoderKL"}),
     "PRXPixelPipeline": Recipe(

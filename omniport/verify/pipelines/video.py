@@ -163,6 +163,13 @@ VIDEO: dict[str, Recipe] = {
         "picture and mask join the channels",
         configs={"transformer": {"in_channels": "=2 * z + 4", "out_channels": "=z"}},
     ),
+    "WanPipeline 2.2": Recipe(
+        "two denoisers, each for a part of the schedule, with a scale each",
+        {"transformer_2": "diffusers.WanTransformer3DModel"},
+        settings={"boundary_ratio": 0.7},
+        call={"guidance_scale_2": 2.5},
+        cases={"guidance off": {"guidance_scale_2": 1.0}},
+    ),
     "WanVACEPipeline": Recipe(
         "a mask for each frame, a list of reference pictures for each video",
         call={"mask": Picture(frames=9), "reference_images": [[Picture(2)]]},
