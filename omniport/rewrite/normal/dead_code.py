@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import libcst as cst
 
+from omniport.analyse import knowledge
 from omniport.rewrite.normal.substitute import assigned_in, names_in
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code, dotted
@@ -15,6 +16,7 @@ from omniport.source.walk import children, of_kind
 _PURE_CALLS = frozenset(
     {"int", "float", "str", "bool", "len", "tuple", "list", "dict", "set", "min", "max", "abs"}
     | {"hasattr", "getattr", "isinstance"}
+    | knowledge.DECIDED_CALLS.keys()
     | {"AttentionBackendName", "_AttentionBackendRegistry.get_active_backend"}  # read diffusers' choice of a backend
 )
 

@@ -101,3 +101,20 @@ def test_a_name_that_only_feeds_itself_goes() -> None:
 )
 def test_what_feeds_anything_else_stays(line: str, instead: str) -> None:
     check_noop(DROP, FEEDS.replace(line, instead))
+
+
+def test_a_question_about_the_run_that_nothing_reads_goes() -> None:
+    check_transformed(
+        DROP,
+        """
+        class A(nn.Module):
+            def forward(self, x):
+                checkpoint = torch.is_grad_enabled()
+                return x
+        """,
+        """
+        class A(nn.Module):
+            def forward(self, x):
+                return x
+        """,
+    )
