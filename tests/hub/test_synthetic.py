@@ -98,3 +98,9 @@ def test_fast_and_without_imports() -> None:
     open_model("diffusers:FluxPipeline", source=tree)
     assert time.process_time() - start < 0.1
     assert not {"diffusers", "huggingface_hub"} & (set(sys.modules) - before)
+
+
+def test_a_component_annotated_by_a_base_class_is_of_the_published_one(source: SourceTree) -> None:
+    repo = open_model("diffusers:SanaPipeline", source=source)
+    assert repo.index.components["text_encoder"] == Component("transformers", "Gemma2Model")
+    assert repo.index.data["text_encoder"] == ["transformers", "Gemma2Model"]

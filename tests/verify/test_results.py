@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from omniport.verify.results import Check, FeatureResult, Finding, VerifyReport
@@ -18,6 +20,7 @@ GOOD, SIDE, BAD = Check("a", True), Check("b", False, "why", main=False), Check(
         (Finding((SIDE, BAD)), "unsupported"),
         (Finding(()), "not tested"),
         (Finding((GOOD,), refused="no recipe"), "not tested"),
+        (Finding(undeclared="the plan leaves the sequence whole"), "unsupported"),
     ],
 )
 def test_state(finding: Finding, state: str) -> None:
@@ -69,3 +72,9 @@ def test_report_is_ok_only_if_all_is_validated(states: list[str], ok: bool) -> N
     report = VerifyReport("flux", ".", tuple(result(state=s) for s in states), 1.0)
     assert report.ok is ok
     assert report.to_data()["ok"] is ok
+
+
+def test_a_feature_that_the_port_does_not_declare_is_no_failure() -> None:
+    absent = replace(result("sp2", "unsupported"), declared=False)
+    assert VerifyReport("flux", ".", (result(), absent), 1.0).ok
+    assert not VerifyReport("flux", ".", (result(), replace(absent, declared=True)), 1.0).ok
