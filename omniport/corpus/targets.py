@@ -307,7 +307,8 @@ def _feature_table(cells: Sequence[Cell]) -> list[str]:
     models = [cell.model.removesuffix("Pipeline") for cell in proved]
     lines = [f"## What `omniport verify` says on {proved[0].version}", ""]
     lines += [
-        "State, and the largest relative error where something is compared; - where the port does not declare it.",
+        "State, and the largest relative error where something is compared; - where the port does not declare it. One",
+        "forward may be off by 1e-05; a whole run by what the reference's own run makes of that, at most 1e-04.",
         "",
     ]
     lines += ["| feature | " + " | ".join(models) + " |", "|---" * (len(models) + 1) + "|"]
