@@ -278,12 +278,19 @@ def test_two_more_predictions_under_conditions_are_branches_of_one_call() -> Non
     assert formed("def __call__(self, latents):\n" + textwrap.indent(APART, "    ")).apart == 2
 
 
+def test_what_an_apart_prediction_needs_is_made_before_the_call() -> None:
+    found = body(APART.replace("if k:\n", "if k:\n    s = m(r)\n").replace("if h:\n", "if h:\n    s = n(r)\n"))
+    assert found.index("s = n(r)") < found.index('"x": r') < found.index("s = m(r)") < found.index('"x": s')
+    assert found.index('"x": s') < found.index("predict_noise_with_multi_branch_cfg")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
         ("(x=s)", "(x=other)"),
         ("if k:", "if first:"),
-        ("if k:\n", "if k:\n    early = r\n"),
+        ("if k:\n", "if k:\n    w = r\n"),
+        ("if k:\n", "if k:\n    s = other\n"),
         ("[0].float()\n    second", ".float()\n    second"),
         ("step(pred + first + second)", "self.transformer(x=pred)[0] + first + second"),
         ("latents = ", "branches = "),

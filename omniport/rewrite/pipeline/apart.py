@@ -42,15 +42,15 @@ def joined_apart(
     if first is None or second is None or first[1].form != form or second[1].form != form:
         return None
     before = bound(block[places[0] : places[1]])
-    arguments = [a.value for a in second[1].call.args]
-    if before & set(reads(second[0].test, *arguments)) or set(NAMES) & bound(block):
+    needed = set(reads(*_ahead(second), *(a.value for a in second[1].call.args))) - bound(_ahead(second))
+    if before & (needed | set(reads(second[0].test))) or set(NAMES) & bound(block):
         return None
     kwargs = [entries(made) for _, made in (first, second)]
     if any(k is None for k in kwargs):
         return None
     collected = [
-        f"if {code(node.test)}:\n    branches.append(\n        {{\n{_lines(given or {})}        }}\n    )\n"
-        for (node, _), given in zip((first, second), kwargs, strict=True)
+        f"if {code(one[0].test)}:\n    branches.append(\n        {{\n{_lines(given or {})}        }}\n    )\n"
+        for one, given in zip((first, second), kwargs, strict=True)
     ]
     call = (
         "predictions = []\nif branches:\n    predictions = self.predict_noise_with_multi_branch_cfg(\n"
@@ -58,6 +58,10 @@ def joined_apart(
     )
     text = "# Neither prediction reads the other: each rank makes one of the two.\n"
     start = parse(f"pass\n{text}branches = []\n{''.join(collected)}{call}")[1:]  # the comment stays with its statement
+    for index, one in enumerate((first, second), 1):
+        choice = start[index]
+        assert isinstance(choice, cst.If)
+        start[index] = changed(choice, body=indented([*_ahead(one), *suite(choice.body)]))
     new = [
         _taken(node, made, applied(made.wrap, f"predictions[{index}]"))
         for (node, made), index in ((first, 0), (second, -1))
@@ -67,18 +71,26 @@ def joined_apart(
 
 
 def _guarded(node: cst.CSTNode, names: frozenset[str]) -> tuple[cst.If, Prediction] | None:
-    """An ``if`` whose body begins with a prediction and has no other."""
-    if not isinstance(node, cst.If):
+    """An ``if`` whose body makes one prediction, and reads after it nothing that it bound before."""
+    if not isinstance(node, cst.If) or len(denoiser_calls(node, names)) != 1:
         return None
     body = suite(node.body)
-    made = prediction(0, body[0], names)
-    return (node, made) if made is not None and len(denoiser_calls(node, names)) == 1 else None
+    place = next((i for i, s in enumerate(body) if denoiser_calls(s, names)), None)
+    made = prediction(place, body[place], names) if place is not None else None
+    if made is None or bound(body[: made.index]) & set(reads(*body[made.index + 1 :])):
+        return None
+    return node, made
+
+
+def _ahead(one: tuple[cst.If, Prediction]) -> Block:
+    """The statements before the prediction."""
+    return suite(one[0].body)[: one[1].index]
 
 
 def _taken(node: cst.If, made: Prediction, value: str) -> cst.If:
     body = suite(node.body)
     line = parse(f"{made.name} = {value}\n")[0]
-    return changed(node, body=indented([line, *body[1:]], node.body))
+    return changed(node, body=indented([line, *body[made.index + 1 :]], node.body))
 
 
 def _lines(given: dict[str, str]) -> str:
