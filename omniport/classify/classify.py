@@ -129,6 +129,8 @@ def _pipeline(repo: Repo, source: SourceTree, others: bool, registry: Registry |
     if index.custom_module is not None:
         return True, Why(f"_class_name is a list: {name} is in the repository's own {index.custom_module}.py", *place)
     found = _find(source, source.package, name)
+    if found is not None and not found[0].name.startswith(f"{source.package}.pipelines."):
+        raise OmniportError(f"{place[0]}:{place[1]}: {name} is a class of {source.package}, but no pipeline")
     if found is not None and not index.modular:
         module, defined = found
         return False, Why(f"{name} is a pipeline of {source.package} {source.version}", *_line(module, defined))
@@ -178,7 +180,10 @@ def _judge(repo: Repo, source: SourceTree, name: str, entry: Component | None) -
         renamed = ""
     module = found[0] if found else None
     role, rule = role_of(name, library, class_name, module)
-    reason = f"{rule}{renamed}{from_elsewhere}"
+    absent = ""
+    if repo.form != "diffusers" and not from_elsewhere and not any(f.startswith(f"{name}/") for f in repo.files()):
+        absent = f"; the repository has no folder {name}/"
+    reason = f"{rule}{renamed}{from_elsewhere}{absent}"
     if found is not None:
         why = Why(reason, *_line(*found))
         return _Judged(ComponentPlan(name, library, class_name, role, why), "stock", why)
@@ -194,6 +199,9 @@ def _custom_reason(repo: Repo, source: SourceTree, name: str, entry: Component) 
             f"; the repository was saved with {repo.index.diffusers_version}" if repo.index.diffusers_version else ""
         )
         return f"{name}: version gap: {source.package} {source.version} defines no {entry.class_name}{saved}"
+    package = f"{source.package}.pipelines.{entry.library}"
+    if source.module(package) is not None:
+        return f"{name}: version gap: {package} of {source.version} defines no {entry.class_name}"
     path = f"{name}/{entry.library}.py"
     if path in repo.files():
         return f"{name}: {entry.class_name} is the repository's own code in {path}"
@@ -274,6 +282,8 @@ def _without_index(repo: Repo, source: SourceTree) -> ModelPlan:
         reason = f"{rule}; {document.name}:{document.lines['_class_name']} names it"
         components.append(ComponentPlan(folder, source.package, found[1], role, Why(reason, *_line(*found))))
     whys = [Why(f"no {INDEX_FILE} in the repository")]
+    nested = [path.rsplit("/", 1)[0] for path in repo.files() if path.endswith(f"/{INDEX_FILE}")]
+    whys += [Why(f"there is one in {folder}/: give that folder for the model in it") for folder in sorted(nested)]
     if components:
         whys.append(Why(f"stock components by their configs: {', '.join(item.name for item in components)}"))
     return _plan(repo, source, "hybrid" if components else "path B", tuple(components), tuple(whys))

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from omniport.errors import OmniportError
 
+TOLERANCE = 1e-5  # relative
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -37,8 +39,24 @@ class Sample:
     why_not_built: str = ""
     extras: tuple[str, ...] = ()  # distributions that the original imports
     stubs: tuple[str, ...] = ()  # packages that it imports and, at this width, does not use
+    inputs: str = ""  # Python expression of the forward's keyword arguments; empty: the outputs are not compared
+    why_not_run: str = ""
+    shims: tuple[tuple[str, str], ...] = ()  # modules in place of packages that cannot be had here, and their text
     asks: bool = field(default=False)  # whether the reader must ask
 
+
+#: timm needs torchvision, which has no build beside the CPU wheel of vLLM; its Mlp has these names
+MLP = """
+from torch import nn
+class Mlp(nn.Module):
+    def __init__(self, in_features, hidden_features, act_layer=nn.GELU, drop=0):
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, hidden_features)
+        self.act = act_layer()
+        self.fc2 = nn.Linear(hidden_features, in_features)
+    def forward(self, x):
+        return self.fc2(self.act(self.fc1(x)))
+"""
 
 SAMPLES = (
     Sample(
@@ -49,6 +67,8 @@ SAMPLES = (
         "dict(transformer_config=Phi3Config(hidden_size=64, intermediate_size=96, num_hidden_layers=2, "
         "num_attention_heads=4, vocab_size=50, pad_token_id=0), pos_embed_max_size=8)",
         stubs=("timm", "peft"),
+        inputs="dict(x=randn(1, 4, 8, 8), timestep=randn(1), input_ids=torch.arange(4)[None], input_img_latents=None, "
+        "input_image_sizes={}, attention_mask=torch.ones(1, 21, 21), position_ids=torch.arange(21)[None])",
     ),
     Sample(
         "wan22==2.2.11",
@@ -58,6 +78,7 @@ SAMPLES = (
          "text encoder": "T5EncoderModel|T5Encoder|T5Decoder|XLMRobertaWithHead",
          "denoise loop": "WanT2V.generate|WanAnimate.generate"},
         "dict(dim=48, ffn_dim=96, freq_dim=32, text_dim=24, num_heads=4, num_layers=2)",
+        why_not_run="its attention is a function that asserts a CUDA tensor",
     ),
     Sample(
         "ltx-video==0.1.2",
@@ -70,6 +91,8 @@ SAMPLES = (
         "adaptive_norm='single_scale_shift', "
         "qk_norm='rms_norm', standardization_norm='rms_norm', positional_embedding_theta=10000.0, "
         "positional_embedding_max_pos=[20, 2048, 2048], timestep_scale_multiplier=1000, attention_bias=True)",
+        inputs="dict(hidden_states=randn(1, 6, 8), indices_grid=torch.rand(1, 3, 6) * 10, "
+        "encoder_hidden_states=randn(1, 5, 32), timestep=torch.tensor([[0.5]]), return_dict=False)",
     ),
     Sample(
         "f5-tts==1.1.22",
@@ -80,6 +103,7 @@ SAMPLES = (
         "conv_layers=1)",
         extras=("x-transformers==2.11.23", "einx==0.3.0", "frozendict", "loguru"),
         stubs=("librosa", "torchaudio", "pypinyin", "rjieba", "jieba"),
+        inputs="dict(x=randn(1, 7, 10), cond=randn(1, 7, 10), text=torch.arange(5)[None], time=torch.rand(1))",
         asks=True,
     ),
     Sample(
@@ -97,6 +121,16 @@ SAMPLES = (
          "text encoder": "CosmosT5TextEncoder", "denoise loop": "Text2ImagePipeline.__call__"},
         why_not_built="its attention is transformer_engine's, a package for CUDA only",
     ),
+    Sample(
+        "dit-ml==0.2.10",
+        "dit_ml-0.2.10",
+        "dit_ml/dit.py:DiT",
+        {"backbone": "DiT", "block": "DiTBlock", "attention": "Attention"},
+        "dict(num_patches=6, hidden_size=48, depth=2, num_heads=4)",
+        inputs="dict(x=randn(2, 6, 48), t=randn(2, 48))",
+        shims=(("timm", ""), ("timm.models", ""), ("timm.models.vision_transformer", MLP)),
+        asks=True,
+    ),
 )  # fmt: skip
 
 
@@ -111,6 +145,9 @@ class Row:
     todos: int = 0
     names: str = ""
     tensors: int = 0
+    attentions: int = 0
+    error: float | None = None
+    numbers: str = ""  # why the outputs were not compared
 
 
 def fetch(sample: Sample, folder: Path) -> Path:
@@ -173,14 +210,25 @@ def run(sample: Sample, sources: Path, tree: Path) -> Row:
         return row
     row.native = not any(t.subject == "NATIVE" for t in result.plan.todos)
     row.todos = len(result.plan.todos)
-    row.names, row.tensors = (
-        compare(sample, root, sources, tree, name) if sample.arguments else (sample.why_not_built, 0)
-    )
+    transformer = result.plan.transformer
+    row.attentions = len(transformer.attentions) if transformer is not None else 0
+    if not sample.arguments:
+        row.names = sample.why_not_built
+        return row
+    row.names, row.tensors, row.error = compare(sample, root, sources, tree, name)
+    if row.error is None:
+        row.numbers = sample.why_not_run or "the tensors differ"
+    elif row.error > TOLERANCE:
+        row.numbers = f"relative error {row.error:.1e}"
     return row
 
 
-def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) -> tuple[str, int]:
-    """Whether original and port have the same tensors on the meta device; the reason if not, and how many there are."""
+def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) -> tuple[str, int, float | None]:
+    """Original beside port at toy width.
+
+    Returns the reason why their tensors differ (empty if they do not), how many there are, and the relative error of
+    the output in fp32 with all parameters redrawn (None where it was not run).
+    """
     from omniport.custom import read_repository
 
     backbone = read_repository(root, sample.backbone).backbone
@@ -196,6 +244,8 @@ def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) ->
         "arguments": sample.arguments,
         "extras": str(extras),
         "stubs": list(sample.stubs),
+        "shims": dict(sample.shims),
+        "inputs": sample.inputs,
         "tree": str(tree),
         "name": name,
     }
@@ -207,9 +257,11 @@ def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) ->
         check=False,
     )
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1], 0
-    found = json.loads(done.stdout.splitlines()[-1])
-    return found["reason"], found["tensors"]
+        return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1], 0, None
+    found = json.loads(
+        next(line for line in done.stdout.splitlines() if line.startswith('{"reason"'))
+    )  # logs beside it
+    return found["reason"], found["tensors"], found["error"]
 
 
 def markdown(rows: list[Row]) -> str:
@@ -222,19 +274,28 @@ def markdown(rows: list[Row]) -> str:
         "time of the run and read as text. *roles*: each role's best candidate is what a reader named. *port*:",
         "written, every import found; native where the passes of Path A rewrote it, else its classes word for word.",
         "*tensors*: names and shapes of the port's state dict beside the original's, both at toy width.",
+        "*output*: relative error of the whole denoiser in fp32 on the CPU, all parameters redrawn at random, loaded",
+        f"through the port's `load_weights`; at most {TOLERANCE:.0e} passes.  *attentions*: classes whose call is",
+        "vLLM-Omni's attention layer in the port; 0 where the original's own call was kept (a TODO).",
         "",
-        "| package | roles | port | TODOs | tensors |",
-        "|---|---|---|---|---|",
+        "| package | roles | port | TODOs | tensors | attentions | output |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         port = row.scaffold and "refused" or ("native" if row.native else "word for word")
         tensors = f"{row.tensors} equal" if row.tensors and not row.names else ("-" if not row.names else "see below")
+        output = "-" if row.error is None else f"{row.error:.1e}"
         roles = "right" if not row.roles else "see below"
-        lines.append(f"| {row.name} | {roles} | {port} | {row.todos} | {tensors} |")
+        lines.append(f"| {row.name} | {roles} | {port} | {row.todos} | {tensors} | {row.attentions} | {output} |")
     reasons = [
         f"- **{row.name}**, {stage}: {reason}"
         for row in rows
-        for stage, reason in (("roles", row.roles), ("port", row.scaffold), ("tensors", row.names))
+        for stage, reason in (
+            ("roles", row.roles),
+            ("port", row.scaffold),
+            ("tensors", row.names),
+            ("output", row.numbers),
+        )
         if reason
     ]
     return "\n".join([*lines, *(["", "## Reasons", "", *reasons] if reasons else [])]) + "\n"

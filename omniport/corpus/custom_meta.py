@@ -1,4 +1,4 @@
-"""Build an original class and its port at toy width and compare their tensors; runs foreign code.
+"""Build an original class and its port at toy width, compare their tensors and outputs; runs foreign code.
 
 Started by :mod:`omniport.corpus.custom` in a process of its own.  Packages on the way to the original's file are
 entered without running their ``__init__``, which often import a whole training stack.
@@ -11,11 +11,12 @@ import json
 import sys
 import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 
 def original(root: Path, file: str, name: str) -> type:
@@ -58,14 +59,19 @@ class Stubs(MetaPathFinder, Loader):
 
 @contextmanager
 def one_rank() -> Iterator[None]:
-    """vLLM's groups of a single rank, which parallel layers ask for."""
-    from vllm.config import VllmConfig, set_current_vllm_config
-    from vllm.distributed import init_distributed_environment, initialize_model_parallel
+    """vLLM-Omni's worker of a single rank, without a model: groups and contexts as parallel layers ask for."""
+    from vllm_omni.diffusion.data import OmniDiffusionConfig
 
-    with tempfile.TemporaryDirectory() as folder, set_current_vllm_config(VllmConfig()):
-        init_distributed_environment(1, 0, f"file://{folder}/rendezvous", 0, "gloo")
-        initialize_model_parallel()
-        yield
+    from omniport.verify.engine import bare_worker
+    from omniport.verify.forks import Rank, reserve_port
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "model_index.json").write_text('{"_class_name": "FluxPipeline"}', "utf-8")
+        config = OmniDiffusionConfig.from_kwargs(model=folder, dtype="float32", enforce_eager=True)
+        port, mark = reserve_port()
+        config.master_port = port
+        with mark, bare_worker(config, Rank(0, 1, port)):
+            yield
 
 
 def tensors(module: object) -> dict[str, list[int]]:
@@ -81,18 +87,47 @@ def main() -> None:
     import transformers
 
     scope = {"Phi3Config": transformers.Phi3Config, "torch": torch}
-    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
     sys.meta_path.append(Stubs(given["stubs"]))
+    for name, text in given["shims"].items():
+        shim = sys.modules[name] = types.ModuleType(name)
+        exec(text, shim.__dict__)  # our own table
+    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
     reference = original(Path(given["root"]), given["file"], given["class"])
     arguments = eval(given["arguments"], scope)  # our own table
-    theirs = tensors(reference(**arguments))
+    net = reference(**arguments).eval()
+    theirs = tensors(net)
+    error = None
     with one_rank():
-        port = getattr(module, given["class"])(**arguments)
-    ours = _unfused(port)
+        port = getattr(module, given["class"])(**arguments).eval()
+        ours = _unfused(port)
+        if given["inputs"] and ours == theirs:
+            error = relative(net, port, lambda: eval(given["inputs"], {**scope, "randn": torch.randn}))
     lines = [f"missing {k}" for k in sorted(theirs.keys() - ours.keys())]
     lines += [f"surplus {k}" for k in sorted(ours.keys() - theirs.keys())]
     lines += [f"shape of {k}" for k in sorted(theirs.keys() & ours.keys()) if theirs[k] != ours[k]]
-    print(json.dumps({"reason": "; ".join(lines[:5]), "tensors": len(theirs)}))
+    print(json.dumps({"reason": "; ".join(lines[:5]), "tensors": len(theirs), "error": error}))
+
+
+def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float:
+    """Relative error of the port's first output, all parameters of both redrawn and given through ``load_weights``."""
+    import torch
+
+    from omniport.verify.engine import finish_loading, relative_error
+
+    torch.manual_seed(1)
+    for parameter in net.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.2 + (0.5 if parameter.ndim == 1 else 0.0)
+    port.load_weights(iter(net.state_dict().items()))
+    finish_loading(port)
+    found = []
+    for model in (net, port):
+        torch.manual_seed(2)
+        with torch.no_grad():
+            output = model(**inputs())
+        while isinstance(output, list | tuple):
+            output = output[0]
+        found.append(output)
+    return relative_error(found[1], found[0])
 
 
 def _unfused(port: object) -> dict[str, list[int]]:

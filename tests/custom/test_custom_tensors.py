@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from omniport.corpus.custom import Sample, compare
+from omniport.corpus.custom import TOLERANCE, Sample, compare
 from omniport.custom.into import scaffold_custom
 from tests.support.ports import installed_package
 
@@ -20,9 +20,18 @@ def test_names_and_shapes_are_compared(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     shutil.copytree(installed_package(), root / "vllm_omni", ignore=shutil.ignore_patterns("__pycache__"))
     scaffold_custom("org/toy", FIXTURES / "fusion", into=root, name="toy")
-    sample = Sample("fusion", "fusion", None, {}, "dict(width=32, heads=4)")
-    assert compare(sample, FIXTURES / "fusion", tmp_path, root, "toy") == ("", 30)
+    inputs = "dict(x=randn(2, 5, 32), t=randn(2))"
+    sample = Sample("fusion", "fusion", None, {}, "dict(width=32, heads=4)", inputs=inputs)
+    reason, tensors, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert (reason, tensors) == ("", 30)
+    assert error is not None and error <= TOLERANCE
     file = root / "vllm_omni" / "diffusion" / "models" / "toy" / "toy_transformer.py"
+    sound = file.read_text("utf-8")
+    assert sound.count("self.head_dim**-0.5") == 1
+    file.write_text(sound.replace("self.head_dim**-0.5", "1.0"), "utf-8")
+    _, _, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert error is not None and error > TOLERANCE
+    file.write_text(sound, "utf-8")
     file.write_text(file.read_text("utf-8").replace("self.head =", "self.tail =").replace("self.head(", "self.tail("))
-    reason, _ = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
-    assert "missing head.weight" in reason and "surplus tail.weight" in reason
+    reason, _, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert "missing head.weight" in reason and "surplus tail.weight" in reason and error is None
