@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -216,7 +217,9 @@ def run(sample: Sample, sources: Path, tree: Path) -> Row:
         row.names = sample.why_not_built
         return row
     row.names, row.tensors, row.error = compare(sample, root, sources, tree, name)
-    if row.error is None:
+    if row.error is None and row.tensors and row.names.startswith("the "):  # equal tensors, but a call failed
+        row.numbers, row.names = row.names, ""
+    elif row.error is None:
         row.numbers = sample.why_not_run or "the tensors differ"
     elif row.error > TOLERANCE:
         row.numbers = f"relative error {row.error:.1e}"
@@ -249,19 +252,19 @@ def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) ->
         "tree": str(tree),
         "name": name,
     }
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "omniport.corpus.custom_meta", json.dumps(given)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if done.returncode:
-        return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1], 0, None
-    found = json.loads(
-        next(line for line in done.stdout.splitlines() if line.startswith('{"reason"'))
-    )  # logs beside it
-    return found["reason"], found["tensors"], found["error"]
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.json")  # vLLM writes to the standard output as well
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "omniport.corpus.custom_meta", json.dumps(given), str(answer)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if done.returncode or not answer.is_file():
+            return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1], 0, None
+        found = json.loads(answer.read_text("utf-8"))
+    return found["reason"] or found["failed"], found["tensors"], found["error"]
 
 
 def markdown(rows: list[Row]) -> str:

@@ -90,22 +90,27 @@ def main() -> None:
     sys.meta_path.append(Stubs(given["stubs"]))
     for name, text in given["shims"].items():
         shim = sys.modules[name] = types.ModuleType(name)
+        shim.__spec__ = ModuleSpec(name, None)  # transformers asks for it
         exec(text, shim.__dict__)  # our own table
     module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
     reference = original(Path(given["root"]), given["file"], given["class"])
     arguments = eval(given["arguments"], scope)  # our own table
     net = reference(**arguments).eval()
     theirs = tensors(net)
-    error = None
+    error, failed = None, ""
     with one_rank():
         port = getattr(module, given["class"])(**arguments).eval()
         ours = _unfused(port)
         if given["inputs"] and ours == theirs:
-            error = relative(net, port, lambda: eval(given["inputs"], {**scope, "randn": torch.randn}))
+            try:
+                error = relative(net, port, lambda: eval(given["inputs"], {**scope, "randn": torch.randn}))
+            except Exception as raised:
+                failed = str(raised)
     lines = [f"missing {k}" for k in sorted(theirs.keys() - ours.keys())]
     lines += [f"surplus {k}" for k in sorted(ours.keys() - theirs.keys())]
     lines += [f"shape of {k}" for k in sorted(theirs.keys() & ours.keys()) if theirs[k] != ours[k]]
-    print(json.dumps({"reason": "; ".join(lines[:5]), "tensors": len(theirs), "error": error}))
+    answer = {"reason": "; ".join(lines[:5]), "tensors": len(theirs), "error": error, "failed": failed}
+    Path(sys.argv[2]).write_text(json.dumps(answer), "utf-8")
 
 
 def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float:
@@ -120,10 +125,13 @@ def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float
     port.load_weights(iter(net.state_dict().items()))
     finish_loading(port)
     found = []
-    for model in (net, port):
+    for whose, model in (("original", net), ("port", port)):
         torch.manual_seed(2)
-        with torch.no_grad():
-            output = model(**inputs())
+        try:
+            with torch.no_grad():
+                output = model(**inputs())
+        except Exception as raised:
+            raise RuntimeError(f"the {whose} does not run here: {type(raised).__name__}: {raised}") from raised
         while isinstance(output, list | tuple):
             output = output[0]
         found.append(output)
