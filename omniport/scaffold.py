@@ -189,6 +189,7 @@ def generate(
         attributes=port.pipeline.transformer_attributes,
         separate_cfg=port.pipeline.dispatched,
         qk_rope=target.features.qk_rope,
+        gate_kernel=target.features.gate_kernel,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)

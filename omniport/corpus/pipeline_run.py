@@ -134,6 +134,7 @@ def _write_group(
                     attributes=attributes,
                     separate_cfg=separate,
                     qk_rope=installed_target().features.qk_rope,
+                    gate_kernel=installed_target().features.gate_kernel,
                 )
             (tree / f"{MODELS}/{port}/{port}_transformer.py").write_text(made[key], "utf-8")
     except Exception as error:

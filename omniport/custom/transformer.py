@@ -79,7 +79,7 @@ def _native(
     source = SourceTree(path.parent, "of the repository", {_MODULE: module})
     analysis = analyse_class(source, module, backbone.name)
     code = render_transformer(
-        analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False
+        analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False, gate_kernel=False
     )
     if not re.search(r"^import torch$", code, re.M):
         code = "import torch\n" + code  # load_weights names it

@@ -3,6 +3,8 @@
 ``(x.float() + y * gate).type_as(x)`` with a gate in float32 reads and writes the tokens ten times, mostly in float32;
 ``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three times.  A norm of ``x`` in
 float32 that is scaled and shifted is rounded in the same way as it is written.  All compute in float32 and round once.
+A gated residual goes through vLLM-Omni's ``indexed_gate`` where the target has it: one row of the gate for each token,
+at a third of the time (``benchmarks/gpu/elementwise.py``).
 """
 
 from __future__ import annotations
@@ -22,16 +24,38 @@ _NORMS = frozenset({"diffusers.models.normalization.FP32LayerNorm", "torch.nn.La
 _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide)
 
 
-def fuse_modulation(module: cst.Module, imported: Mapping[str, str]) -> cst.Module:
-    """``module`` with such sums as one call; the same object if there is none."""
-    made = transform(module, _Fuse(imported))
+GATED = "gated_residual"
+
+HELPER = """
+def gated_residual(x: torch.Tensor, y: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    \"\"\"``x + y * gate`` of ``[batch, tokens, width]`` in float32, rounded once, in one kernel where possible.\"\"\"
+    fits = gate.ndim == x.ndim == 3 and gate.shape[0] == x.shape[0] and gate.shape[1] in (1, x.shape[1])
+    if torch.compiler.is_compiling() or not fits or y.shape != x.shape:
+        return torch.addcmul(x, y, gate, out=torch.empty_like(x))
+    tokens, others, gates = (part.flatten(0, 1).contiguous() for part in (x, y, gate))
+    rows = torch.arange(len(tokens), device=x.device) // (x.shape[1] // gate.shape[1])
+    return indexed_gate(tokens, gates, others, rows).view(x.shape)
+"""
+
+
+def fuse_modulation(module: cst.Module, imported: Mapping[str, str], *, gate_kernel: bool = False) -> cst.Module:
+    """``module`` with such sums as one call; the same object if there is none.
+
+    Args:
+        module: what is rewritten.
+        imported: the full name of each imported name.
+        gate_kernel: whether the target has ``indexed_gate``; then a gated residual calls :data:`HELPER`.
+    """
+    taken = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
+    made = transform(module, _Fuse(imported, gate_kernel and GATED not in taken))
     assert isinstance(made, cst.Module)
     return made
 
 
 class _Fuse(cst.CSTTransformer):
-    def __init__(self, imported: Mapping[str, str]) -> None:
+    def __init__(self, imported: Mapping[str, str], gate_kernel: bool) -> None:
         self.imported = imported
+        self.gate_kernel = gate_kernel
         self.norms: set[str] = set()
         self.functions: list[cst.FunctionDef] = []
         self.read: dict[cst.FunctionDef, _Function] = {}  # only functions with something to fuse are looked into
@@ -70,6 +94,8 @@ class _Fuse(cst.CSTTransformer):
         if parts is None:
             return updated_node
         target, (added, one, two) = code(updated_node.args[0].value), parts
+        if self.gate_kernel and added == target and (pair := self.read[function].gated(one, two)):
+            return expression(f"{GATED}({added}, {pair[0]}, {pair[1]})")
         if any(self.read[function].long_as(part, target) for part in (added, one, two)):
             return expression(f"torch.addcmul({added}, {one}, {two}, out=torch.empty_like({target}))")
         return expression(f"torch.addcmul({added}, {one}, {two}).type_as({target})")
@@ -120,6 +146,13 @@ class _Function:
     def long_as(self, part: str, target: str) -> bool:
         """Whether an operand is the target or a norm of it: what is added to it or multiplied is no longer."""
         return part == target or part in {f"self.{norm}({target}.float())" for norm in self.norms}
+
+    def gated(self, one: str, two: str) -> tuple[str, str] | None:
+        """The tokens and the gate of a product; None if it is not certain which factor is the gate in float32."""
+        first, second = (self.float32(expression(part)) for part in (one, two))
+        if first == second:
+            return None
+        return (one, two) if second else (two, one)
 
     def parts(self, total: cst.BaseExpression) -> list[str] | None:
         """The operands of ``added + one * two``; None if it is no such sum, or not certainly in float32."""

@@ -18,7 +18,8 @@ from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
-from omniport.rewrite.modulation import fuse_modulation
+from omniport.rewrite.modulation import GATED, fuse_modulation
+from omniport.rewrite.modulation import HELPER as GATED_HELPER
 from omniport.rewrite.normal.leading_lines import close_docstrings
 from omniport.rewrite.norms import FUSED as FUSED_NORM
 from omniport.rewrite.norms import norm_helpers, sharded_norms
@@ -69,6 +70,7 @@ IMPORTS: dict[str, str] = {
     "AttentionMetadata": "vllm_omni.diffusion.attention.backends.abstract",
     "Attention": "vllm_omni.diffusion.attention.layer",
     ALIAS: "vllm_omni.diffusion.attention.layer",
+    "indexed_gate": "vllm_omni.diffusion.layers.indexed_modulation",
     "fused_qk_rope": "vllm_omni.diffusion.layers.fused_qk_rope",
     "fused_qk_rope_supported": "vllm_omni.diffusion.layers.fused_qk_rope",
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
@@ -93,6 +95,7 @@ def render_transformer(
     attributes: tuple[str, ...],
     separate_cfg: bool,
     qk_rope: bool = True,
+    gate_kernel: bool = True,
 ) -> str:
     """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
 
@@ -103,6 +106,7 @@ def render_transformer(
         attributes: constructor parameters the pipeline reads off the transformer.
         separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
         qk_rope: whether the target has the kernel ``fused_qk_rope``.
+        gate_kernel: whether the target has the kernel ``indexed_gate``.
 
     Raises:
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
@@ -129,7 +133,8 @@ def render_transformer(
     module = rewrite_rms_norms(module, plan, imported)
     module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
     module = patch_convolutions(module, imported)
-    module = return_values(settle_optional(fuse_modulation(module, imported), normal.root))
+    fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
+    module = return_values(settle_optional(fused, normal.root))
     module = _each_class(module, close_docstrings)
     return _assemble(module, plan, header, rotate)
 
@@ -161,7 +166,8 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: st
         + conv_helpers(plan)
         + (PACK_INPUT if packed else "")
     )
-    rest = layers + helpers(plan, classes) + rotate + cached_blocks(plan) + "\n\n" + classes
+    gated = GATED_HELPER if f"{GATED}(" in classes else ""
+    rest = layers + helpers(plan, classes) + rotate + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))

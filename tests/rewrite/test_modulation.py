@@ -6,7 +6,7 @@ import libcst as cst
 import pytest
 import torch
 
-from omniport.rewrite.modulation import fuse_modulation
+from omniport.rewrite.modulation import HELPER, fuse_modulation
 
 IMPORTED = {"nn": "torch.nn", "FP32LayerNorm": "diffusers.models.normalization.FP32LayerNorm"}
 CLASS = """
@@ -23,9 +23,9 @@ class A(nn.Module):
 """
 
 
-def run(*lines: str, imported: dict[str, str] = IMPORTED) -> str:
+def run(*lines: str, imported: dict[str, str] = IMPORTED, kernel: bool = False) -> str:
     text = CLASS.format(lines="\n".join(f"        {line}" for line in lines))
-    made = fuse_modulation(cst.parse_module(text), imported).code
+    made = fuse_modulation(cst.parse_module(text), imported, gate_kernel=kernel).code
     return "\n".join(line.strip() for line in made.splitlines()[9:-1])
 
 
@@ -107,3 +107,33 @@ def test_the_calls_compute_the_same(dtype: torch.dtype) -> None:
     assert torch.allclose(
         two, (y.float() * gate + gate).type_as(x), rtol=1e-2 if dtype is torch.bfloat16 else 1e-6, atol=1e-6
     )
+
+
+def test_a_gated_residual_calls_the_kernel_where_there_is_one() -> None:
+    made = "y = self.attn(x)"
+    assert run(made, "x = (x.float() + y * gate).type_as(x)", kernel=True).endswith("x = gated_residual(x, y, gate)")
+    assert run(made, "x = (gate * y + x.float()).type_as(x)", kernel=True).endswith("x = gated_residual(x, y, gate)")
+    assert "gated_residual" not in run(made, "x = (y.float() + x * gate).type_as(x)", kernel=True)
+    assert "gated_residual" not in run(made, "x = (x.float() + gate * scale).type_as(x)", kernel=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 1, 8), (2, 5, 8), (1, 1, 8), (8,)])
+def test_the_kernel_computes_the_same(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    from vllm_omni.diffusion.layers.indexed_modulation import indexed_gate
+
+    calls = []
+
+    def kernel(*args: torch.Tensor) -> torch.Tensor:
+        calls.append(args)
+        return indexed_gate(*args)
+
+    space = {"torch": torch, "indexed_gate": kernel}
+    exec(HELPER, space)
+    torch.manual_seed(3)
+    x = torch.randn(2, 8, 5).to(dtype).transpose(1, 2)  # rows that are not dense
+    y, gate = torch.randn(2, 5, 8).to(dtype), torch.randn(shape)
+    with torch.inference_mode():
+        got = space["gated_residual"](x, y, gate)  # type: ignore[operator]
+    assert got.dtype == dtype and torch.allclose(got, (x.float() + y * gate).type_as(x), rtol=1e-6, atol=1e-6)
+    assert len(calls) == (shape[0] == 2) and all(part.is_contiguous() for args in calls for part in args)
