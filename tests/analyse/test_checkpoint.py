@@ -77,12 +77,14 @@ def test_what_is_done_behind_the_boundary_is_undone() -> None:
         def __init__(self) -> None:
             self.root = Instance("Root", attributes={"a": Num(ONE)})
             self.returns: list[list[Any]] = [[]]
-            self.assumed = "before"
+            self.assumed, self.steps = "before", 5
 
     walk, held = Walk(), Seq([1])
     env: dict[str, Any] = {"x": held}
     env["f"] = Closure(None, env)
     kept = Checkpoint(3, walk, env, frozenset({"assumed"}))
+    walk.steps += 2
+    assert kept.steps == 5  # what a search was charged for already
     held.items.append(2)
     env["y"] = 1
     walk.root.attributes["b"] = Num(ONE)
