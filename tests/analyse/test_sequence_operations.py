@@ -7,7 +7,7 @@ import pytest
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
 from omniport.source.tree import SourceTree
 from tests.analyse.test_sequence import model, reason
-from tests.analyse.test_sequence_classes import region
+from tests.analyse.test_sequence_classes import region, with_loop
 from tests.analyse.test_tp import ATTEND
 from tests.support.normal import normal_form
 
@@ -73,6 +73,29 @@ def test_a_mask_that_hides_tokens_as_well_is_put_together_for_all_keys(mask: str
         assert [a.own_mask for a in found.attentions] == [True] and found.region.masks == ()
 
 
+@pytest.mark.parametrize(
+    ("first", "between", "refused"),
+    [
+        ("x", "x = torch.cat([context, x], dim=1) + x.mean(1, keepdim=True)", ""),  # more tokens than in front
+        ("x.flip(1)", "count = 2", "flip"),  # the same tokens
+        ("x", "x = x.mean(1, keepdim=True) + x", "runs over the tokens"),
+    ],
+)
+def test_blocks_in_front_of_joined_tokens_keep_theirs(first: str, between: str, refused: str) -> None:
+    loop = "for block in self.blocks:\n    x = block({}, pooled_projections, context)\n"
+    found = with_loop(loop.format(first) + between + "\n" + loop.format("x"))
+    assert refused in reason(found) if refused else found.region is not None
+    assert found.region is None or "in front of it have all their tokens" in reason(found)
+
+
+@pytest.mark.parametrize(("use", "refused"), [("x if masked else x * 2", ""), ("x * masked", "what masked holds")])
+def test_what_a_call_made_may_be_asked(use: str, refused: str) -> None:
+    found = with_loop(
+        f"masked = chosen(x.shape[1])\nfor block in self.blocks:\n    x = block({use}, pooled_projections, context)"
+    )
+    assert refused in reason(found) if refused else found.region is not None
+
+
 def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     audio = region(diffusers, "StableAudio3DiTModel")
     assert audio.absent == ("local_add_cond",) and {t.variable for t in audio.split} == {"x", "rope"}
@@ -85,3 +108,5 @@ def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     assert [(m.variable, m.dim) for m in sliding] == [("sliding_attn_mask", 2), ("sliding_attn_mask", 3)]
     hides = {t.variable: t for t in region(diffusers, "LongCatAudioDiTTransformer").split}["attention_mask"]
     assert hides.streams == ("hidden_states",) and hides.optional
+    joint = region(diffusers, "Lumina2Transformer2DModel")
+    assert [(m.variable, m.streams) for m in joint.masks] == [("attention_mask", ("hidden_states",))]

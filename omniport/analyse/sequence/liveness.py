@@ -11,6 +11,15 @@ _LOOPS = ast.For | ast.While
 _FUNCTIONS = ast.FunctionDef | ast.Lambda
 
 
+def asked_only(body: list[ast.stmt]) -> set[str]:
+    """Names that are read as conditions alone: nothing is computed from them."""
+    nodes = [node for line in body for node in ast.walk(line)]
+    asked = [node.test for node in nodes if isinstance(node, ast.If | ast.IfExp)]
+    tests = {id(test): test.id for test in asked if isinstance(test, ast.Name)}
+    read = {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in tests}
+    return set(tests.values()) - read
+
+
 def live(body: list[ast.stmt]) -> set[str]:
     """Names that are read in ``body`` before every path has assigned them."""
     live: set[str] = set()

@@ -51,6 +51,7 @@ class Region:
     required: tuple[str, ...] = ()  # optional values that have to be given
     cuts: tuple[Cut, ...] = ()  # token axes that are two streams
     ranks: dict[str, int | None] = field(default_factory=dict)  # of all values at the start
+    front: bool = False  # blocks in front of it have all their tokens on every rank, fewer than those of the region
 
 
 def _seen(parts: tuple[Part, ...]) -> set[tuple[str, int, tuple[str, ...]]]:

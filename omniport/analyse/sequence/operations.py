@@ -33,7 +33,17 @@ class OperationRules(TokenRules):
         if name == "outer" and isinstance(x, Tensor) and len(x.dims or ()) == 1 and args:
             second = self.of_rank(args[0], 1) if isinstance(args[0], Tensor) else self.sizeless(1)
             return Tensor((x.known[0], second.known[-1]))  # it takes vectors only
+        sizes = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
+        if name in ("new_zeros", "new_ones", "new_full") and len(sizes) > 1 and isinstance(x, Tensor):
+            return self.filled_alike(sizes)
         return super().token_call(name, x, args, kwargs, node)
+
+    def filled_alike(self, sizes: list[Any]) -> Tensor:
+        """One value everywhere; sizes that only run time knows have a name of their own."""
+        place = f"line {self.line} of {self.instance.cls}"
+        names = (Poly.of(f"given {at} at {place}") for at in range(len(sizes)))
+        dims = zip(sizes, names, strict=True)
+        return Tensor(tuple(self.sized(size.poly) if isinstance(size, Num) else Dim(name) for size, name in dims))
 
     def eval_attribute(self, node: ast.Attribute, env: Env) -> Any:
         """A program that asks how many axes a value has takes it with several."""

@@ -64,6 +64,7 @@ def plan_sequence(
         return None, (), sharding.attentions, FeaturePlan(NAME, False, why(refused.reason, refused.line))
     names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
     limits = f"; {', '.join(region.absent)} cannot be given" if region.absent else ""
+    limits += "; the blocks in front of it have all their tokens on every rank" if region.front else ""
     reason = why(f"from here to the last block every operation acts token by token on {names}{limits}", region.line)
     planned = SpRegion(
         region.start, region.end, split, gather, masks, region.absent, reason, region.counts, region.required, cuts

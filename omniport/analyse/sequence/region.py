@@ -9,7 +9,7 @@ from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.sequence.liveness import live
+from omniport.analyse.sequence.liveness import asked_only, live
 from omniport.analyse.sequence.model import Keys, Part, Refused, Region, check_keys
 from omniport.analyse.sequence.records import Seed
 from omniport.analyse.sequence.walk import SequenceWalk
@@ -132,7 +132,8 @@ class Reading:
 
     def understood(self, end: int) -> None:
         """Raise where the region reads what a call made and nothing followed: a table may have a row for each token."""
-        read = live(self.forward[self.start : end])
+        region = self.forward[self.start : end]
+        read = live(region) - asked_only(region)
         for name, value in self.traces[self.start].env.items():
             if name in read and any("(" in text for text in _opaque(value)):
                 raise Refused(f"what {name} holds is not followed", self.traces[self.start].line)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
@@ -29,6 +31,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
 }
 _STATEMENTS = 6000  # walked in the search over one model; those that have a region need 5000 at most
 _WALKED = 1 << 20  # more than all statements: walks to the end reach further than those that something stopped
+_UNKNOWN = re.compile(r"size \d+ at line (?!0\b)|rest@")  # sizes that no operation shows
 _CHOICES = 2  # attributes of modules that are taken as set and as not set
 
 
@@ -89,6 +92,7 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     body = plain.method_of(plain.root.cls, "forward").body
     ranks = _ranks(body)
     refused: Refused | None = None
+    front = False
     # lists of blocks before single modules with attention, such as refiners of the text
     for start in sorted(starts, key=lambda at: not isinstance(body[at], ast.For)):
         alive = {name for name, value in traces[start].env.items() if isinstance(value, Tensor)}
@@ -96,13 +100,23 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         primary = carriers & live(body[starts[-1] + 1 :])
         for batch in (0, 1) if _turned(body[:start]) else (0,):
             try:
-                return _search(task, _Place(start, carriers, frozenset(primary), starts[-1], batch)), ranks
+                found = _search(task, _Place(start, carriers, frozenset(primary), starts[-1], batch))
+                return replace(found, front=front), ranks
             except Refused as error:
                 refused = refused if batch else error
-        if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For):
-            break  # what comes later would leave these blocks with all tokens
+        behind = [at for at in starts if at > start and isinstance(body[at], ast.For)]
+        joined = bool(behind) and any(_others(traces[start].env[n], traces[behind[0]].env.get(n)) for n in primary)
+        if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For) and not joined:
+            break  # what comes later would leave these blocks with all tokens, and has no more than they
+        front = front or joined
     assert refused is not None
     raise refused
+
+
+def _others(before: Any, after: Any) -> bool:
+    """Whether a value holds other tokens than before: their number is known, and another."""
+    a, b = (x.known[1].size if isinstance(x, Tensor) and len(x.dims or ()) == 3 else None for x in (before, after))
+    return a is not None and b is not None and a != b and not any(_UNKNOWN.match(atom) for atom in b.atoms)
 
 
 def _ranks(body: list[ast.stmt]) -> dict[str, int]:
