@@ -98,7 +98,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
         folder, module = job["module"].split(".")[-2:]
         copy = tree / MODELS / f"{folder}_{number}"
         shutil.copytree(tree / MODELS / folder, copy)
-        file = copy / f"{module}.py"
+        of_port = [copy / f"{module}.py", *copy.glob("cached_blocks.py")]
+        file = next((f for f in of_port if re.search(twin.pattern, f.read_text())), of_port[0])
         file.write_text(broken(file.read_text(), twin))
         features = (twin.stage,) if twin.stage in FEATURES else ()
         jobs.append(
