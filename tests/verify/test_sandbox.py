@@ -19,8 +19,9 @@ from omniport.verify import sandbox
 
 ROOT = Path(__file__).parents[2]
 PARENT = """
-import os, sys
+import os, signal, sys
 from omniport.verify import sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what runs behind it without
 with sandbox.workspace("test") as work:
     (work / "what").write_text(sys.argv[1])
     print(work, flush=True)
