@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,11 @@ class Port:
     def tree(self) -> Tree | None:
         """The vLLM-Omni tree that the port stands in, if it does."""
         return tree_of(self.files[0].path) if self.files else None
+
+    @property
+    def registered(self) -> Collection[str] | None:
+        """The names in the registry of the tree; None where the port stands in none."""
+        return self.tree.registry.models if self.tree is not None and self.tree.registry is not None else None
 
     @functools.cached_property
     def classes(self) -> dict[str, tuple[SourceFile, ast.ClassDef]]:

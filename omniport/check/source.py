@@ -271,3 +271,12 @@ def class_attributes(cls: ast.ClassDef) -> dict[str, ast.expr | None]:
 def bound_names(target: ast.AST) -> set[str]:
     """The variables that an assignment or loop target binds."""
     return {n.id for n in walk(target) if isinstance(n, ast.Name)}
+
+
+def packages_imported(file: SourceFile) -> Iterator[tuple[ast.stmt, str]]:
+    """Each import that is made as the module is, unguarded, and the top-level package that it needs."""
+    for node in file.tree.body:
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name.partition(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node, (node.module or "").partition(".")[0]

@@ -57,7 +57,7 @@ class IndexClassUnusable(Rule):
     }
 
     def check(self, port: Port) -> Iterator[Finding]:
-        known = port.tree.registry.models if port.tree is not None and port.tree.registry is not None else None
+        known = port.registered
         for file in port.files:
             if not file.mentions("_class_name"):
                 continue

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
+from omniport.check.source import packages_imported
 from omniport.custom.dependencies import BROUGHT
 
 _OWN = frozenset({"__future__", "omniport"})
@@ -58,13 +58,6 @@ class PackageNotBrought(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file in port.files:
-            for node in file.tree.body:
-                if isinstance(node, ast.Import):
-                    roots = [alias.name.partition(".")[0] for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and not node.level:
-                    roots = [(node.module or "").partition(".")[0]]
-                else:
-                    continue
-                for root in roots:
-                    if root not in BROUGHT and root not in sys.stdlib_module_names and root not in _OWN:
-                        yield self.at(file, node, f"{root} may be absent: the registry then knows no such model")
+            for node, root in packages_imported(file):
+                if root not in BROUGHT and root not in sys.stdlib_module_names and root not in _OWN:
+                    yield self.at(file, node, f"{root} may be absent: the registry then knows no such model")

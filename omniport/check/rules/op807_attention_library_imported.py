@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
+from omniport.check.source import packages_imported
 
 _LIBRARIES = frozenset(
     {"flash_attn", "flash_attn_interface", "flashinfer", "magi_attention", "sageattention", "xformers"}
@@ -50,13 +50,6 @@ class AttentionLibraryImported(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file in port.files:
-            for node in file.tree.body:
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom) and not node.level:
-                    names = [node.module or ""]
-                else:
-                    continue
-                for name in names:
-                    if name.partition(".")[0] in _LIBRARIES:
-                        yield self.at(file, node, f"without {name.partition('.')[0]} the port cannot be imported")
+            for node, root in packages_imported(file):
+                if root in _LIBRARIES:
+                    yield self.at(file, node, f"without {root} the port cannot be imported")
