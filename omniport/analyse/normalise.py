@@ -13,6 +13,7 @@ import libcst as cst
 
 from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.specialise import Specialised, specialise
+from omniport.analyse.wrappers import wrappers
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.rewrite.normal.attention_mask import broadcast_masks
@@ -220,8 +221,10 @@ def import_lines(tree: SourceTree, specialised: Specialised, code: str) -> tuple
             if lines.setdefault(name, line) != line:
                 raise UnsupportedError(f"{name} means two things: {lines[name]} and {line}", scopes[0].file, 0)
             plain.add(line)
+    imported = {name: line.split()[1] for name, line in lines.items() if line.startswith("from diffusers")}
+    decisions += wrappers(tree, parsed, imported)
     for name, line in sorted(lines.items()):
-        if line.startswith("from diffusers"):
+        if name in imported:
             decisions.append(
                 Decision(f"import {name}", line, Why("holds no linear to shard and no attention: used as it is"))
             )

@@ -136,7 +136,10 @@ class _Planner:
         elif key in self.decided.units:
             unit, count = self.decided.units[key]
             role, reason = "merged", "its result is cut into equal parts that are sharded one by one"
-            packed = (f"[{self.spell(key, unit)}] * {self.spell(key, count)}",)
+            number = self.spell(key, count)
+            packed = (f"[{self.spell(key, unit)}] * {number}",)
+            if any("1" in atom.split(" or ") for atom in count.atoms):
+                packed = (*packed, f"{number} > 1")
         elif key in self.decided.parts:
             role, reason = "merged", "its result is cut into parts that are sharded one by one"
             packed = self._spelled(key, self.decided.parts[key], frozenset({key}))

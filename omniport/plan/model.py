@@ -97,7 +97,8 @@ class LinearPlan:
     ``gathered`` is a column whose small output is gathered (modulation), ``scattered`` a row whose whole input each
     rank takes its run of (between two whole streams of tokens: one all-reduce), ``replicated`` stays whole.
     ``packed`` are the expressions of the widths that a row-parallel layer's concatenated input is made of, in order, or
-    a merged layer's output; one expression of a list where the constructor sets their number.
+    a merged layer's output; one expression of a list where the constructor sets their number, and then, if that may be
+    one, the condition of several.
     """
 
     path: str

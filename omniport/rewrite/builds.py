@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import libcst as cst
 
+from omniport.analyse.wrappers import KEPT
+from omniport.plan.model import TransformerPlan
 from omniport.rewrite.paths import INDEX
 from omniport.rewrite.syntax import assignment, code, dotted, method, self_attribute, single
 from omniport.source.walk import children, walk
@@ -40,21 +42,38 @@ def self_call(node: cst.CSTNode) -> str:
     return self_attribute(node.func) if isinstance(node, cst.Call) else ""
 
 
-def build_paths(function: cst.FunctionDef, classes: Mapping[str, cst.ClassDef]) -> dict[cst.Call, str]:
+#: Of a class that holds modules it is given: constructor parameters, by position and by name, and their attributes.
+Kept = Mapping[int | str, str]
+
+
+def kept_by_imports(plan: TransformerPlan) -> dict[str, Kept]:
+    """What the imported classes call the modules of the port that they are given, by class."""
+    found: dict[str, dict[int | str, str]] = {}
+    for decision in plan.decisions:
+        if decision.subject.startswith(KEPT):
+            name, index, parameter = decision.subject.removeprefix(KEPT).split(".")
+            found.setdefault(name, {}).update({int(index): str(decision.value), parameter: str(decision.value)})
+    return dict(found)
+
+
+def build_paths(
+    function: cst.FunctionDef, classes: Mapping[str, cst.ClassDef], imported: Mapping[str, Kept] | None = None
+) -> dict[cst.Call, str]:
     """Calls in a constructor and the attribute paths of what they make, as the inside of an f-string.
 
     An item that is appended counts with the length of its list, ``blocks.{len(blocks)}``.  Where a part of the path is
     not known (the key of a dict is computed, a list is added to another), the path is that of the container; "" where
-    nothing is known.
+    nothing is known.  ``imported`` are the classes that hold modules and are not among ``classes``.
     """
-    paths = _Paths(classes)
+    paths = _Paths(classes, imported or {})
     paths.body(function.body.body)
     return {item: paths.found.get(item, "") for item in walk(function.body) if isinstance(item, cst.Call)}
 
 
 class _Paths:
-    def __init__(self, classes: Mapping[str, cst.ClassDef]) -> None:
+    def __init__(self, classes: Mapping[str, cst.ClassDef], imported: Mapping[str, Kept]) -> None:
         self.classes = classes
+        self.imported = imported
         self.found: dict[cst.Call, str] = {}
         self.locals: dict[str, str] = {}  # where a local ends up, by the use that follows
 
@@ -140,16 +159,16 @@ class _Paths:
 
     def _arguments(self, call: cst.Call, path: str) -> None:
         kind = dotted(call.func).rpartition(".")[2]
-        wrapper = self.classes.get(dotted(call.func))
+        name = dotted(call.func)
+        wrapper = _kept(self.classes[name]) if name in self.classes else self.imported.get(name)
         if kind == "Sequential":
             exact = True
             for index, arg in enumerate(call.args):
                 self._value(arg.value, _join(path, str(index)) if exact and not arg.star else path)
                 exact = exact and not arg.star
         elif wrapper is not None:
-            kept = _kept(wrapper)
             for index, arg in enumerate(call.args):
-                place = kept.get(arg.keyword.value if arg.keyword is not None else index)
+                place = wrapper.get(arg.keyword.value if arg.keyword is not None else index)
                 if place is not None:
                     self._value(arg.value, _join(path, place))
         else:
@@ -157,7 +176,7 @@ class _Paths:
                 self._value(arg.value, path)
 
 
-def _kept(node: cst.ClassDef) -> dict[int | str, str]:
+def _kept(node: cst.ClassDef) -> Kept:
     """Constructor parameters that become attributes as they are, by position and by name."""
     init = method(node, "__init__")
     if init is None:

@@ -9,7 +9,7 @@ import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.plan.model import LinearPlan, TransformerPlan
-from omniport.rewrite.builds import build_paths, constructors, self_call
+from omniport.rewrite.builds import build_paths, constructors, kept_by_imports, self_call
 from omniport.rewrite.norms import sharded_norms
 from omniport.rewrite.paths import INDEX, module_paths
 from omniport.rewrite.syntax import (
@@ -114,9 +114,10 @@ class Constructor(cst.CSTTransformer):
         self.key_streams = self._key_streams()
 
     def _find_builds(self, functions: dict[str, cst.FunctionDef], classes: Mapping[str, cst.ClassDef]) -> None:
+        imported = kept_by_imports(self.plan)
         called: dict[str, set[str]] = {}
         for name, function in functions.items():
-            calls = build_paths(function, classes)
+            calls = build_paths(function, classes, imported)
             built = {call: path for call, path in calls.items() if dotted(call.func) in self.parallel}
             self.builds |= built
             called[name] = {self_call(call) for call in calls}
@@ -218,12 +219,9 @@ class Constructor(cst.CSTTransformer):
         keywords = [_MODES[linear.role]] if linear.role in _MODES else []
         quant = _QUANT.get(linear.role, "quant_config")
         keywords += [("return_bias", "False"), ("quant_config", quant), ("prefix", self.prefix(path))]
-        call = call.with_changes(func=cst.Name(_LAYERS[linear.role]))
         if linear.role == "merged":
-            equal = linear.packed[0].startswith("[")
-            sizes = cst.Arg(expression(linear.packed[0] if equal else f"[{', '.join(linear.packed)}]"))
-            call = call.with_changes(args=[call.args[0], sizes, *call.args[2:]])
-        return with_keywords(call, keywords)
+            return _merged(linear, call, keywords)
+        return with_keywords(call.with_changes(func=cst.Name(_LAYERS[linear.role])), keywords)
 
     def _qkv(self, linear: LinearPlan, call: cst.Call) -> cst.BaseExpression:
         assert self.attention is not None and linear.fused is not None
@@ -284,6 +282,18 @@ def _counted(loop: cst.ListComp | cst.GeneratorExp) -> cst.BaseExpression:
     renamed = substitute(loop, {"_": INDEX}) if isinstance(target, cst.Name) and target.value == "_" else loop
     assert isinstance(renamed, cst.BaseExpression)
     return renamed
+
+
+def _merged(linear: LinearPlan, call: cst.Call, keywords: list[tuple[str, str]]) -> cst.BaseExpression:
+    """A layer of several parts; where the constructor may make one only, the layer of one part, which adapters need."""
+    equal = linear.packed[0].startswith("[")
+    sizes = cst.Arg(expression(linear.packed[0] if equal else f"[{', '.join(linear.packed)}]"))
+    args = [call.args[0], sizes, *call.args[2:]]
+    several = with_keywords(call.with_changes(func=cst.Name(_LAYERS["merged"]), args=args), keywords)
+    if not equal or len(linear.packed) == 1:
+        return several
+    one = with_keywords(call.with_changes(func=cst.Name(_LAYERS["column"])), keywords)
+    return cst.IfExp(test=expression(linear.packed[1]), body=several, orelse=one)
 
 
 def _positional(call: cst.Call) -> cst.Call:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import libcst as cst
 import pytest
 
+from omniport.analyse.wrappers import wrappers
 from omniport.rewrite.builds import build_paths, constructors
 from omniport.rewrite.syntax import dotted
+from omniport.source.tree import SourceTree
 from tests.support.normal import CANVAS, normal_form, port_text
 
 WRAPPER = (
@@ -64,6 +69,40 @@ def test_path(body: str, expected: list[str]) -> None:
 )
 def test_what_is_not_known_is_left_out(body: str, expected: list[str]) -> None:
     assert paths(body) == expected
+
+
+def test_a_class_that_is_only_imported_tells_what_it_calls_the_block() -> None:
+    text = "class A:\n    def __init__(self, n):\n        self.x = nn.ModuleList([Held(B(n)) for i in range(n)])\n"
+    (node,) = cst.parse_module(text).body
+    assert isinstance(node, cst.ClassDef)
+    init = constructors(node)["__init__"]
+    for imported, expected in (({"Held": {0: "block", "inner": "block"}}, "x.{i}.block"), ({}, "x.{i}")):
+        assert expected in [path for call, path in build_paths(init, {}, imported).items() if dotted(call.func) == "B"]
+
+
+HELD = (
+    "class Held(nn.Module):\n    def __init__(self, n, inner):\n        super().__init__()\n        {}\n"
+    "    def forward(self, x):\n        return self.block(x)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kept", "call", "expected"),
+    [
+        ("self.block = inner", "Held(1, Own())", [("kept Held.1.inner", "block")]),
+        ("self.block = inner", "Held(1, inner=Own())", [("kept Held.1.inner", "block")]),
+        ("self.block = nn.Sequential(inner)", "Held(1, Own())", []),  # where it hangs is not known
+        ("self.block = inner", "Held(1, Other())", []),  # nothing of the port
+    ],
+)
+def test_how_an_imported_class_keeps_a_block(
+    tmp_path: Path, kept: str, call: str, expected: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "model.py").write_text("from torch import nn\n" + HELD.format(kept))
+    tree = SourceTree(tmp_path, "0")
+    module = ast.parse(f"class Own:\n    pass\n\nclass A:\n    def __init__(self):\n        self.a = {call}\n")
+    found = wrappers(tree, module, {"Held": f"{tmp_path.name}.model"})
+    assert [(d.subject, d.value) for d in found] == expected and all(d.why.line for d in found)
 
 
 def test_methods_that_the_constructor_calls() -> None:
