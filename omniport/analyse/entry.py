@@ -72,7 +72,7 @@ class Entry(Lenient):
                     if isinstance(item, Instance) and len(taken) > 1 and (rank := self.rank_of(item, taken[1][0])):
                         return rank
         said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(forward) or "")
-        return said[1].count(",") + 1 if said else None
+        return len([size for size in said[1].split(",") if size.strip()]) if said else None  # "(length,)" is one size
 
     def origins_of(self, name: str) -> frozenset[str]:
         """What a parameter of the root comes from; its number per sample may be several, if the forward asks."""
