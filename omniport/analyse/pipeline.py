@@ -35,6 +35,7 @@ from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.liveness import live_in
+from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.walk import calls
@@ -181,8 +182,10 @@ class _Analysis:
         if len({p for _, p in found}) > 1:
             raise UnsupportedError("denoisers of different classes", *self.at(self.init))
         bare = reading.returns_bare(self.denoiser_class)
-        self.decide("denoiser result", "tensor" if bare else "tuple", "what return_dict=False gives", self.init.lineno)
-        return Denoisers(tuple(found), bare=bare)
+        lists = not bare and reading.returns_lists(self.denoiser_class)
+        result = "tensor" if bare else "lists" if lists else "tuple"
+        self.decide("denoiser result", result, "what return_dict=False gives", self.init.lineno)
+        return Denoisers(tuple(found), bare=bare, lists=lists)
 
     def members(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Members that are constructor parameters, which the port keeps; the others are decided on their own."""
@@ -327,6 +330,8 @@ class _Analysis:
         self.decide("prediction", first.form, "what is used of the denoiser's result", line)
         if any(p.model for p in form.pairs):
             self.decide("denoiser argument", "model", "the call says which denoiser runs", line)
+        if any(p.start for p in form.pairs):
+            self.decide("prediction start", START, "one side sees more tokens: cut where it is made", line)
         if form.apart:
             why = "each under its own condition, neither reads the other: one call for both"
             self.decide("predictions apart", form.apart, why, line)

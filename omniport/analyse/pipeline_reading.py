@@ -174,6 +174,20 @@ def returns_bare(node: ast.ClassDef) -> bool:
     return any(not isinstance(v.body, ast.Tuple) and not isinstance(v.orelse, ast.Tuple) for v in conditional)
 
 
+def returns_lists(node: ast.ClassDef) -> bool:
+    """Whether a model's forward says that it returns a tuple of several values with lists of tensors among them."""
+    forward = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
+    for inner in ast.walk(forward.returns) if forward is not None and forward.returns is not None else ():
+        if (
+            isinstance(inner, ast.Subscript)
+            and (dotted(inner.value) or "").lower() == "tuple"
+            and isinstance(inner.slice, ast.Tuple)
+            and any({"list", "List"} & names_in(one) for one in inner.slice.elts)
+        ):
+            return True
+    return False
+
+
 def walk_reversed(node: ast.AST) -> list[ast.AST]:
     """Every node, last line first: a dictionary filled from it keeps the first occurrence of each name."""
     return sorted(ast.walk(node), key=lambda n: -getattr(n, "lineno", 0))

@@ -15,7 +15,7 @@ from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import walk
 
-Form = Literal["first", "whole", "list", "bare"]
+Form = Literal["first", "whole", "list", "lists", "bare"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,12 @@ class Denoisers:
     """The denoising models of a pipeline: attribute (``self.transformer``) -> names of its forward's parameters.
 
     ``bare``: with ``return_dict=False`` the forward returns the prediction itself, not a tuple that starts with it.
+    ``lists``: it returns a tuple with lists of tensors, and None in the place of those that there are not.
     """
 
     parameters: tuple[tuple[str, tuple[str, ...]], ...]
     bare: bool = False
+    lists: bool = False
 
     @functools.cached_property
     def attributes(self) -> tuple[str, ...]:

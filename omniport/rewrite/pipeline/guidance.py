@@ -14,6 +14,7 @@ from omniport.rewrite.pipeline.branches import branched
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.rewrite.pipeline.hoist import hoisted
 from omniport.rewrite.pipeline.liveness import drop_dead_stores
+from omniport.rewrite.pipeline.narrowed import narrowed
 from omniport.rewrite.pipeline.normal import parameter_names
 from omniport.rewrite.pipeline.pair import Pair, PairForm
 from omniport.rewrite.pipeline.split import Split
@@ -47,6 +48,7 @@ def guided(entry: cst.FunctionDef, denoisers: Denoisers) -> Guided:
     """``entry`` with every pair of predictions as one call."""
     if (found := branched(entry, denoisers)) is not None:
         return Guided(found, (), 0, branches=True)
+    entry = narrowed(entry, denoisers)
     form = PairForm(entry, denoisers)
     block = form.block(suite(entry.body))
     return Guided(

@@ -64,6 +64,19 @@ def predict_noise(self, {model}**kwargs):
     return {denoiser}(**kwargs){first}
 '''
 
+_PREDICT_LISTS = '''
+def predict_noise(self, {model}**kwargs):
+    """Run the denoiser and return the tensors of all its lists in one tuple, which is what ranks exchange."""
+    predictions = {denoiser}(**kwargs)
+    self._list_lengths = [None if found is None else len(found) for found in predictions]
+    return tuple(tensor for found in predictions if found is not None for tensor in found)
+
+def _in_lists(self, tensors: tuple[torch.Tensor, ...]) -> list[list[torch.Tensor] | None]:
+    """The tensors that predict_noise returned, in the lists of the denoiser; both predictions have the same ones."""
+    rest = iter(tensors)
+    return [None if length is None else [next(rest) for _ in range(length)] for length in self._list_lengths]
+'''
+
 
 @refusing("writing the pipeline")
 def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures, *, header: str | None = None) -> str:
@@ -128,7 +141,7 @@ def _methods(
     last = forward(entry, plan, output, processed)
     helpers = [trim(node, parameter_names(node)) for node in others.values()]
     known = set(settings(plan.decisions))
-    methods = [*helpers, *_functions(parse(_guidance_methods(plan))), diffuse, *last]
+    methods = [*helpers, *_functions(parse(guidance_methods(plan))), diffuse, *last]
     raw = {facts.name_of(d) for d in facts.of_kind(plan.decisions, facts.RAW)}
     methods = [access.rename(m, denoisers.attributes, known, raw) for m in methods]
     methods = [with_whole_annotations(with_seed_restored(m)) for m in methods]
@@ -154,10 +167,11 @@ def _denoisers(plan: PipelinePlan) -> Denoisers:
     found = facts.of_kind(plan.decisions, "denoiser")
     models = [(facts.name_of(d), tuple(str(d.value).split(", "))) for d in found if d.subject.split()[1][:5] == "self."]
     result = facts.decision(plan.decisions, "denoiser result")
-    return Denoisers(tuple(models), bare=result is not None and result.value == "tensor")
+    kind = result.value if result is not None else "tuple"
+    return Denoisers(tuple(models), bare=kind == "tensor", lists=kind == "lists")
 
 
-def _guidance_methods(plan: PipelinePlan) -> str:
+def guidance_methods(plan: PipelinePlan) -> str:
     """What the guidance mixin needs to be told: how a denoiser is called, and to hand both predictions back."""
     if plan.cfg == "branches":
         return _BRANCHES
@@ -170,13 +184,19 @@ def _guidance_methods(plan: PipelinePlan) -> str:
     model = facts.decision(plan.decisions, "denoiser argument") is not None
     text = ""
     bare = form is not None and form.value == "bare"
-    if whole or model or listed or bare:
+    lists = form is not None and form.value == "lists"
+    if lists:
+        text = _PREDICT_LISTS.format(
+            model="model, " if model else "", denoiser="model" if model else "self.transformer"
+        )
+    elif whole or model or listed or bare:
         doc = "Run the denoiser that the round chose." if model else "Run the denoiser and return all that it predicts."
+        start = facts.decision(plan.decisions, "prediction start")
         text = _PREDICT.format(
-            model="model, " if model else "",
-            doc=doc,
+            model=f"{'model, ' if model else ''}{f'{start.value}=0, ' if start else ''}",
+            doc=f"{doc[:-1]}, and keep its tokens from ``{start.value}`` on." if start else doc,
             denoiser="model" if model else "self.transformer",
-            first="" if whole or bare else "[0]",
+            first="" if whole or bare else f"[0][:, {start.value}:]" if start else "[0]",
         )
     if listed:
         text = text.replace("return self.transformer(**kwargs)[0]", "return tuple(self.transformer(**kwargs)[0])")
@@ -184,7 +204,7 @@ def _guidance_methods(plan: PipelinePlan) -> str:
     if facts.decision(plan.decisions, "predictions apart") is not None:
         text += _BRANCHES.replace("the guider combines them", "the loop combines them in the model's own way")
     if combine.value == "own":
-        several = "" if whole or listed else "[0]"
+        several = "" if whole or listed or lists else "[0]"
         text += _PAIR.format(positive=f"positive_noise_pred{several}", negative=f"negative_noise_pred{several}")
     return text
 

@@ -6,14 +6,14 @@ The source's own way to combine the predictions stays as it is, unless it is the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import libcst as cst
 
 from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
 from omniport.rewrite.pipeline.apart import joined_apart
-from omniport.rewrite.pipeline.blocks import Block, Statement, bare, bound, changed, indented, parse, reads, same, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, bound, changed, indented, parse, reads, suite
 from omniport.rewrite.pipeline.denoiser import (
     Denoisers,
     Form,
@@ -22,7 +22,9 @@ from omniport.rewrite.pipeline.denoiser import (
     keyword_arguments,
     prediction,
 )
-from omniport.rewrite.pipeline.walk import calls, target_names
+from omniport.rewrite.pipeline.narrowed import START, start_of
+from omniport.rewrite.pipeline.stepped import only_step, stepped
+from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import code, dotted
 
 
@@ -32,7 +34,8 @@ class Pair:
 
     ``guard`` is the condition under which the second prediction runs; ``combine`` whether the source combines as the
     mixin does; ``scale`` the factor of that formula; ``form`` what of the denoiser's result is used; ``model`` whether
-    the call says which denoiser runs; ``stepped`` whether the mixin makes the scheduler's step.
+    the call says which denoiser runs; ``stepped`` whether the mixin makes the scheduler's step; ``start`` whether the
+    call says from which token on the prediction is kept.
     """
 
     guard: str
@@ -41,6 +44,7 @@ class Pair:
     form: Form
     model: bool
     stepped: bool
+    start: bool
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ class PairForm:
 
     # ------------------------------------------------------------------------------------------------------- writing
     def _formed(self, block: Block, match: _Match) -> Block:
+        match, starts = _started(match)
         positive, negative = match.positive, match.negative
         between = block[match.start + 1 : match.stop]
         moved, staying = _movable(between, target_names(positive.target))
@@ -163,6 +168,7 @@ class PairForm:
         )
         plain = (
             not clash
+            and not self._lists(positive)
             and positive.wrap == negative.wrap == "_"
             and all(isinstance(p.target, cst.Name) for p in (positive, negative))
         )
@@ -171,9 +177,9 @@ class PairForm:
         first = block[match.start].leading_lines
         listed = plain and positive.form == "first" and positive.name.endswith(("_list", "_lists"))
         bare = self.denoisers.bare and positive.form == "whole" and isinstance(positive.target, cst.Name)
-        lines = self._kwargs("positive_kwargs", positive, model)
+        lines = self._kwargs("positive_kwargs", positive, model, starts[0])
         lines[0] = lines[0].with_changes(leading_lines=first)
-        new = [*lines, *moved, *self._negative(match, guard, model)]
+        new = [*lines, *moved, *self._negative(match, guard, model, starts[1])]
         target = positive.name if plain else "prediction"
         predict = parse(
             f"{target} = self.predict_noise_maybe_with_cfg(\n"
@@ -185,19 +191,20 @@ class PairForm:
             ")\n"
         )
         new.append(predict[0].with_changes(leading_lines=[cst.EmptyLine(indent=False)]))
-        self._form = None if model else positive.form
+        self._form = None if model or self._lists(positive) else positive.form
         rest = self.block(rest) if any(denoiser_calls(s, self.names) for s in rest) else rest
-        step = _step(rest) if match.guard is not None else None
+        step = only_step(rest) if match.guard is not None else None
         if step is not None:
-            rest = _stepped(rest, step, guard)
+            rest = stepped(rest, step, guard)
         self.pairs.append(
             Pair(
                 guard,
                 "own" if scale is None else "default",
                 code(scale) if scale is not None else None,
-                "list" if listed else "bare" if bare else positive.form,
+                "list" if listed else "bare" if bare else "lists" if self._lists(positive) else positive.form,
                 model,
                 step is not None,
+                any(starts),
             )
         )
         if scale is not None:
@@ -214,12 +221,12 @@ class PairForm:
             kept: Block = []
         else:
             unpack = parse("prediction, negative_prediction = prediction\n")
-            named = parse(f"{negative.name} = {_applied(negative.wrap, 'negative_prediction')}\n")
+            named = parse(f"{negative.name} = {self._taken(negative, 'negative_prediction')}\n")
             if late:
                 after = [*named, *after]
             else:
                 unpack += named
-            kept = parse(f"{positive.name} = {_applied(positive.wrap, 'prediction')}\n")
+            kept = parse(f"{positive.name} = {self._taken(positive, 'prediction')}\n")
         if match.guard is None:
             return [*unpack, *kept, *staying, *after]
         node = match.node
@@ -232,18 +239,26 @@ class PairForm:
         body = after or [cst.SimpleStatementLine([cst.Pass()])]
         return [choice, *kept, *staying, node.with_changes(body=indented(body, node.body), leading_lines=[])]
 
-    def _negative(self, match: _Match, guard: str, model: bool) -> Block:
-        kwargs = [*match.before, *self._kwargs("negative_kwargs", match.negative, model)]
+    def _lists(self, made: Prediction) -> bool:
+        """Whether a prediction is a tuple with lists in it, which ranks exchange as one tuple of tensors."""
+        return self.denoisers.lists and made.form == "whole"
+
+    def _taken(self, made: Prediction, name: str) -> str:
+        return _applied(made.wrap, f"self._in_lists({name})" if self._lists(made) else name)
+
+    def _negative(self, match: _Match, guard: str, model: bool, start: str | None) -> Block:
+        kwargs = [*match.before, *self._kwargs("negative_kwargs", match.negative, model, start)]
         if match.node is None:
             return kwargs
         choice = parse(f"if {guard}:\n    pass\nelse:\n    negative_kwargs = None\n")[0]
         assert isinstance(choice, cst.If)
         return [choice.with_changes(body=indented(kwargs), leading_lines=match.node.leading_lines)]
 
-    def _kwargs(self, name: str, made: Prediction, model: bool) -> Block:
+    def _kwargs(self, name: str, made: Prediction, model: bool, start: str | None) -> Block:
         given = self._entries(made)
         assert given is not None
         entries = {**({"model": code(made.call.func)} if model else {}), **given}
+        entries |= {START: start} if start is not None else {}
         lines = "".join(f'    "{key}": {value},\n' for key, value in entries.items())
         return parse(f"{name} = {{\n{lines}}}\n")
 
@@ -276,6 +291,18 @@ class PairForm:
             return sum(code(n).count(name) for n in nodes for name in names)
 
         return any(f"{n} " in code(self.function.params) for n in names) or count([self.function.body]) > count(block)
+
+
+def _started(match: _Match) -> tuple[_Match, tuple[str | None, str | None]]:
+    """The match without the cuts that make one side as long as the other, and where each side is cut.
+
+    Sides that are cut alike have one length before, too, and stay as they are.
+    """
+    (first, wrap), (second, other) = start_of(match.positive.wrap), start_of(match.negative.wrap)
+    if first == second:
+        return match, (None, None)
+    positive, negative = replace(match.positive, wrap=wrap), replace(match.negative, wrap=other)
+    return replace(match, positive=positive, negative=negative), (first, second)
 
 
 def _alias(node: Statement) -> dict[str, str] | None:
@@ -355,38 +382,3 @@ def _scale(block: Block, positive: str, names: dict[str, str]) -> cst.BaseExpres
             if ends == [positive, negative] and not set(names) & set(reads(scale)):
                 return scale
     return None
-
-
-def _step(body: Block) -> int | None:
-    """Index of the only ``x = self.scheduler.step(prediction, t, x, return_dict=False)[0]``."""
-    found = None
-    for index, node in enumerate(body):
-        for call in calls(node, "self.scheduler.step"):
-            if found is not None or not isinstance(node, cst.SimpleStatementLine):
-                return None
-            assign = node.body[0]
-            if not isinstance(assign, cst.Assign) or len(call.args) != 4 or len(assign.targets) != 1:
-                return None
-            value = bare(assign.value)
-            plain = [a.keyword is None and not a.star for a in call.args] == [True, True, True, False]
-            last = call.args[3]
-            keyword = last.keyword.value if last.keyword else ""
-            if not (isinstance(value, cst.Subscript) and value.value is call and code(value.slice[0]).strip() == "0"):
-                return None
-            if not plain or (keyword, code(last.value)) != ("return_dict", "False"):
-                return None
-            if not same(assign.targets[0].target, call.args[2].value):
-                return None
-            found = index
-    return found
-
-
-def _stepped(rest: Block, place: int, guard: str) -> Block:
-    old = rest[place]
-    assert isinstance(old, cst.SimpleStatementLine) and isinstance(old.body[0], cst.Assign)
-    value = bare(old.body[0].value)
-    assert isinstance(value, cst.Subscript) and isinstance(value.value, cst.Call)
-    target = code(old.body[0].targets[0].target)
-    given = ", ".join(code(a.value) for a in value.value.args[:3])
-    new = parse(f"{target} = self.scheduler_step_maybe_with_cfg({given}, {guard})\n")
-    return [*rest[:place], new[0].with_changes(leading_lines=old.leading_lines), *rest[place + 1 :]]
