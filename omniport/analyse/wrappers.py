@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from omniport.plan.model import Decision, Why
 from omniport.source.tree import SourceTree
 
-KEPT = "kept "
+KEPT = "wrapper "
 
 
 def wrappers(tree: SourceTree, module: ast.Module, imported: Mapping[str, str]) -> list[Decision]:
-    """What imported classes call the modules of the port that they are given, ``kept Class.0.parameter``: attribute.
+    """What imported classes call the modules of the port that they are given, ``wrapper Class.0.parameter``: attribute.
 
     Args:
         tree: the reference.

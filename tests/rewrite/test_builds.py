@@ -89,8 +89,8 @@ HELD = (
 @pytest.mark.parametrize(
     ("kept", "call", "expected"),
     [
-        ("self.block = inner", "Held(1, Own())", [("kept Held.1.inner", "block")]),
-        ("self.block = inner", "Held(1, inner=Own())", [("kept Held.1.inner", "block")]),
+        ("self.block = inner", "Held(1, Own())", [("wrapper Held.1.inner", "block")]),
+        ("self.block = inner", "Held(1, inner=Own())", [("wrapper Held.1.inner", "block")]),
         ("self.block = nn.Sequential(inner)", "Held(1, Own())", []),  # where it hangs is not known
         ("self.block = inner", "Held(1, Other())", []),  # nothing of the port
     ],
