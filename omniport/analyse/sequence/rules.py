@@ -137,6 +137,10 @@ class TokenRules(DictRules):
     def eval_binop(self, node: ast.BinOp, env: Env) -> Any:
         if isinstance(node.op, ast.MatMult):
             return self.product(self.eval(node.left, env), self.eval(node.right, env))
+        if isinstance(node.op, ast.Mult) and isinstance(node.left, ast.List):
+            made, times = self.eval(node.left, env), getattr(node.right, "value", None)
+            if isinstance(made, Seq) and isinstance(times, int):
+                return Seq(made.items * times, made.many)
         return super().eval_binop(node, env)
 
     def product(self, a: Any, b: Any) -> Tensor:

@@ -18,7 +18,7 @@ from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.conditions import asked, ranked
-from omniport.analyse.sequence.cuts import CutAxes
+from omniport.analyse.sequence.kinds import KindRules
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -31,7 +31,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "ahead"})
 
 
-class SequenceWalk(CutAxes):
+class SequenceWalk(KindRules):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -47,11 +47,12 @@ class SequenceWalk(CutAxes):
         batch: int = 0,
         ranks: dict[str, int] | None = None,
         origin: Checkpoint | None = None,
+        kinds: dict[str, int] | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
         self.primary, self.last = primary, last
-        self.given = ranks or {}
+        self.given, self.kinds = ranks or {}, kinds or {}
         self.record = Record()
         self.steps = self.own = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
@@ -205,7 +206,7 @@ class SequenceWalk(CutAxes):
         label = "_".join([name, *map(str, place)])
         form = self.forms.get(label)
         if form is True:
-            self.record.required.append(name)
+            self.record.required.append(self.named(value, name))
             optional, form = False, 0
         elif optional and not place and label in self.forms and form is None:
             self.record.absent.append(self.given_as(name, value))
@@ -242,6 +243,10 @@ class SequenceWalk(CutAxes):
             self.unclear[fresh.serial] = label
         self.record.seeds.append(found)
         return self.maybe(fresh, optional)
+
+    def named(self, value: Any, name: str) -> str:
+        """A variable that is ``value`` itself, where ``name`` is a tuple that holds it."""
+        return next((other for other, found in self.alive.items() if found is value), name)
 
     def given_as(self, name: str, value: Tensor) -> str:
         """The parameter that a value is computed from alone, if that may be absent, too: without it there is none."""
