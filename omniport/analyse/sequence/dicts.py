@@ -1,4 +1,7 @@
-"""Dicts whose keys are written out: arguments that a block collects and passes on by ``**``."""
+"""Dicts whose keys are written out: arguments that a block collects and passes on by ``**``.
+
+And dicts of modules, one for each form of the input: the key that picks one is known when the model runs.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.sequence.liveness import LiveNames
-from omniport.analyse.shapes import Const, Fields
+from omniport.analyse.shapes import Const, Either, Fields, Instance, Leaf, Modules
 
 
 class DictRules(LiveNames):
@@ -26,11 +29,20 @@ class DictRules(LiveNames):
             if key not in owner.items:
                 raise self.unsupported(f"subscript {text(node)}", node)
             return owner.items[key]
+        if isinstance(node.slice, ast.JoinedStr) and isinstance(owner := self.eval(node.value, env), Modules):
+            return owner.items[0] if len(owner.items) == 1 else Either(owner.items)
         return super().eval_subscript(node, env)
+
+    def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
+        if name.endswith("nn.ModuleDict") and args and isinstance(args[0], Fields):
+            return Modules(list(args[0].items.values()), True)
+        return super().call_function(name, args, kwargs, node)
 
     def assign(self, target: ast.expr, value: Any, env: Env) -> None:
         key = getattr(target.slice, "value", None) if isinstance(target, ast.Subscript) else None
         if isinstance(target, ast.Subscript) and isinstance(owner := self.eval(target.value, env), Fields):
+            if isinstance(target.slice, ast.JoinedStr) and isinstance(value, Instance | Leaf):
+                key = text(target.slice)  # modules of one kind, each under a key of its own
             if not isinstance(key, str):
                 raise self.unsupported(f"assignment to {text(target)}", target)
             owner.items[key] = value

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.expressions import Env
+from omniport.analyse.expressions import Env, text
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.rules import TokenRules
-from omniport.analyse.shapes import Dim, Num, Seq, Tensor
+from omniport.analyse.shapes import Dim, Num, Opaque, Seq, Tensor
 
 _LENGTH = re.compile(r"len\((\w+)\)")
 _UNNAMED = re.compile(r"size \d+ at line \d+(?!\d|\.)")
@@ -69,9 +69,11 @@ class OperationRules(TokenRules):
         return super().stretch(dim, low, high)
 
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
-        sizes = args[0].items if name == "torch.full" and args and isinstance(args[0], Seq) else []
-        if sizes and not args[0].many and all(isinstance(size, Num) for size in sizes):
-            return Tensor(tuple(self.sized(size.poly) for size in sizes))
+        if name == "isinstance":
+            return Opaque(f"a kind of {text(node.args[0])}")  # true or false, and nothing for each token
+        given = args[0] if args and name in ("torch.full", "torch.zeros", "torch.ones", "torch.empty") else None
+        if isinstance(given, Seq) and given.items and not given.many:
+            return self.filled_alike(given.items)
         return super().call_function(name, args, kwargs, node)
 
     def branch(self, node: ast.If, env: Env) -> bool:

@@ -16,9 +16,9 @@ Form = int | tuple[int, ...] | bool | str | None
 class BlockedError(Exception):
     """Something is in the way of the result's tokens before the last attention call: the rest need not be walked."""
 
-    def __init__(self, reason: str, line: int, steps: int) -> None:
+    def __init__(self, reason: str, line: int, steps: int, operations: int) -> None:
         super().__init__(reason)
-        self.reason, self.line, self.steps = reason, line, steps
+        self.reason, self.line, self.steps, self.operations = reason, line, steps, operations
 
 
 MANY = -1  # the place of each item of a list of unknown length

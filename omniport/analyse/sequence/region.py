@@ -279,6 +279,8 @@ class Reading:
                 ]
                 if not axes:
                     continue
+                if id(value) in self.walk.optional:
+                    raise Refused(f"{name} may be absent and is read behind the blocks", line)
                 cut = {stream for cut in self.walk.record.cuts for stream in cut.streams}
                 if tensor is not value or len(axes) > 1 or (len(axes[0][1]) > 1 and not cut.issuperset(axes[0][1])):
                     raise Refused(f"{name} holds several token axes behind the blocks", line)
@@ -305,13 +307,13 @@ class Reading:
                 if keys_alone:  # which every rank has
                     self.walk.settled |= use.mask.streams
                 continue
-            if dims is not None and self.walk.made_of(dims[-1].streams) == keys:
+            if dims and self.walk.made_of(dims[-1].streams) == keys:
                 if not all(dim.one for dim in dims[1:-1]):
                     raise Refused("an attention mask made of tokens is not one over keys alone", use.line)
                 self.own_masks.add(use.call.site)
                 continue
             # attention takes masks of two axes to those of all: it is four that leave no doubt which axis is which
-            if dims is None or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
+            if not dims or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
                 self.walk.missed([use.mask])
                 raise Refused("the axes of an attention mask are not known", use.line)
             if use.call.site in self.own_masks:

@@ -14,18 +14,19 @@ from omniport.analyse import library
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.facts import UnfitError
 from omniport.analyse.poly import Poly
-from omniport.analyse.sequence.dicts import DictRules
+from omniport.analyse.sequence.paths import PathRules
 from omniport.analyse.shapes import Closure, Const, Dim, Leaf, Num, Opaque, Seq, Tensor
 
 BATCH = Poly.of("batch")
 
 
-class TokenRules(DictRules):
+class TokenRules(PathRules):
     """The rules."""
 
     makeup: dict[str, tuple[str, ...]]  # a stream that is several others, one behind the other
     settled: set[str]  # axes that turn out to be the batch, or a width
     unclear: dict[int, str]
+    operations: int  # calls of tensor operations that were followed
     missed: Callable[..., str | None]
     same_doubt: Callable[[Any, Any], None]
     width: Callable[[Poly], bool]
@@ -174,6 +175,7 @@ class TokenRules(DictRules):
 
     def tensor_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         result = self.token_call(name, x, args, kwargs, node)
+        self.operations += 1
         self.same_doubt(x, result)
         return result
 

@@ -110,9 +110,11 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         alive = {name for name, value in traces[start].env.items() if isinstance(value, Tensor)}
         carriers = frozenset(alive & _stored(body[start : starts[-1] + 1]))
         primary = carriers & live(body[starts[-1] + 1 :])
+        # where the tokens of the result are not there yet, blocks most likely work on their parts
+        part = task if primary else replace(task, left=[min(task.left[0], _STATEMENTS // 4)])
         for batch in (0, 1) if _turned(body[:start]) else (0,):
             try:
-                found = _search(task, _Place(start, carriers, frozenset(primary), starts[-1], batch))
+                found = _search(part, _Place(start, carriers, frozenset(primary), starts[-1], batch))
                 return replace(found, front=front), ranks
             except Refused as error:
                 refused = refused if batch else error
@@ -120,7 +122,7 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         joined = bool(behind) and any(_others(traces[start].env[n], traces[behind[0]].env.get(n)) for n in primary)
         if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For) and not joined:
             break  # what comes later would leave these blocks with all tokens, and has no more than they
-        front = front or joined
+        front = front or joined or not primary
     assert refused is not None
     raise refused
 
@@ -224,7 +226,7 @@ def _kind(label: str, kind: str) -> str:
 
 @dataclass(frozen=True)
 class _Trial:
-    reach: int  # statements walked until the first thing in the way
+    reach: tuple[int, int]  # statements walked until the first thing in the way, and operations within them
     unranked: tuple[tuple[str, str], ...]
     optional: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()  # conditions on what modules have, those that are asked most first
@@ -261,14 +263,13 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
             task.left[0] -= walk.steps - (origin.steps if origin is not None else 0)
             known |= walk.checkpoints
         reading = Reading(walk, place.start, task.kept)
-        return _Trial(1 << 30, ()), reading.region()
+        return _Trial((1 << 30, 0), ()), reading.region()
     except BlockedError as blocked:
-        reach, refused = blocked.steps, Refused(blocked.reason, blocked.line)
+        reach, refused = (blocked.steps, blocked.operations), Refused(blocked.reason, blocked.line)
     except Refused as error:
         steps = walk.record.steps
-        reach = _WALKED * (1 + reading.passed) + (
-            steps[reading.blocked] if reading.blocked < len(steps) else walk.steps
-        )
+        walked = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps
+        reach = (_WALKED * (1 + reading.passed) + walked, 0)
         refused = error
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))

@@ -17,7 +17,6 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.conditions import asked, ranked
 from omniport.analyse.sequence.kinds import KindRules
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
@@ -54,7 +53,7 @@ class SequenceWalk(KindRules):
         self.primary, self.last = primary, last
         self.given, self.kinds = ranks or {}, kinds or {}
         self.record = Record()
-        self.steps = self.own = 0
+        self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
         self.tested: set[int] = set()  # serials of tensors whose rank a condition asks for
         self.unclear: dict[int, str] = {}  # by serial of a tensor of unknown rank: the seed that makes it unknown
@@ -117,7 +116,7 @@ class SequenceWalk(KindRules):
         super().barrier(names, reason)
         self.line = line
         if names and len(self.record.traces) <= self.last + 1 and self.blocks(names):
-            raise BlockedError(reason, self.own, self.steps)
+            raise BlockedError(reason, self.own, self.steps, self.operations)
         self.record.steps += [self.steps] * (len(self.facts.barriers) - len(self.record.steps))
 
     def blocks(self, streams: tuple[str, ...]) -> bool:
@@ -129,37 +128,6 @@ class SequenceWalk(KindRules):
             if seed.variable in self.primary
             for dim in (seed.tensor.dims or ())[1:2]
         )
-
-    def branch(self, node: ast.If, env: Env) -> bool:
-        """Conditions on a module's own attributes come out alike wherever the module asks again."""
-        condition = asked(node.test)
-        if condition is None or self.truth(self.eval_or_give_up(node.test, env), node.test) is not None:
-            return super().branch(node, env)
-        attribute, set_ = condition
-        key = f"if {self.instance.cls}.{attribute}"
-        self.record.choices.setdefault(key, set()).add(node.lineno)
-        given = self.forms.get(key)
-        if isinstance(given, bool):
-            return self.block(node.body if given == set_ else node.orelse, env)
-        return super().branch(node, env)
-
-    def assume(self, test: ast.expr, taken: Env, other: Env) -> None:
-        """``x is not None``: on the other path it is None.  ``x.ndim == 2``: on this path it has that rank."""
-        for part in test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]:
-            name, rank = ranked(part)
-            if (
-                rank is not None
-                and isinstance(x := taken.get(name), Tensor)
-                and x.dims is None
-                and not self.record.seeds
-            ):
-                self.tested.add(x.serial)
-                taken[name] = self.of_rank(x, rank)
-        if not isinstance(test, ast.Compare) or not isinstance(test.left, ast.Name) or test.left.id not in taken:
-            return
-        if isinstance(test.ops[0], ast.Is | ast.IsNot) and getattr(test.comparators[0], "value", ...) is None:
-            path = other if isinstance(test.ops[0], ast.IsNot) else taken
-            path[test.left.id] = Const(None)
 
     def seed(self, env: Env) -> None:
         """Give every tensor in ``env`` streams of its own, and name the numbers that are lengths of their axes."""
