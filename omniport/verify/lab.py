@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omniport.plan.model import DISPATCHED
 from omniport.target.manifest import load
 from omniport.verify.cases import EVEN, ODD
-from omniport.verify.forks import Rank, RankError, fork_ranks
+from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
 from omniport.verify.port import Port
 from omniport.verify.results import BlockError, ModuleNode
 
@@ -31,6 +33,16 @@ class Lab:
         self.logs = work / "logs"
         self.logs.mkdir(exist_ok=True)
         self._done: dict[str, Any] = {}
+        self.shared = 0.0  # seconds for what features share, whichever asked first
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Count the time inside as shared."""
+        started, before = time.monotonic(), self.shared
+        try:
+            yield
+        finally:
+            self.shared = before + time.monotonic() - started
 
     def fork(self, name: str, task: Callable[[Rank], Any], world: int = 1, limit: float = 120.0) -> list[Any]:
         """Run ``task`` once per rank; the second call with the same name returns what the first did.
@@ -56,7 +68,8 @@ class Lab:
 
             return tasks.prepare(self.port, self.work)
 
-        answer: dict[str, Any] = self.fork("prepare", task)[0]
+        with self._sharing():
+            answer: dict[str, Any] = self.fork("prepare", task)[0]
         return answer
 
     def transformer(
@@ -71,7 +84,10 @@ class Lab:
 
             return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep)
 
-        return self.fork(keep, task, world)
+        if parallel:
+            return self.fork(keep, task, world)
+        with self._sharing():
+            return self.fork(keep, task)
 
     def transformer_file(self, parallel: dict[str, Any]) -> str:
         """File name of the transformer's outputs under ``parallel``."""
@@ -111,7 +127,8 @@ class Lab:
 
             return tasks.reference_cases(self.port, self.work)
 
-        answer: dict[str, Any] = self.fork("reference", task)[0]
+        with self._sharing():
+            answer: dict[str, Any] = self.fork("reference", task)[0]
         return answer
 
     def pipeline(
@@ -130,8 +147,8 @@ class Lab:
 
     def pipeline_alone(self) -> dict[str, Any]:
         """The port's pipeline on one rank, on every case."""
-        names = tuple(self.reference())
-        answer: dict[str, Any] = self.pipeline({}, 1, names, True)[0]
+        with self._sharing():
+            answer: dict[str, Any] = self.pipeline({}, 1, tuple(self.reference()), True)[0]
         return answer
 
     def pipeline_file(self, parallel: dict[str, Any]) -> str:
@@ -148,6 +165,20 @@ class Lab:
             return proving.prove(self.port, self.work, rank, name, parallel or {})
 
         return self.fork(f"proof.{name}", task, world)
+
+    def proof_in_parts(self, name: str, parts: int) -> list[Any]:
+        """The same of a proof that takes time: at once in ``parts`` workers that know nothing of each other."""
+        self.prepare()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import proving
+
+            port, mark = reserve_port()
+            with mark:
+                alone = Rank(0, 1, port)
+                return proving.prove(self.port, self.work, alone, name, {}, part=(rank.rank, rank.world))
+
+        return self.fork(f"proof.{name}", task, parts)
 
     def pipeline_with(self, what: str, options: dict[str, Any], case: str) -> dict[str, Any]:
         """The port's pipeline on one case with more options of the engine; latents are kept as ``pipeline.<what>.pt``.

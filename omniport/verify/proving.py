@@ -16,8 +16,13 @@ from omniport.verify.port import Port
 from omniport.verify.proofs import Proof, Subject
 
 
-def prove(port: Port, work: Path, rank: Rank, name: str, parallel: dict[str, Any]) -> Proof:
-    """One proof of the port's transformer with the tiny checkpoint, on this rank."""
+def prove(
+    port: Port, work: Path, rank: Rank, name: str, parallel: dict[str, Any], part: tuple[int, int] | None = None
+) -> Proof:
+    """One proof of the port's transformer with the tiny checkpoint, on this rank.
+
+    ``part``: of a proof that can be made in parts, which one and of how many.
+    """
     torch.set_num_threads(1)
     folder = tasks.saved(work, "checkpoint")
     config = engine.make_config(port, folder, rank, parallel)
@@ -32,7 +37,8 @@ def prove(port: Port, work: Path, rank: Rank, name: str, parallel: dict[str, Any
 
     with engine.bare_worker(config, rank):
         subject = Subject(build_with, weights, torch.load(tasks.saved(work, "inputs")), config)
-        proof: Proof = importlib.import_module(f"omniport.verify.proofs.{name}").prove(subject)
+        prove_it = importlib.import_module(f"omniport.verify.proofs.{name}").prove
+        proof: Proof = prove_it(subject) if part is None else prove_it(subject, part)
         return proof
 
 

@@ -79,7 +79,8 @@ class FeatureResult:
 
     ``figure`` is the largest relative error measured (None where the feature compares nothing).  ``digest`` identifies
     the source of the port that was proven, so that evidence for other source is not taken for evidence.  ``declared``
-    is False where the port does not claim the feature.
+    is False where the port does not claim the feature.  ``seconds`` of wall time leave out what features share: the
+    checkpoint, the reference's runs and those of the port alone.
     """
 
     feature: str

@@ -304,7 +304,7 @@ def published_share(port: Port, work: Path, rank: Rank) -> dict[str, int]:
     """Block parameters of the port at published size under ``rank.world`` tensor-parallel ranks, on the meta device.
 
     Returns:
-        ``local``: elements of this rank's blocks; ``full``: those of the reference's blocks.
+        ``local``: elements of this rank's blocks; ``full``: on rank 0 those of the reference's blocks.
     """
     cls = checkpoint.import_object(port.reference_transformer)
     published = checkpoint.published_config(port)
@@ -313,5 +313,4 @@ def published_share(port: Port, work: Path, rank: Rank) -> dict[str, int]:
     config.tf_model_config.params.update(published)
     with engine.bare_worker(config, rank), torch.device("meta"):
         local = block_parameters(engine.build_transformer(port, config))
-        reference: nn.Module = cls.from_config(published)
-    return {"local": local, "full": block_parameters(reference)}
+        return {"local": local} | ({} if rank.rank else {"full": block_parameters(cls.from_config(published))})

@@ -9,5 +9,6 @@ from omniport.verify.results import Finding
 
 def run(lab: Lab) -> Finding:
     """See :mod:`omniport.verify.proofs.compile`."""
-    proofs = lab.proof("compile")
-    return Finding(tuple(checks_of(proofs, "blocks compile without a graph break")), (proofs[0].detail,))
+    proofs = lab.proof_in_parts("compile", 2)
+    evidence = tuple(proof.detail for proof in proofs if proof.detail)
+    return Finding(tuple(checks_of(proofs, "blocks compile without a graph break")), evidence)

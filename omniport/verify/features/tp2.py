@@ -39,7 +39,7 @@ def run(lab: Lab) -> Finding:
         return tasks.published_share(lab.port, lab.work, rank)
 
     counts = lab.fork("published_share", task, 2)
-    share = max(c["local"] / c["full"] for c in counts)
+    share = max(c["local"] for c in counts) / counts[0]["full"]
     note = (
         "" if share <= SHARE else f"one rank holds {share:.3f} of the blocks at published size: something is replicated"
     )
