@@ -48,6 +48,7 @@ class Region:
         tuple[str, tuple[str, ...]], ...
     ] = ()  # numbers that count tokens of a rank here: the seeds that have them
     own_masks: frozenset[Site] = frozenset()  # attention calls whose mask is over the keys of a rank
+    causal: frozenset[Site] = frozenset()  # attention calls that do not see what pads their keys
     required: tuple[str, ...] = ()  # optional values that have to be given
     cuts: tuple[Cut, ...] = ()  # token axes that are two streams
     ranks: dict[str, int | None] = field(default_factory=dict)  # of all values at the start
@@ -106,6 +107,7 @@ def merged(a: Region, b: Region) -> Region:
         absent=tuple(dict.fromkeys((*a.absent, *b.absent))),
         counts=tuple(counts.items()),
         own_masks=a.own_masks | b.own_masks,
+        causal=a.causal | b.causal,
         required=tuple(dict.fromkeys((*a.required, *b.required))),
     )
 

@@ -180,7 +180,7 @@ def _layers(
         places = region.keys.get(site, {})
         makeups = {next(iter(streams)) for streams in places.values()}
         local = makeups == {()} or (not makeups and plan.local)
-        streams = next(iter(makeups)) if len(makeups) == 1 else ()
+        streams = next(iter(makeups)) if len(makeups) == 1 and site not in region.causal else ()
         several = tuple((place, next(iter(found))) for place, found in places.items()) if len(makeups) > 1 else ()
         if several and len(sites[plan.class_name]) > 1:
             raise Refused("one of several attention layers has keys that are others from module to module", site[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from omniport.analyse.expressions import Env
-from omniport.analyse.facts import AttentionFact
+from omniport.analyse.facts import AttentionFact, Site
 from omniport.analyse.shapes import Tensor
 
 #: What a value of unknown rank may be: a tensor of that rank, a tuple of tensors, absent (an
@@ -63,6 +63,7 @@ class Seed:
     open: frozenset[int] = frozenset()  # axes that may have one row for all tokens
     guessed: bool = False  # its rank is one that nothing speaks against
     tokens: bool = False  # it may hold something for each token
+    changed: bool = False  # the blocks change it, and nothing else tells its rank
 
     @property
     def label(self) -> str:
@@ -83,6 +84,7 @@ class Record:
     traces: list[Trace] = field(default_factory=list)
     seeds: list[Seed] = field(default_factory=list)
     masks: list[MaskUse] = field(default_factory=list)
+    causal: set[Site] = field(default_factory=set)  # calls over one stream that see no key behind the query
     steps: list[int] = field(default_factory=list)  # barrier by barrier: how many statements were walked before
     choices: dict[str, set[int]] = field(default_factory=dict)  # conditions on attributes of modules, and their lines
     absent: list[str] = field(default_factory=list)  # optional values that the region is planned without

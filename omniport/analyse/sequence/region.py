@@ -77,6 +77,7 @@ class Reading:
             tuple(self.walk.record.absent),
             self.counts(split, parts, end),
             frozenset(self.own_masks),
+            frozenset(self.walk.record.causal),
             tuple(dict.fromkeys(self.walk.record.required)),
             tuple(self.walk.record.cuts),
             {s.label: len(s.tensor.dims) if s.tensor.dims is not None else None for s in self.walk.record.seeds},

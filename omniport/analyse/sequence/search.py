@@ -28,6 +28,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
     "given": (True,),
     "line": (2, 3),
     "list": (0, 3, 2, 4, 1),
+    "packed": (2,),
     "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6),
 }
 _STATEMENTS = 6000  # walked in the search over one model; those that have a region need 5000 at most

@@ -17,7 +17,7 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.kinds import KindRules
+from omniport.analyse.sequence.packed_rows import PackedRows
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -30,7 +30,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "ahead"})
 
 
-class SequenceWalk(KindRules):
+class SequenceWalk(PackedRows):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -126,7 +126,7 @@ class SequenceWalk(KindRules):
             met & set(self.made_of(dim.streams))
             for seed in self.record.seeds
             if seed.variable in self.primary
-            for dim in (seed.tensor.dims or ())[1:2]
+            for dim in (seed.tensor.dims or ())[:2]
         )
 
     def seed(self, env: Env) -> None:
@@ -189,8 +189,8 @@ class SequenceWalk(KindRules):
             else self.of_rank(value, form).dims
         )
         if value.dims is None and label in self.carriers:
-            dims = (Dim(BATCH), self.axis_of(f"{label}__1"), Dim(Poly.of(f"width of {label}")))
-            found = Seed(name, place, Tensor(dims, origins=value.origins), optional)
+            dims = self.changed(label)
+            found = Seed(name, place, Tensor(dims, origins=value.origins), optional, changed=True)
             self.record.seeds.append(found)
             return self.maybe(found.tensor, optional)
         if dims is None:
