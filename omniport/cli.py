@@ -36,6 +36,13 @@ Backbone = Annotated[
     str | None,
     typer.Option(metavar="FILE:CLASS", help="The denoiser of a model's own code, where it cannot be told."),
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Names and shapes of a custom model's weights (JSON or safetensors), in place of the published ones.",
+    ),
+]
 Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag or commit of the model repository.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -130,6 +137,7 @@ def scaffold(
     revision: Revision = None,
     source: Source = None,
     backbone: Backbone = None,
+    weights: Weights = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
@@ -146,15 +154,28 @@ def scaffold(
 
         if plugin is not None:
             raise OmniportError("the port of a model's own code goes into a tree: --into TREE in place of --plugin")
-        made = scaffold_custom(
-            model, source, into=into, name=name, backbone=backbone, dry_run=dry_run, diff=diff, force=force
-        )
+        with progress.shown(quiet=quiet):
+            made = scaffold_custom(
+                model,
+                source,
+                into=into,
+                name=name,
+                backbone=backbone,
+                dry_run=dry_run,
+                diff=diff,
+                force=force,
+                revision=revision,
+                offline=offline,
+                weights=weights,
+            )
         if json:
             _print_json(made.to_data())
         else:
             typer.echo(made.text())
         return
     _no_backbone(backbone)
+    if weights is not None:
+        raise OmniportError("--weights is for a model with code of its own: give that code with --source DIR")
     with progress.shown(quiet=quiet):
         result = room.scaffold(
             model,

@@ -116,7 +116,9 @@ def update(
     model = str(known.inputs["model"])
     if custom and source is not None:
         backbone = dict(known.inputs.get("options") or {}).get("backbone")
-        made = generate_custom(model, source, target=target, name=known.name, backbone=backbone)
+        made = generate_custom(
+            model, source, target=target, name=known.name, backbone=backbone, revision=revision, offline=offline
+        )
     else:
         found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=known.name)
         made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run)

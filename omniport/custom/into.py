@@ -22,8 +22,24 @@ def scaffold_custom(
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
+    revision: str | None = None,
+    offline: bool = False,
+    weights: Path | None = None,
 ) -> ScaffoldResult:
     """Port the code at ``source``, which the weights of ``model`` are made for, into the tree ``into``.
+
+    Args:
+        model: whose weights these are.
+        source: folder of the code.
+        into: the tree.
+        name: of the port.
+        backbone: ``file.py:Class``.
+        dry_run: whether nothing is written.
+        diff: whether the changes are shown.
+        force: whether what is not ours may be replaced.
+        revision: of ``model`` on the Hub.
+        offline: whether only the caches are asked.
+        weights: names and shapes of the weights, in place of those of ``model``.
 
     Raises:
         OmniportError: the denoiser must be asked for, a name of its closure is not explained, or the tree cannot be
@@ -41,7 +57,17 @@ def scaffold_custom(
     target = open_target(into, writable=not dry_run)
     if target.root is None:
         raise OmniportError(f"{into}: no vLLM-Omni tree")
-    made = generate_custom(model, source, target=target, name=name, backbone=backbone, force=force)
+    made = generate_custom(
+        model,
+        source,
+        target=target,
+        name=name,
+        backbone=backbone,
+        force=force,
+        revision=revision,
+        offline=offline,
+        weights=weights,
+    )
     return put(made, target, force=force, dry_run=dry_run, diff=diff)
 
 
@@ -53,6 +79,9 @@ def generate_custom(
     name: str | None = None,
     backbone: str | None = None,
     force: bool = False,
+    revision: str | None = None,
+    offline: bool = False,
+    weights: Path | None = None,
 ) -> Generated:
     """Every file of the port of the code at ``source``, rendered for the tree of ``target`` and not written.
 
@@ -60,28 +89,38 @@ def generate_custom(
         OmniportError: as :func:`scaffold_custom`.
     """
     from omniport import emit
+    from omniport.custom.checkpoint import read_weights
     from omniport.custom.scaffold import custom_port
     from omniport.scaffold import Generated
 
     assert target.root is not None
+    found = read_weights(model, revision=revision, offline=offline, names=weights)
     made = custom_port(
         model,
         source,
         name=name,
         backbone=backbone,
         protocol=target.features.component_protocol,
+        weights=found,
     )
     notes: list[Any] = []
     changes = emit.port_files(
-        made.plan, made.transformer, made.pipeline, target, plugin=False, force=force, notes=notes
+        made.plan,
+        made.transformer,
+        made.pipeline,
+        target,
+        plugin=False,
+        force=force,
+        notes=notes,
+        others=made.others,
     )
     inputs = {
         "model": model,
         "form": "custom",
-        "revision": None,
+        "revision": found.revision,
         "source": made.plan.model.source,
         "vllm_omni": target.version,
-        "options": {"name": made.plan.name, "backbone": backbone},
+        "options": {"name": made.plan.name, "backbone": backbone, "weights": weights.name if weights else None},
     }
     changes += emit.record_files(
         made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={}

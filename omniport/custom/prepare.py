@@ -9,7 +9,7 @@ import libcst as cst
 #: weights come through ``load_weights``
 _LOADERS = re.compile(r"(from_(pretrained|config|single_file|checkpoint)|save_\w+|load_(checkpoint|pretrained)\w*)\Z")
 #: parameters are overwritten by the checkpoint
-_INITIALISERS = re.compile(r"_?(init|initialize|initialise|reset)_(weights|parameters)\w*\Z")
+INITIALISERS = re.compile(r"_?(init|initialize|initialise|reset)_(weights|parameters)\w*\Z")
 _TRAINING = re.compile(r"(_set_gradient_checkpointing|(enable|disable)_gradient_checkpointing)\Z")
 
 
@@ -50,7 +50,7 @@ class _Remover(cst.CSTTransformer):
             return updated_node
         decorators = {d.decorator.value for d in original_node.decorators if isinstance(d.decorator, cst.Name)}
         loads = _LOADERS.match(name) and bool(decorators & {"classmethod", "staticmethod"} or name.startswith("save_"))
-        if loads or _INITIALISERS.match(name) or _TRAINING.match(name):
+        if loads or INITIALISERS.match(name) or _TRAINING.match(name):
             self.removed.append(f"{self._classes[-1]}.{name}")
             return cst.RemoveFromParent()
         return updated_node
@@ -71,7 +71,7 @@ class _Remover(cst.CSTTransformer):
             and isinstance(call.func, cst.Attribute)
             and isinstance(call.func.value, cst.Name)
             and call.func.value.value == "self"
-            and _INITIALISERS.match(call.func.attr.value)
+            and INITIALISERS.match(call.func.attr.value)
         ):
             return cst.RemoveFromParent()
         return updated_node

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.custom import read_repository
+from omniport.custom.checkpoint import Weights
 from omniport.custom.code import read_code
+from omniport.custom.naming import Naming, compare
 from omniport.custom.todo import marker, todo
 from omniport.custom.transformer import CustomTransformer, port_transformer
+from omniport.custom.weight_names import MODULE, weight_names
 from omniport.emit.render import render
 from omniport.errors import OmniportError, refusing
+from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 
@@ -20,15 +25,21 @@ _SHOWN = 3  # places named as evidence of one gap
 
 @dataclass(frozen=True)
 class CustomPort:
-    """The plan of the port and the code of its two modules, unformatted."""
+    """The plan of the port and the code of its modules, unformatted.
+
+    ``others`` are further modules of the port, by the name of the file without its ending.
+    """
 
     plan: PortPlan
     transformer: str
     pipeline: str
+    others: Mapping[str, str]
 
 
 @refusing("porting the repository")
-def custom_port(model: str, root: Path, *, name: str | None, backbone: str | None, protocol: str) -> CustomPort:
+def custom_port(
+    model: str, root: Path, *, name: str | None, backbone: str | None, protocol: str, weights: Weights
+) -> CustomPort:
     """Port the code at ``root``, which the weights of ``model`` are made for.
 
     Raises:
@@ -39,7 +50,9 @@ def custom_port(model: str, root: Path, *, name: str | None, backbone: str | Non
         raise OmniportError("; ".join(question.reason for question in roles.questions))
     chosen = roles.backbone
     port_name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", chosen.name).lower()
-    made = port_transformer(read_code(root), chosen, roles.dependencies)
+    tree = read_code(root)
+    made = port_transformer(tree, chosen, roles.dependencies)
+    naming = compare(tree, chosen, weights, {})
     family = "".join(part.capitalize() for part in name.split("_")) if name else chosen.name.removesuffix("Model")
     pipeline_class = f"{family}Pipeline"
     gaps = _gaps(roles)
@@ -51,8 +64,10 @@ def custom_port(model: str, root: Path, *, name: str | None, backbone: str | Non
         title=f"{chosen.name} of {model}",
         native=made.native,
         protocol=protocol,
-        subfolder=None,
-        pattern=_single_file(roles),
+        subfolder=naming.match.weights.folder or None if naming.match else None,
+        pattern=_pattern(weights, naming) if naming.match else _single_file(roles),
+        mapped=naming.table is not None,
+        remap=naming.reason,
         marker=marker,
         config_evidence=_places(roles, "config source"),
         encode_evidence=_lines(roles, "text encoder"),
@@ -61,12 +76,19 @@ def custom_port(model: str, root: Path, *, name: str | None, backbone: str | Non
     )
     plan = PortPlan(
         name=port_name,
-        model=_model(model, pipeline_class, roles),
+        model=_model(model, pipeline_class, roles, weights),
         transformer=made.plan,
-        pipeline=_pipeline(pipeline_class, chosen),
-        todos=(*made.todos, *gaps),
+        pipeline=_pipeline(pipeline_class, chosen, naming.decisions),
+        todos=(*made.todos, *naming.todos(chosen), *gaps),
     )
-    return CustomPort(plan, _header(root, chosen, made), pipeline)
+    others = {MODULE: weight_names(naming.table)} if naming.table is not None else {}
+    return CustomPort(plan, _header(root, chosen, made), pipeline, others)
+
+
+def _pattern(weights: Weights, naming: Naming) -> str | None:
+    """Which files of the folder the loader shall take; None where there are no others."""
+    assert naming.match is not None
+    return None if weights.alone else naming.match.weights.pattern
 
 
 def _gaps(roles: CustomPlan) -> tuple[Decision, ...]:
@@ -104,12 +126,12 @@ def _single_file(roles: CustomPlan) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _model(model: str, pipeline_class: str, roles: CustomPlan) -> ModelPlan:
+def _model(model: str, pipeline_class: str, roles: CustomPlan, weights: Weights) -> ModelPlan:
     assert roles.backbone is not None
     return ModelPlan(
         model=model,
-        form="hub",
-        revision=None,
+        form="local" if parse_model(model).form == "local" else "hub",
+        revision=weights.revision,
         pipeline_class=pipeline_class,
         path="path B",
         source=roles.source,
@@ -119,7 +141,7 @@ def _model(model: str, pipeline_class: str, roles: CustomPlan) -> ModelPlan:
     )
 
 
-def _pipeline(class_name: str, backbone: Candidate) -> PipelinePlan:
+def _pipeline(class_name: str, backbone: Candidate, decisions: tuple[Decision, ...]) -> PipelinePlan:
     return PipelinePlan(
         class_name=class_name,
         module=backbone.file.removesuffix(".py").replace("/", "."),
@@ -130,7 +152,7 @@ def _pipeline(class_name: str, backbone: Candidate) -> PipelinePlan:
         transformer_attributes=(),
         post_process=None,
         pre_process=None,
-        decisions=(),
+        decisions=decisions,
     )
 
 

@@ -71,6 +71,16 @@ class Slice:
         imports = sorted({f.line() for f in self.foreign}, key=lambda line: (line.startswith("from"), line))
         return "\n".join(imports) + "\n\n\n" + "\n\n\n".join(piece.text for piece in self.pieces) + "\n"
 
+    def where(self, line: int) -> tuple[str, int]:
+        """File and line of the repository that a line of :meth:`text` is."""
+        start = len({f.line() for f in self.foreign}) + 3
+        for piece in self.pieces:
+            end = start + piece.text.count("\n")
+            if line <= end:
+                return piece.file, piece.line + max(line - start, 0)
+            start = end + 3
+        return self.pieces[-1].file, self.pieces[-1].line
+
 
 def cut(tree: CodeTree, file: CodeFile, name: str) -> Slice:
     """The closure of the class ``name`` of ``file``.

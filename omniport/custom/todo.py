@@ -15,6 +15,7 @@ IDS: dict[str, tuple[str, bool]] = {
     "ENCODE_PROMPT": ("how a prompt becomes embeddings", True),
     "DENOISE": ("the denoising loop and its guidance", True),
     "DECODE": ("how latents become the output", True),
+    "REMAP": ("tensor names of the checkpoint that are not the class's", True),
     "CONFIG": ("the values of the constructor for each published checkpoint", True),
     "LICENCE": ("whether the code may be carried into the tree", True),
     "DEPENDENCY": ("a package whose distribution is not known", False),
