@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 
+_WIDTH = 108  # of a comment in a constructor
 _SHOWN = 3  # places named as evidence of one gap
 
 
@@ -67,7 +69,7 @@ def custom_port(
         subfolder=naming.match.weights.folder or None if naming.match else None,
         pattern=_pattern(weights, naming) if naming.match else _single_file(roles),
         mapped=naming.table is not None,
-        remap=naming.reason,
+        remap=textwrap.wrap(f"{marker('REMAP')}: {naming.reason}", _WIDTH) if naming.reason else [],
         marker=marker,
         config_evidence=_places(roles, "config source"),
         encode_evidence=_lines(roles, "text encoder"),
