@@ -195,9 +195,14 @@ IMAGE: dict[str, Entry] = {
         variants={
             "sigma": Variant(
                 "PixArt-Sigma has no further conditions",
-                {"use_additional_conditions": False},
+                {"use_additional_conditions": False, "interpolation_scale": 2},
                 {"added_cond_kwargs": "{'resolution': None, 'aspect_ratio': None}"},
-            )
+            ),
+            "alpha 512": Variant(
+                "the size of the images says that there are no further conditions",
+                {"sample_size": 64},
+                {"added_cond_kwargs": "{'resolution': None, 'aspect_ratio': None}"},
+            ),
         },
     ),
     "PRXTransformer2DModel": Entry(
@@ -238,6 +243,7 @@ IMAGE: dict[str, Entry] = {
                 "Sana-Sprint: embedded guidance and normalised queries",
                 {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"},
             ),
+            "1.5": Variant("normalised queries and keys", {"qk_norm": "rms_norm_across_heads"}),
             "sincos": Variant("the 2K and 4K models add position embeddings", {"interpolation_scale": 1.0}),
         }
     ),

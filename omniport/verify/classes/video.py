@@ -112,7 +112,10 @@ VIDEO: dict[str, Entry] = {
                 {"text_embed_dim_t5": 36, "after_norm": True},
                 {"encoder_hidden_states_t5": "normal(batch, text2, text_embed_dim_t5)"},
             ),
-            "shared": Variant("later blocks share one projection for text and video", {"mmdit_layers": 1}),
+            "shared": Variant(
+                "later blocks share one projection for text and video",
+                {"mmdit_layers": 1, "add_norm_text_encoder": True},
+            ),
             "control": Variant(
                 "a control video joins the channels",
                 {"in_channels": 8},
@@ -240,6 +243,7 @@ VIDEO: dict[str, Entry] = {
             "sigma": "times(batch)",
         },
         variants={
+            "2.0": Variant("split rope alone", {"rope_type": "split"}),
             "2.3": Variant("gated attention, modulated text, split rope", _LTX23, _LTX23_TEXT),
             "2.3 perturbed": Variant(
                 "guidance by a block whose attention some samples skip; each stream sees the other's noise level",
@@ -256,6 +260,11 @@ VIDEO: dict[str, Entry] = {
                 "guidance by a block whose attention is skipped",
                 _LTX23,
                 {**_LTX23_TEXT, "spatio_temporal_guidance_blocks": "[0]"},
+            ),
+            "2.5": Variant(
+                "no bias in the video's feed-forward layers, a position of its own for keyframes",
+                {**_LTX23, "ff_bias": False, "use_keyframes_abs_pos_embedding": True},
+                _LTX23_TEXT,
             ),
             "isolated": Variant(
                 "guidance by streams that do not see each other; coordinates come from the pipeline",

@@ -63,6 +63,18 @@ WAN: dict[str, Entry] = {
                 _IMAGE,
                 _IMAGE_TOKENS,
             ),
+            "first and last": Variant(
+                "two images, with positions",
+                {**_IMAGE, "pos_embed_seq_len": 22},
+                {**_TEXT, "encoder_hidden_states_image": "normal(2 * batch, text2, image_dim)"},
+                even_only="the learned table fits one number of tokens",
+            ),
+            "diffusion forcing, all frames": Variant(
+                "a timestep per frame, frame rates, every frame sees all others",
+                {"inject_sample_info": True},
+                {"timestep": "times(batch, frames)", "enable_diffusion_forcing": "true", "fps": "[0, 1][:batch]"},
+                sizes={"batch": 1, "frames": 4},  # the frame rates of several samples do not fit the timesteps
+            ),
             "diffusion forcing": Variant(
                 "a timestep per frame, frame rates, blocks of frames that see only earlier ones",
                 {"inject_sample_info": True, "num_frame_per_block": 2},
@@ -118,7 +130,11 @@ WAN: dict[str, Entry] = {
             "face_pixel_values": "normal(batch, 3, 4 * (frames - 1), 16, 16)",
         },
         variants={
-            "motion in parts": Variant("the face's frames a few at a time", {}, {"motion_encode_batch_size": "3"})
+            "motion in parts": Variant("the face's frames a few at a time", {}, {"motion_encode_batch_size": "3"}),
+            "published channels": Variant(
+                "published configs leave the channels of the motion encoder to the class",
+                {"motion_encoder_channel_sizes": None},
+            ),
         },
     ),
     "WanAnimate2Transformer3DModel": Entry(
