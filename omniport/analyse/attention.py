@@ -53,7 +53,8 @@ def agreed(found: set[AttentionPlan | str]) -> AttentionPlan | str:
 
     Which keys are whole under sequence parallelism is another walk's matter: modules of one class may differ in that.
     """
-    plans = sorted((p for p in found if isinstance(p, AttentionPlan)), key=lambda plan: plan.kind == "cross")
+    plans = [p for p in found if isinstance(p, AttentionPlan)]
+    plans.sort(key=lambda plan: (plan.kind == "cross", plan.why.reason))  # sets have no order
     reasons = [p for p in found if isinstance(p, str)]
     if reasons or len({replace(plan, kind="self", local=False, why=plans[0].why) for plan in plans}) > 1:
         return min(reasons, default="its calls differ")

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from omniport.analyse.syntax import text
+from omniport.source.nodes import each_node
+
 Cache = Literal["", "stack", "blocks"]
 
 HIDDEN, ENCODER = "hidden_states", "encoder_hidden_states"
@@ -50,8 +53,8 @@ def read_loops(root: ast.ClassDef, attribute: str, parameters: list[str] | None)
     """
     forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
     tuples = {
-        ast.unparse(node.targets[0])
-        for node in ast.walk(forward)
+        text(node.targets[0])
+        for node in each_node(forward)
         if isinstance(node, ast.Assign) and any(isinstance(part, ast.Tuple) for part in _branches(node.value))
     }
     loops = _loops(forward, attribute)
@@ -77,38 +80,38 @@ def _loops(forward: ast.FunctionDef, attribute: str) -> Iterator[tuple[ast.For, 
     """Loops over the list, with the names of the block and of its index ("" if it has none)."""
     aliases = {
         node.targets[0].id
-        for node in ast.walk(forward)
+        for node in each_node(forward)
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and ast.unparse(node.value) == f"self.{attribute}"
+        and text(node.value) == f"self.{attribute}"
     }
-    for node in ast.walk(forward):
+    for node in each_node(forward):
         if isinstance(node, ast.For):
             for element, index in _elements(node.target, node.iter, {f"self.{attribute}", *aliases}):
                 yield node, element, index
 
 
 def _elements(target: ast.expr, source: ast.expr, names: set[str], index: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(source, ast.Call) and ast.unparse(source.func) == "enumerate" and isinstance(target, ast.Tuple):
+    if isinstance(source, ast.Call) and text(source.func) == "enumerate" and isinstance(target, ast.Tuple):
         counter, inner = target.elts
-        yield from _elements(inner, source.args[0], names, ast.unparse(counter))
-    elif isinstance(source, ast.Call) and ast.unparse(source.func) == "zip" and isinstance(target, ast.Tuple):
+        yield from _elements(inner, source.args[0], names, text(counter))
+    elif isinstance(source, ast.Call) and text(source.func) == "zip" and isinstance(target, ast.Tuple):
         for inner, item in zip(target.elts, source.args, strict=False):
             yield from _elements(inner, item, names, index or "zip")
     elif isinstance(target, ast.Name):
         whole = source.value if isinstance(source, ast.Subscript) else source
-        if ast.unparse(whole) in names:
+        if text(whole) in names:
             yield target.id, index or ("slice" if whole is not source else "")
 
 
 def _read_loop(loop: ast.For, element: str, index: str, parameters: list[str] | None, tuples: set[str]) -> Reading:
     calls = [
         node
-        for node in ast.walk(loop)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == element
+        for node in each_node(loop)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and text(node.value.func) == element
     ]
     line = calls[0].lineno if calls else loop.lineno
-    mentions = sum(isinstance(n, ast.Name) and n.id == element for stmt in loop.body for n in ast.walk(stmt))
+    mentions = sum(isinstance(n, ast.Name) and n.id == element for stmt in loop.body for n in each_node(stmt))
     if not calls or mentions != len(calls):
         return Reading("", None, False, f"{element} is used for more than calls that give back streams", line)
     streams = [_streams(call, parameters, tuples) for call in calls]
@@ -142,7 +145,7 @@ class _Streams:
 
 def _targets(call: ast.Assign) -> tuple[str, ...]:
     target = call.targets[0]
-    return tuple(ast.unparse(t) for t in (target.elts if isinstance(target, ast.Tuple) else [target]))
+    return tuple(text(t) for t in (target.elts if isinstance(target, ast.Tuple) else [target]))
 
 
 def _streams(call: ast.Assign, parameters: list[str] | None, tuples: set[str]) -> _Streams | str:
@@ -150,8 +153,8 @@ def _streams(call: ast.Assign, parameters: list[str] | None, tuples: set[str]) -
     assert isinstance(call.value, ast.Call)
     targets = _targets(call)
     names = parameters or []
-    bound = {names[i] if i < len(names) else f"#{i}": ast.unparse(a) for i, a in enumerate(call.value.args)}
-    by_name = {keyword.arg: ast.unparse(keyword.value) for keyword in call.value.keywords if keyword.arg}
+    bound = {names[i] if i < len(names) else f"#{i}": text(a) for i, a in enumerate(call.value.args)}
+    by_name = {keyword.arg: text(keyword.value) for keyword in call.value.keywords if keyword.arg}
     bound |= by_name
     key = HIDDEN if HIDDEN in bound else next(iter(bound), "")
     if key in by_name and key != HIDDEN:
@@ -178,9 +181,9 @@ def _own_work(loop: ast.For, call: ast.Assign, index: str) -> str:
         return "runs a part of the list" if index == "slice" else "runs two lists side by side"
     if call not in loop.body:
         return "calls a block under a condition"
-    assigned = {n.id for n in ast.walk(loop) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    assigned = {n.id for n in each_node(loop) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for statement in loop.body:
-        read = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        read = {n.id for n in each_node(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
         if index and index in read:
             return f"gives every block something by {index}"
         if statement is not call and (not isinstance(statement, ast.Assign) or read & assigned):
@@ -190,16 +193,16 @@ def _own_work(loop: ast.For, call: ast.Assign, index: str) -> str:
 
 def _other_use(forward: ast.FunctionDef, attribute: str) -> tuple[str, int] | None:
     """A use of the list outside its loops that one module in its place would change: a length, a part of a block."""
-    harmless = {n.left for n in ast.walk(forward) if isinstance(n, ast.Compare) and ast.unparse(n).endswith(") > 0")}
-    for node in ast.walk(forward):
+    harmless = {n.left for n in each_node(forward) if isinstance(n, ast.Compare) and text(n).endswith(") > 0")}
+    for node in each_node(forward):
         if node in harmless:
             continue
-        if isinstance(node, ast.Call) and ast.unparse(node) == f"len(self.{attribute})":
-            return ast.unparse(node), node.lineno
+        if isinstance(node, ast.Call) and text(node) == f"len(self.{attribute})":
+            return text(node), node.lineno
         if (
             isinstance(node, ast.Subscript)
             and not isinstance(node.slice, ast.Slice)
-            and ast.unparse(node.value) == f"self.{attribute}"
+            and text(node.value) == f"self.{attribute}"
         ):
-            return ast.unparse(node), node.lineno
+            return text(node), node.lineno
     return None

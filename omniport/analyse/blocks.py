@@ -9,7 +9,9 @@ from typing import Any
 from omniport.analyse.block_loops import read_loops
 from omniport.analyse.facts import Facts
 from omniport.analyse.shapes import Either, Instance, Modules, modules_in
+from omniport.analyse.syntax import text
 from omniport.plan.model import BlockListPlan, FeaturePlan, Why
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 
 #: Blocks that cache-dit computes on every step by its own default: a shorter list fails its check, or saves nothing.
@@ -19,7 +21,7 @@ COMPUTED = 8
 
 def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, ...], tuple[FeaturePlan, ...]]:
     """The block lists of the root in the order of their construction, and the features that follow from them."""
-    module = ast.parse(normal.code)
+    module = normal.tree
     classes = {node.name: node for node in module.body if isinstance(node, ast.ClassDef)}
     root = classes[normal.root]
     lists = [
@@ -78,8 +80,8 @@ def _always(root: ast.ClassDef, attribute: str) -> bool:
 
     def makes(body: list[ast.stmt]) -> bool:
         for node in body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{attribute}":
-                return ast.unparse(node.value) != "None"
+            if isinstance(node, ast.Assign) and text(node.targets[0]) == f"self.{attribute}":
+                return text(node.value) != "None"
             if isinstance(node, ast.If) and node.orelse and makes(node.body) and makes(node.orelse):
                 return True
         return False
@@ -111,11 +113,11 @@ def _length(init: ast.FunctionDef, attribute: str) -> int | None:
     defaults = {
         a.arg: d.value for a, d in zip(arguments, init.args.defaults, strict=True) if isinstance(d, ast.Constant)
     }
-    for node in ast.walk(init):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{attribute}":
-            for part in ast.walk(node.value):
+    for node in each_node(init):
+        if isinstance(node, ast.Assign) and text(node.targets[0]) == f"self.{attribute}":
+            for part in each_node(node.value):
                 if isinstance(part, ast.comprehension) and isinstance(part.iter, ast.Call) and part.iter.args:
-                    length = defaults.get(ast.unparse(part.iter.args[-1]).removeprefix("self."))
+                    length = defaults.get(text(part.iter.args[-1]).removeprefix("self."))
                     return length if isinstance(length, int) else None
     return None
 
@@ -123,9 +125,9 @@ def _length(init: ast.FunctionDef, attribute: str) -> int | None:
 def _reached(root: ast.ClassDef, attribute: str) -> list[str]:
     """Modules within a block that the root calls itself, past the block's own forward: ``blocks.0.norm1.emb``."""
     return [
-        ast.unparse(node.func).removeprefix("self.").replace("[", ".").replace("]", "")
-        for node in ast.walk(root)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(f"self.{attribute}[")
+        text(node.func).removeprefix("self.").replace("[", ".").replace("]", "")
+        for node in each_node(root)
+        if isinstance(node, ast.Call) and text(node.func).startswith(f"self.{attribute}[")
         if isinstance(node.func, ast.Attribute)
     ]
 
@@ -146,25 +148,23 @@ def _moved(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -
 def _opened(normal: NormalForm, root: ast.ClassDef, lists: list[BlockListPlan]) -> Why | None:
     """Where the root reads a tensor of a block: no hook gathers or loads it."""
     names = {f"self.{plan.attribute}" for plan in lists}
-    called = {node.func for node in ast.walk(root) if isinstance(node, ast.Call)}
-    inner = {node.value for node in ast.walk(root) if isinstance(node, ast.Attribute)}
+    called = {node.func for node in each_node(root) if isinstance(node, ast.Call)}
+    inner = {node.value for node in each_node(root) if isinstance(node, ast.Attribute)}
     forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
-    for node in ast.walk(forward):
+    for node in each_node(forward):
         if isinstance(node, ast.Attribute) and node not in called and node not in inner:
             base: ast.expr = node
             while isinstance(base, ast.Attribute):
                 base = base.value
-            if isinstance(base, ast.Subscript) and ast.unparse(base.value) in names:
+            if isinstance(base, ast.Subscript) and text(base.value) in names:
                 origin = normal.origin(node.lineno)
-                reason = (
-                    f"{root.name} reads {ast.unparse(node)} itself: a block's weights are there for its forward only"
-                )
+                reason = f"{root.name} reads {text(node)} itself: a block's weights are there for its forward only"
                 return Why(reason, origin.file, origin.line)
     return None
 
 
 def _place(normal: NormalForm, root: ast.ClassDef, attribute: str) -> tuple[str, int]:
     start = f"self.{attribute}["
-    calls = (n for n in ast.walk(root) if isinstance(n, ast.Call) and ast.unparse(n.func).startswith(start))
+    calls = (n for n in each_node(root) if isinstance(n, ast.Call) and text(n.func).startswith(start))
     origin = normal.origin(next(calls).lineno)
     return origin.file, origin.line

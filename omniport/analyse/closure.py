@@ -10,6 +10,7 @@ from omniport.analyse import knowledge
 from omniport.analyse.values import Const, Reference, Value
 from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.flatten_base import flatten_base
+from omniport.source.nodes import each_node
 from omniport.source.slice import definition
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -111,7 +112,7 @@ class Closure:
         return self._brought[ref]
 
     def holds(self, module: SourceModule, name: str) -> bool:
-        for node in ast.walk(module.class_def(name)):
+        for node in each_node(module.class_def(name)):
             if isinstance(node, ast.Attribute) and node.attr in ("set_processor", "_default_processor_cls"):
                 return True
             if not isinstance(node, ast.Call):

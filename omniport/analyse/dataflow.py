@@ -7,6 +7,7 @@ that the known values do not decide is walked both ways; a loop over repeated bl
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ from omniport.analyse.shapes import (
     same,
 )
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -50,7 +52,8 @@ class Walk(Calls, Entry):
     def __init__(self, normal: NormalForm, decisions: Decisions, source: SourceTree | None = None) -> None:
         super().__init__(decisions)
         self.normal, self.source = normal, source
-        module, placed, attending = read(normal.code)
+        module = normal.tree
+        placed, attending = read(module)
         self.imports = {
             alias.asname or alias.name: (node.module or "", alias.name)
             for node in module.body
@@ -224,7 +227,7 @@ class Walk(Calls, Entry):
         except UnsupportedError as error:
             self.reset(state)
             self.give_up(node, env, error)
-            if not any(isinstance(inner, ast.Return) for inner in ast.walk(node)):
+            if not any(isinstance(inner, ast.Return) for inner in each_node(node)):
                 return False
             self.returns[-1].append(Tensor(None))
             return isinstance(node, ast.Return)
@@ -238,8 +241,7 @@ class Walk(Calls, Entry):
             if node.value is not None:
                 self.assign(node.target, self.eval(node.value, env), env)
         elif isinstance(node, ast.AugAssign):
-            operation = ast.copy_location(ast.BinOp(as_load(node.target), node.op, node.value), node)
-            self.assign(node.target, self.eval(operation, env), env)
+            self.assign(node.target, self.eval(_operation(node), env), env)
         elif isinstance(node, ast.Expr):
             if not isinstance(node.value, ast.Constant):
                 self.eval(node.value, env)
@@ -345,7 +347,7 @@ class Walk(Calls, Entry):
                 self.block(node.body, env)
             return
         self.loops += 1
-        own = {name.id for name in ast.walk(node.target) if isinstance(name, ast.Name)}
+        own = {name.id for name in each_node(node.target) if isinstance(name, ast.Name)}
         for turn in range(_LOOPS):
             before = {name: self.now(value) for name, value in env.items() if name not in own}
             self.assign(node.target, items[0], env)
@@ -411,6 +413,8 @@ class Walk(Calls, Entry):
         return Opaque("either")
 
 
-def as_load(node: ast.expr) -> ast.expr:
-    """The target of an augmented assignment, read."""
-    return ast.parse(text(node), mode="eval").body
+@functools.lru_cache(maxsize=500)
+def _operation(node: ast.AugAssign) -> ast.BinOp:
+    """What an augmented assignment assigns."""
+    target = ast.parse(text(node.target), mode="eval").body
+    return ast.copy_location(ast.BinOp(target, node.op, node.value), node)

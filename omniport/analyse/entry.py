@@ -12,6 +12,7 @@ from omniport.analyse.expressions import text
 from omniport.analyse.lenient import Lenient
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Dim, Either, Instance, Leaf, Opaque, Tensor
+from omniport.source.nodes import each_node
 
 _PLAIN = frozenset({"int", "bool", "str", "float", "dict", "Dict", "torch.dtype", "torch.device"})
 
@@ -76,13 +77,15 @@ class Entry(Lenient):
 
     def origins_of(self, name: str) -> frozenset[str]:
         """What a parameter of the root comes from; its number per sample may be several, if the forward asks."""
-        counted = (f"{name}.ndim", f"{name}.dim()") if library.INPUTS.get(name) == ("batch",) else ()
+        if library.INPUTS.get(name) != ("batch",):
+            return frozenset({name})
+        counted = (f"{name}.ndim", f"{name}.dim()")
         several = any(
             isinstance(node, ast.Compare)
             and text(node.left) in counted
             and isinstance(node.ops[0], ast.Eq)
             and getattr(node.comparators[0], "value", 1) not in (0, 1)
-            for node in ast.walk(self.method_of(self.root.cls, "forward"))
+            for node in each_node(self.method_of(self.root.cls, "forward"))
         )
         return frozenset({name, library.ROWS} if several else {name})
 
@@ -92,7 +95,7 @@ def _shape_uses(function: ast.FunctionDef) -> tuple[list[tuple[str, int]], list[
     """What is unpacked into so many names, and the calls with positional arguments."""
     unpacked: list[tuple[str, int]] = []
     calls: list[ast.Call] = []
-    for node in ast.walk(function):
+    for node in each_node(function):
         if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Tuple):
             if not any(isinstance(e, ast.Starred) for e in target.elts):
                 unpacked.append((text(node.value), len(target.elts)))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 
 from omniport.analyse import library
+from omniport.analyse.syntax import text
 from omniport.plan.model import Decision, Why
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 
 SUBJECT = "experts "
@@ -13,7 +15,7 @@ SUBJECT = "experts "
 
 def experts(normal: NormalForm) -> tuple[Decision, ...]:
     """What becomes of each module of packed experts: "sharded", or "whole" with the reason."""
-    module = ast.parse(normal.code)
+    module = normal.tree
     known = {
         name.asname or name.name: library.EXPERTS[f"{node.module}.{name.name}"]
         for node in module.body
@@ -28,10 +30,10 @@ def experts(normal: NormalForm) -> tuple[Decision, ...]:
 
 def _held(normal: NormalForm, cls: ast.ClassDef, known: dict[str, tuple[str, ...]]) -> list[Decision]:
     found = []
-    for node in ast.walk(cls):
+    for node in each_node(cls):
         if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
             continue
-        name, attribute = ast.unparse(node.value.func), ast.unparse(node.targets[0])
+        name, attribute = text(node.value.func), text(node.targets[0])
         if name not in known or not attribute.startswith("self."):
             continue
         reason = _whole(cls, attribute, node.value, known[name])
@@ -51,8 +53,8 @@ def _whole(cls: ast.ClassDef, attribute: str, made: ast.Call, sizes: tuple[str, 
     if made.args or not set(sizes) <= {keyword.arg for keyword in made.keywords}:
         return "their sizes are not given by name"
     for function in (f for f in cls.body if isinstance(f, ast.FunctionDef)):
-        for node in ast.walk(function):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == attribute:
+        for node in each_node(function):
+            if isinstance(node, ast.Call) and text(node.func) == attribute:
                 counts = node.args[1] if len(node.args) == 2 else None
                 if not isinstance(counts, ast.Name) or not _equal(function, counts.id):
                     return "they may have different numbers of rows"
@@ -61,6 +63,6 @@ def _whole(cls: ast.ClassDef, attribute: str, made: ast.Call, sizes: tuple[str, 
 
 def _equal(function: ast.FunctionDef, counts: str) -> bool:
     """Whether a local is one number, repeated for each expert."""
-    lines = [n for n in ast.walk(function) if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == counts]
+    lines = [n for n in each_node(function) if isinstance(n, ast.Assign) and text(n.targets[0]) == counts]
     value = lines[0].value if len(lines) == 1 else None
-    return isinstance(value, ast.Call) and ast.unparse(value.func) == "torch.full"
+    return isinstance(value, ast.Call) and text(value.func) == "torch.full"

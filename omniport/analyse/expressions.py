@@ -29,6 +29,7 @@ from omniport.analyse.shapes import (
 from omniport.analyse.slices import Slices
 from omniport.analyse.syntax import text as text
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import each_node
 from omniport.source.tree import SourceTree
 
 Env = dict[str, Any]
@@ -48,8 +49,8 @@ _MODULE = frozenset({"training", "parameters", "named_parameters", "buffers", "d
 
 def _by_index(node: ast.expr, target: ast.expr) -> bool:
     """Whether an expression compares the variable of its loop."""
-    names = {name.id for name in ast.walk(target) if isinstance(name, ast.Name)}
-    compared = (inner for part in ast.walk(node) if isinstance(part, ast.Compare) for inner in ast.walk(part))
+    names = {name.id for name in each_node(target) if isinstance(name, ast.Name)}
+    compared = (inner for part in each_node(node) if isinstance(part, ast.Compare) for inner in each_node(part))
     return any(isinstance(name, ast.Name) and name.id in names for name in compared)
 
 

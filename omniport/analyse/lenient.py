@@ -13,6 +13,7 @@ from omniport.analyse.facts import Demand
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Either, Instance, Method, Modules, Num, Opaque, Seq, Tensor, modules_in
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import each_node
 
 
 class Lenient(Expressions):
@@ -44,7 +45,7 @@ class Lenient(Expressions):
             if fresh := frozenset(fresh):
                 raise Demand(fresh, f"{what} it may use the module in any way", self.line)
         self.unknown([value for value in values if isinstance(value, Tensor | Seq)], what)
-        for target in ast.walk(node):
+        for target in each_node(node):
             if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
                 env[target.id] = Tensor(None)
             elif isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store):

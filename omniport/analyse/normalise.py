@@ -31,6 +31,7 @@ from omniport.rewrite.normal.shapes import shorten_shapes
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
 from omniport.rewrite.normal.simplify import simplify
 from omniport.rewrite.normal.usage import UsageCache
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
 from omniport.source.toplevel import conditional_statements
@@ -255,7 +256,7 @@ def _conditional(module: SourceModule) -> set[str]:
     """Names that the module binds under an ``if`` or ``try`` at its top level."""
     found: set[str] = set()
     for outer in conditional_statements(module.text, module.file):
-        for node in ast.walk(outer):
+        for node in each_node(outer):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 found.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -266,13 +267,13 @@ def _conditional(module: SourceModule) -> set[str]:
 def _free_names(node: ast.ClassDef) -> set[str]:
     free: set[str] = set()
     for member in node.body:
-        nodes = list(ast.walk(member))
+        nodes = list(each_node(member))
         bound = {a.arg for n in nodes if isinstance(n, ast.arguments) for a in _arguments(n)}
         bound |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         bound |= {n.name for n in nodes if isinstance(n, ast.FunctionDef)}
         loads = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
         free |= loads - bound
-    return free | {n.id for base in node.bases for n in ast.walk(base) if isinstance(n, ast.Name)}
+    return free | {n.id for base in node.bases for n in each_node(base) if isinstance(n, ast.Name)}
 
 
 def _arguments(node: ast.arguments) -> list[ast.arg]:

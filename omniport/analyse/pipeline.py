@@ -39,6 +39,7 @@ from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.walk import calls
+from omniport.source.nodes import each_node
 from omniport.source.syntax import code
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -154,7 +155,7 @@ class _Analysis:
         for base in self.node.bases:
             if reading.dotted(base) in knowledge.SWAPPING_BASES:
                 raise UnsupportedError(f"{reading.dotted(base)} {what}", *self.at(self.node))
-        for node in ast.walk(self.node):
+        for node in each_node(self.node):
             if isinstance(node, ast.Attribute) and node.attr in knowledge.SWAPPING_CALLS:
                 raise UnsupportedError(f"{node.attr} {what}", *self.at(node))
 
@@ -193,7 +194,7 @@ class _Analysis:
         init = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
         parameters = {a.arg for a, _ in reading.parameters(init, self.module.file, stars=True)}
         own = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-        own |= {reading.dotted(t) or "" for n in ast.walk(node) if isinstance(n, ast.Assign) for t in n.targets}
+        own |= {reading.dotted(t) or "" for n in each_node(node) if isinstance(n, ast.Assign) for t in n.targets}
         for name in names:
             if name in parameters:
                 continue

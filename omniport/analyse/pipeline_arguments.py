@@ -10,6 +10,7 @@ from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.plan.model import ArgumentPlan, Decision, Why
 from omniport.rewrite.pipeline import facts
+from omniport.source.nodes import each_node
 from omniport.source.tree import SourceModule
 
 
@@ -44,7 +45,7 @@ def apart(call: ast.FunctionDef, module: SourceModule) -> str:
     """Why requests cannot run as one batch; empty if they can."""
     parameters = list(reading.parameters(call, module.file, stars=True))
     names = [a.arg for a, _ in parameters]
-    read = {n.id for s in call.body for n in ast.walk(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    read = {n.id for s in call.body for n in each_node(s) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     for argument, default in parameters:
         gone = any(d[0].match(argument.arg) for d in knowledge.DROPPED_ARGUMENTS)
         if argument.arg not in read or gone:
@@ -73,7 +74,7 @@ def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPl
         if media_keys([argument]) == ["audio"] and "Tensor" in kinds and "ndarray" not in kinds:
             return f"the warm-up request brings an array, and {argument.name} is a tensor", argument.why.line
     defaults = {a.arg: ast.unparse(d) for a, d in reading.parameters(call, "", stars=True) if d is not None}
-    for inner in ast.walk(node):
+    for inner in each_node(node):
         test = inner.test if isinstance(inner, ast.If) and isinstance(inner.body[0], ast.Raise) else None
         both = _given_both(test)
         if "guidance_scale" in both and any(defaults.get(n, "None") != "None" for n in both - {"guidance_scale"}):

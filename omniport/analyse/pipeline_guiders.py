@@ -10,6 +10,7 @@ from omniport.analyse.pipeline_components import component_roles
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision
 from omniport.rewrite.pipeline.branches import CLEANUP, PREPARE
+from omniport.source.nodes import each_node
 from omniport.source.tree import SourceModule, SourceTree
 
 ROOT = "BaseGuidance"  # of which both methods count calls and do nothing else
@@ -27,7 +28,7 @@ def guiders(
     for dotted, _ in component_roles(decisions).values():
         if f"{source.package}.guiders." in dotted:
             classes[dotted] = call
-    for node in ast.walk(call):
+    for node in each_node(call):
         found = source.resolve(module.name, node.id) if isinstance(node, ast.Name) else None
         if found is not None and f"{source.package}.guiders." in f"{found[0].name}.":
             classes[f"{found[0].name}.{found[1]}"] = node

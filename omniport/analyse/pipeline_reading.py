@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import each_node
 from omniport.source.tree import SourceModule, SourceTree
 
 
@@ -29,9 +30,10 @@ def parameters(node: ast.FunctionDef, file: str, *, stars: bool = False) -> Iter
 def registered(init: ast.FunctionDef) -> dict[str, str]:
     """Parameters that the constructor registers as components -> the component's name."""
     names: dict[str, str] = {}
-    for node in ast.walk(init):
+    for node in each_node(init):
         if isinstance(node, ast.Call) and dotted(node.func) == "self.register_modules":
-            names |= {n.id: k.arg for k in node.keywords if k.arg for n in ast.walk(k.value) if isinstance(n, ast.Name)}
+            given = [(k.arg, n) for k in node.keywords if k.arg for n in each_node(k.value)]
+            names |= {n.id: keyword for keyword, n in given if isinstance(n, ast.Name)}
     return names
 
 
@@ -39,13 +41,13 @@ def registered_buffers(module: ast.Module) -> Iterator[tuple[str, int]]:
     """Persistent buffers of the submodules that classes of a module make: ``attribute.buffer`` and the line."""
     buffers: dict[str, list[tuple[str, int]]] = {}
     for owner in (n for n in module.body if isinstance(n, ast.ClassDef)):
-        for node in ast.walk(owner):
+        for node in each_node(owner):
             if isinstance(node, ast.Call) and dotted(node.func) == "self.register_buffer" and node.args:
                 passing = [ast.unparse(a) for a in node.args[2:]]
                 passing += [ast.unparse(k.value) for k in node.keywords if k.arg == "persistent"]
                 if isinstance(node.args[0], ast.Constant) and "False" not in passing:
                     buffers.setdefault(owner.name, []).append((str(node.args[0].value), node.lineno))
-    for node in ast.walk(module):
+    for node in each_node(module):
         target = dotted(node.targets[0]) if isinstance(node, ast.Assign) else None
         if target and target.startswith("self.") and isinstance(node.value, ast.Call):  # type: ignore[attr-defined]
             made = dotted(node.value.func)  # type: ignore[attr-defined]
@@ -63,8 +65,8 @@ def optional_components(node: ast.ClassDef) -> set[str]:
 def stores(node: ast.ClassDef, name: str) -> Iterator[ast.Assign]:
     """Assignments to ``name`` (``self.x``) or to an element of it."""
     setters = [n for n in node.body if isinstance(n, ast.FunctionDef) and _sets(n)]
-    skipped = {id(inner) for setter in setters for inner in ast.walk(setter)}
-    for inner in ast.walk(node):
+    skipped = {id(inner) for setter in setters for inner in each_node(setter)}
+    for inner in each_node(node):
         if isinstance(inner, ast.Assign) and id(inner) not in skipped:
             for target in inner.targets:
                 base = target.value if isinstance(target, ast.Subscript) else target
@@ -165,11 +167,11 @@ def only_deprecates(init: ast.FunctionDef) -> bool:
 
 def returns_bare(node: ast.ClassDef) -> bool:
     """Whether a model's forward returns the prediction itself under ``if not return_dict``, not a tuple."""
-    for inner in ast.walk(node):
+    for inner in each_node(node):
         if isinstance(inner, ast.If) and ast.unparse(inner.test) == "not return_dict":
             value = inner.body[-1].value if isinstance(inner.body[-1], ast.Return) else None
             return value is not None and not isinstance(value, ast.Tuple)
-    returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+    returned = [n.value for n in each_node(node) if isinstance(n, ast.Return)]
     conditional = [v for v in returned if isinstance(v, ast.IfExp) and "return_dict" in ast.unparse(v.test)]
     return any(not isinstance(v.body, ast.Tuple) and not isinstance(v.orelse, ast.Tuple) for v in conditional)
 
@@ -177,7 +179,7 @@ def returns_bare(node: ast.ClassDef) -> bool:
 def returns_lists(node: ast.ClassDef) -> bool:
     """Whether a model's forward says that it returns a tuple of several values with lists of tensors among them."""
     forward = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
-    for inner in ast.walk(forward.returns) if forward is not None and forward.returns is not None else ():
+    for inner in each_node(forward.returns) if forward is not None and forward.returns is not None else ():
         if (
             isinstance(inner, ast.Subscript)
             and (dotted(inner.value) or "").lower() == "tuple"
@@ -190,7 +192,7 @@ def returns_lists(node: ast.ClassDef) -> bool:
 
 def walk_reversed(node: ast.AST) -> list[ast.AST]:
     """Every node, last line first: a dictionary filled from it keeps the first occurrence of each name."""
-    return sorted(ast.walk(node), key=lambda n: -getattr(n, "lineno", 0))
+    return sorted(each_node(node), key=lambda n: -getattr(n, "lineno", 0))
 
 
 def is_none(node: Any) -> bool:
@@ -201,7 +203,7 @@ def is_none(node: Any) -> bool:
 def names_in(annotation: ast.expr | None) -> set[str]:
     """Names and last parts of dotted names in an annotation, string annotations included."""
     found: set[str] = set()
-    for node in ast.walk(annotation) if annotation is not None else ():
+    for node in each_node(annotation) if annotation is not None else ():
         if isinstance(node, ast.Name):
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
@@ -214,7 +216,7 @@ def names_in(annotation: ast.expr | None) -> set[str]:
 def rebound(node: ast.FunctionDef) -> set[str]:
     """Names that a function assigns to."""
     found = set()
-    for inner in ast.walk(node):
+    for inner in each_node(node):
         if isinstance(inner, ast.Assign):
             found |= {t.id for t in inner.targets if isinstance(t, ast.Name)}
     return found

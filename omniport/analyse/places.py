@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from omniport.analyse import library
 from omniport.analyse.facts import Site
 from omniport.analyse.shapes import Key
+from omniport.analyse.syntax import text
+from omniport.source.nodes import each_node
 
 
 @functools.lru_cache(maxsize=8)
-def read(code: str) -> tuple[ast.Module, frozenset[Key], frozenset[str]]:
-    """A normal form parsed, with its :func:`constructed` layers and the classes that call attention: each walk under
-    other decisions reads the same, and none may change it."""
-    module = ast.parse(code)
-    return module, frozenset(constructed(module)), frozenset(attention_sites(module))
+def read(module: ast.Module) -> tuple[frozenset[Key], frozenset[str]]:
+    """The :func:`constructed` layers of a normal form, and the classes that call attention: each walk under other
+    decisions reads the same."""
+    return frozenset(constructed(module)), frozenset(attention_sites(module))
 
 
 def attention_sites(module: ast.Module) -> dict[str, list[Site]]:
@@ -26,7 +27,7 @@ def attention_sites(module: ast.Module) -> dict[str, list[Site]]:
         if isinstance(node, ast.ClassDef):
             sites = [
                 (node.name, call.lineno, call.col_offset)
-                for call in ast.walk(node)
+                for call in each_node(node)
                 if isinstance(call, ast.Call) and _last(call.func) in library.ATTENTION
             ]
             if sites:
@@ -61,9 +62,9 @@ def _appended(body: list[ast.stmt]) -> Iterable[str]:
         if (
             isinstance(line, ast.Assign)
             and len(line.targets) == 1
-            and ast.unparse(line.value).endswith("ModuleList([])")
+            and text(line.value).endswith("ModuleList([])")
             or isinstance(line, ast.Assign)
-            and ast.unparse(line.value).endswith("ModuleList()")
+            and text(line.value).endswith("ModuleList()")
         ):
             counts[_own(line.targets[0])] = 0
         elif isinstance(line, ast.Expr) and isinstance(line.value, ast.Call) and line.value.args:
@@ -101,8 +102,8 @@ def fusable(cls: ast.ClassDef, names: tuple[str, ...]) -> bool:
                 made |= set(names) <= {_own(line.targets[0]) for line in block if isinstance(line, ast.Assign)}
             else:
                 called |= _called(block, names)
-    calls = [n for n in ast.walk(cls) if isinstance(n, ast.Call) and _own(n.func) in names]
-    named = [n for n in ast.walk(cls) if isinstance(n, ast.Attribute) and _own(n) in names]
+    calls = [n for n in each_node(cls) if isinstance(n, ast.Call) and _own(n.func) in names]
+    named = [n for n in each_node(cls) if isinstance(n, ast.Attribute) and _own(n) in names]
     return made and called and len(calls) == len(names) and len(named) == 2 * len(names)
 
 
@@ -113,15 +114,15 @@ def _called(block: list[ast.stmt], names: tuple[str, ...]) -> bool:
             if isinstance(value, ast.Call) and _own(value.func) in names and isinstance(target, ast.Name):
                 if len(value.args) != 1 or value.keywords:
                     return False
-                found[_own(value.func)] = (index, target.id, ast.unparse(value.args[0]))
+                found[_own(value.func)] = (index, target.id, text(value.args[0]))
     if set(found) != set(names) or len({argument for _, _, argument in found.values()}) > 1:
         return False
     argument = next(iter(found.values()))[2]
     lines = sorted(index for index, _, _ in found.values())
     given = {target for _, target, _ in found.values()}
-    read = {n.id for n in ast.walk(ast.parse(argument)) if isinstance(n, ast.Name)}
+    read = {n.id for n in each_node(ast.parse(argument)) if isinstance(n, ast.Name)}
     between = [line for i, line in enumerate(block) if lines[0] < i < lines[-1] and i not in lines]
-    touched = {n.id for line in between for n in ast.walk(line) if isinstance(n, ast.Name)}
+    touched = {n.id for line in between for n in each_node(line) if isinstance(n, ast.Name)}
     return len(given) == len(found) and not touched & (given | read) and not given & read or _last_wins(found, read)
 
 

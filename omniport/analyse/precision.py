@@ -11,8 +11,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from omniport.analyse.syntax import text
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, Why
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -54,9 +56,7 @@ def _kept(tree: SourceTree, module: SourceModule, root: str) -> Decision | None:
     try:
         names = ast.literal_eval(node.value) or []
     except ValueError:
-        raise UnsupportedError(
-            f"{_DECLARATION} is no literal: {ast.unparse(node.value)}", where.file, node.lineno
-        ) from None
+        raise UnsupportedError(f"{_DECLARATION} is no literal: {text(node.value)}", where.file, node.lineno) from None
     if not names:
         return None
     reason = f"{_DECLARATION}: the reference's loader leaves them in float32, whatever torch_dtype is"
@@ -67,7 +67,7 @@ def _declaration(tree: SourceTree, module: SourceModule, name: str) -> tuple[Sou
     """Where a class, or the nearest of its bases in the reference, says what is kept."""
     cls = module.class_def(name)
     for node in cls.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _DECLARATION:
+        if isinstance(node, ast.Assign) and text(node.targets[0]) == _DECLARATION:
             return module, node
     for base in cls.bases:
         found = tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
@@ -80,7 +80,7 @@ def _declaration(tree: SourceTree, module: SourceModule, name: str) -> tuple[Sou
 
 # ------------------------------------------------------------------------------------------------- persistent buffers
 def _tables(tree: SourceTree, normal: NormalForm) -> Iterator[Decision]:
-    parsed = ast.parse(normal.code)
+    parsed = normal.tree
     classes = {node.name: node for node in parsed.body if isinstance(node, ast.ClassDef)}
     imported = {
         alias.asname or alias.name: (node.module, alias.name)
@@ -90,11 +90,11 @@ def _tables(tree: SourceTree, normal: NormalForm) -> Iterator[Decision]:
     }
     init = next(n for n in classes[normal.root].body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
     direct = {
-        id(node.value): ast.unparse(node.targets[0]).removeprefix("self.")
-        for node in ast.walk(init)
+        id(node.value): text(node.targets[0]).removeprefix("self.")
+        for node in each_node(init)
         if isinstance(node, ast.Assign)
     }
-    for call in ast.walk(parsed):
+    for call in each_node(parsed):
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             continue
         name = call.func.id
@@ -121,22 +121,22 @@ def _imported(tree: SourceTree, where: tuple[str, str] | None) -> ast.ClassDef |
 def _persistent(cls: ast.ClassDef, call: ast.Call) -> str | None:
     """The name of a buffer that ``cls``, constructed by ``call``, may keep in checkpoints."""
     init = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    for node in ast.walk(cls):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func) != "self.register_buffer":
+    for node in each_node(cls):
+        if not isinstance(node, ast.Call) or text(node.func) != "self.register_buffer":
             continue
         said = next((k.value for k in node.keywords if k.arg == "persistent"), ast.Constant(True))
         if said.value if isinstance(said, ast.Constant) else init is None or _may_hold(init, said, call):
             name = node.args[0]
-            return str(name.value) if isinstance(name, ast.Constant) else ast.unparse(name)
+            return str(name.value) if isinstance(name, ast.Constant) else text(name)
     return None
 
 
 def _may_hold(init: ast.FunctionDef, said: ast.expr, call: ast.Call) -> bool:
     """Whether ``said`` may be true in a constructor that ``call`` calls: one of the parameters it depends on is."""
-    names = {n.id for n in ast.walk(said) if isinstance(n, ast.Name)}
-    for node in ast.walk(init):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in names:
-            names |= {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
+    names = {n.id for n in each_node(said) if isinstance(n, ast.Name)}
+    for node in each_node(init):
+        if isinstance(node, ast.Assign) and text(node.targets[0]) in names:
+            names |= {n.id for n in each_node(node.value) if isinstance(n, ast.Name)}
     parameters = init.args.args[1:]
     values = dict(zip((a.arg for a in reversed(parameters)), reversed(init.args.defaults), strict=False))
     values |= dict(zip((a.arg for a in parameters), call.args, strict=False))

@@ -36,6 +36,7 @@ from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
 from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class
+from omniport.source.nodes import each_node
 from omniport.source.slice import definition
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
@@ -203,7 +204,7 @@ class _Program:
         assert module is not None
         node = module.definitions[ref.name]
         if isinstance(node, ast.FunctionDef):
-            returns = [r for r in ast.walk(node) if isinstance(r, ast.Return)]
+            returns = [r for r in each_node(node) if isinstance(r, ast.Return)]
             plain = all(r.value and not (isinstance(r.value, ast.Constant) and r.value.value is None) for r in returns)
             return PRESENT if returns and plain else UNKNOWN
         assert isinstance(node, ast.ClassDef)

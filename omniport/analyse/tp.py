@@ -63,7 +63,7 @@ def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
 class _Planner:
     def __init__(self, normal: NormalForm, facts: Facts, decisions: Decisions) -> None:
         self.normal, self.facts, self.decided = normal, facts, decisions
-        self.module = ast.parse(normal.code)
+        self.module = normal.tree
         self.classes = {node.name: node for node in self.module.body if isinstance(node, ast.ClassDef)}
         self._layers: dict[tuple[int, ...], AttentionPlan | str] = {}  # by call, and calls of its site
         self.fused = self._fuse()

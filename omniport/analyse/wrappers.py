@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 
 from omniport.plan.model import Decision, Why
+from omniport.source.nodes import each_node
 from omniport.source.tree import SourceTree
 
 KEPT = "wrapper "
@@ -21,7 +22,7 @@ def wrappers(tree: SourceTree, module: ast.Module, imported: Mapping[str, str]) 
     """
     own = {node.name for node in module.body if isinstance(node, ast.ClassDef)}
     found: dict[str, Decision] = {}
-    for node in ast.walk(module):
+    for node in each_node(module):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in imported):
             continue
         given = [*enumerate(node.args), *((keyword.arg, keyword.value) for keyword in node.keywords)]

@@ -12,6 +12,8 @@ under its published use, with the reference's class, attribute and parameter nam
 
 from __future__ import annotations
 
+import ast
+import functools
 from dataclasses import dataclass
 
 
@@ -30,6 +32,11 @@ class NormalForm:
     code: str
     root: str
     origins: tuple[Origin | None, ...]  # one for each line of ``code``; None where no source line stands behind it
+
+    @functools.cached_property
+    def tree(self) -> ast.Module:
+        """``code`` parsed once for all who read it; nobody changes it."""
+        return ast.parse(self.code)
 
     def origin(self, line: int) -> Origin:
         """The source of 1-based ``line``, or of the nearest line above it that has one."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import libcst as cst
 
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import each_node
 from omniport.source.reading import reparse_cst
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _marked(module: SourceModule, name: str) -> str:
     first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     ends: dict[int, int] = {}
     heads: dict[int, int] = {}
-    for child in ast.walk(node):
+    for child in each_node(node):
         if not isinstance(child, ast.stmt):
             continue
         if isinstance(child, ast.If | ast.For | ast.While | ast.With | ast.Try | ast.FunctionDef | ast.ClassDef):
@@ -85,7 +86,7 @@ def marker(node: cst.CSTNode) -> tuple[str, int] | None:
 def split_markers(code: str) -> tuple[str, dict[int, tuple[str, int]]]:
     """Take the markers off ``code``: the clean text, and its 1-based lines -> (file, line) of the source."""
     spans: dict[int, int] = {}
-    for node in ast.walk(ast.parse(code)):
+    for node in each_node(ast.parse(code)):
         simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
         if simple and node.end_lineno is not None:  # type: ignore[attr-defined]
             spans[node.end_lineno] = node.lineno  # type: ignore[attr-defined]

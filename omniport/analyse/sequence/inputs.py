@@ -12,6 +12,7 @@ from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.operations import OperationRules
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Dim, Instance, Opaque, Tensor
+from omniport.source.nodes import each_node
 
 
 class TokenInputs(OperationRules):
@@ -37,7 +38,7 @@ class TokenInputs(OperationRules):
     def unpacked(self, owner: Instance, method: str, name: str, depth: int = 3) -> int:
         """The number of sizes that a method, or one that it hands its parameter ``name`` on to, unpacks; 0 if none."""
         function = self.method_of(owner.cls, method)
-        for node in ast.walk(function):
+        for node in each_node(function):
             shape = isinstance(node, ast.Assign) and text(node.value) == f"{name}.shape"
             target = node.targets[0] if isinstance(node, ast.Assign) and shape else None
             if isinstance(target, ast.Tuple) and not any(isinstance(e, ast.Starred) for e in target.elts):

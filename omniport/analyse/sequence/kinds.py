@@ -12,14 +12,15 @@ from omniport.analyse import library
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.sequence.cuts import CutAxes
 from omniport.analyse.shapes import Const, Instance, Leaf, Seq, Tensor
+from omniport.source.nodes import each_node
 
 
 def kinds_of(forward: ast.FunctionDef) -> dict[str, int]:
     """The parameters that come as tuples, too, and of how many items: as many as the forward unpacks."""
-    asked = {name for node in ast.walk(forward) if isinstance(node, ast.Call) and (name := _asked(node))}
+    asked = {name for node in each_node(forward) if isinstance(node, ast.Call) and (name := _asked(node))}
     own = asked & {argument.arg for argument in (*forward.args.args, *forward.args.kwonlyargs)}
     found = {}
-    for node in ast.walk(forward) if own else ():
+    for node in each_node(forward) if own else ():
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(node, ast.Assign) and isinstance(target, ast.Tuple):
             value = node.value.body if isinstance(node.value, ast.IfExp) else node.value

@@ -6,12 +6,13 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
-from omniport.analyse.places import attention_sites, read
+from omniport.analyse.places import attention_sites
 from omniport.analyse.sequence.model import Part, Refused, Region
 from omniport.analyse.sequence.records import MANY, Seed
 from omniport.analyse.sequence.search import find_region
 from omniport.analyse.tp import Sharding
 from omniport.plan.model import AttentionPlan, FeaturePlan, SpCut, SpEntry, SpRegion, SpTensor, Why
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -28,7 +29,7 @@ def plan_sequence(
         origin = normal.origin(line or sharding.facts.line)
         return Why(reason, origin.file, origin.line)
 
-    module, _, _ = read(normal.code)
+    module = normal.tree
     sites = attention_sites(module)
     kept = frozenset(
         sites[cls][int(number) - 1]
@@ -78,7 +79,7 @@ def _check_ranks(module: ast.Module, region: Region) -> None:
     """Raise if a module takes a value with one of several numbers of axes, and such values are split: which axis is
     that of the tokens is known for one of them only."""
     asked: dict[str, dict[int, int]] = {}
-    for node in (node for node in ast.walk(module) if isinstance(node, ast.Compare)):
+    for node in (node for node in each_node(module) if isinstance(node, ast.Compare)):
         left, right = node.left, node.comparators[0]
         left = left.func if isinstance(left, ast.Call) else left
         rank = getattr(right, "value", None)
@@ -102,7 +103,7 @@ def lists(forward: ast.FunctionDef) -> set[str]:
         for argument in (*forward.args.args, *forward.args.kwonlyargs)
         if argument.annotation is not None and ast.unparse(argument.annotation).lower().startswith("list")
     }
-    names = (node for node in ast.walk(forward) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    names = (node for node in each_node(forward) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     return found - {node.id for node in names}
 
 

@@ -14,6 +14,7 @@ from omniport.analyse.sequence.model import Keys, Part, Refused, Region, check_k
 from omniport.analyse.sequence.records import Seed
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Fields, Num, Opaque, Seq, Shape, Tensor
+from omniport.source.nodes import each_node
 
 
 class Reading:
@@ -210,7 +211,7 @@ class Reading:
     def leaves(self, last: int) -> int:
         """The first statement behind the attention calls that may leave the forward."""
         for at in range(last + 1, len(self.forward)):
-            if any(isinstance(node, ast.Return) for node in ast.walk(self.forward[at])):
+            if any(isinstance(node, ast.Return) for node in each_node(self.forward[at])):
                 return at
         return len(self.forward) - 1
 
@@ -254,7 +255,7 @@ class Reading:
         return {
             name.id
             for node in self.forward[start:end]
-            for name in ast.walk(node)
+            for name in each_node(node)
             if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
         }
 

@@ -17,6 +17,7 @@ from omniport.analyse.sequence.records import MANY, BlockedError, Form
 from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Tensor
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -138,11 +139,11 @@ def _ranks(body: list[ast.stmt]) -> dict[str, int]:
     """Parameters that the forward takes with another number of axes, too: ``timestep.ndim == 2``, and vectors that it
     flattens."""
     found = {}
-    for call in (node for line in body for node in ast.walk(line) if isinstance(node, ast.Call)):
+    for call in (node for line in body for node in each_node(line) if isinstance(node, ast.Call)):
         owner = call.func.value if isinstance(call.func, ast.Attribute) and call.func.attr == "flatten" else None
         if isinstance(owner, ast.Name) and len(library.INPUTS.get(owner.id, "??")) == 1 and not call.args:
             found[owner.id] = 2
-    for node in (node for line in body for node in ast.walk(line) if isinstance(node, ast.Compare)):
+    for node in (node for line in body for node in each_node(line) if isinstance(node, ast.Compare)):
         left, right = node.left, node.comparators[0]
         if isinstance(left, ast.Attribute) and left.attr == "ndim" and isinstance(left.value, ast.Name):
             shape, rank = library.INPUTS.get(left.value.id), getattr(right, "value", None)
@@ -153,7 +154,7 @@ def _ranks(body: list[ast.stmt]) -> dict[str, int]:
 
 def _turned(body: list[ast.stmt]) -> bool:
     """Whether the statements swap the first two axes of a tensor, as models do that keep the tokens in front."""
-    calls = (node for line in body for node in ast.walk(line) if isinstance(node, ast.Call))
+    calls = (node for line in body for node in each_node(line) if isinstance(node, ast.Call))
     return any(
         isinstance(call.func, ast.Attribute)
         and call.func.attr in ("transpose", "permute")
@@ -164,7 +165,7 @@ def _turned(body: list[ast.stmt]) -> bool:
 
 def _stored(body: list[ast.stmt]) -> set[str]:
     """Names that statements assign."""
-    names = (name for node in body for name in ast.walk(node) if isinstance(name, ast.Name))
+    names = (name for node in body for name in each_node(node) if isinstance(name, ast.Name))
     return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 

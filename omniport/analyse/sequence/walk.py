@@ -21,13 +21,14 @@ from omniport.analyse.sequence.packed_rows import PackedRows
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
-_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "ahead"})
+_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
 class SequenceWalk(PackedRows):
@@ -62,7 +63,7 @@ class SequenceWalk(PackedRows):
         self.makeup: dict[str, tuple[str, ...]] = {}  # a stream that is several others, one behind the other
         self.alive: Env = {}  # the values in front of the boundary
         self.numbers = {}
-        self.later, self.ahead = [], {}
+        self.later = []
         self.widths = frozenset[str]()
         self.sizes: dict[Poly, tuple[str, ...]] = {}  # sizes before the boundary, and the axes that have them
         self.sized_at: dict[int, int] = {}  # by line: how often a tensor of unknown sizes was made there
@@ -100,7 +101,7 @@ class SequenceWalk(PackedRows):
 
     def may_attend(self, node: ast.stmt) -> bool:
         """Whether a statement of the forward uses a module that calls attention."""
-        own = (part for part in ast.walk(node) if isinstance(part, ast.Attribute))
+        own = (part for part in each_node(node) if isinstance(part, ast.Attribute))
         held = (self.root.attributes.get(part.attr) for part in own if getattr(part.value, "id", None) == "self")
         return any(isinstance(m, Instance) and m.cls in self.attending for value in held for m in modules_in(value))
 
