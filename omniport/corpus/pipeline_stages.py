@@ -106,8 +106,8 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         cls = reference_class(job)
         with _the_references_own():
             build_pipeline(cls, job.components, recipe, folder)
-        worker, config = _worker(port, recipe, folder, rank, {})
-        parameters = sum(p.numel() for m in _denoisers(worker) for p in m.parameters())
+        worker, config = worker_of(port, recipe, folder, rank, {})
+        parameters = sum(p.numel() for m in denoisers(worker) for p in m.parameters())
         said["detail"] = f"{parameters} parameters of the denoisers"
     with _stage("e2e", done) as said:
         signature = inspect.signature(cls.__call__)
@@ -138,10 +138,18 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
             raise StageError("; ".join(problems))
 
 
-def _worker(port: Port, recipe: Recipe, folder: Path, rank: Rank, parallel: dict[str, int]) -> tuple[Any, Any]:
+def worker_of(
+    port: Port,
+    recipe: Recipe,
+    folder: Path,
+    rank: Rank,
+    parallel: dict[str, int],
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Any, Any]:
     """vLLM-Omni's worker with the port loaded, and its config."""
     engine.register(port)
     config = engine.make_config(port, folder, rank, parallel)
+    config.dtype = dtype
     config.vae_use_tiling = "vae tiling" in recipe.repairs  # read at each request
     worker = engine.build_worker(config, rank)
     repair(recipe.repairs, worker.worker.model_runner.pipeline)
@@ -170,7 +178,7 @@ def port_run(worker: Any, config: Any, call: Call, signature: inspect.Signature)
     schedulers = {type(c) for c in vars(pipeline).values() if hasattr(c, "step") and hasattr(c, "set_timesteps")}
     requests = [request(call, i, signature.parameters) for i in range(len(call.prompts))]
     count = [0]
-    hooks = [m.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1)) for m in _denoisers(worker)]
+    hooks = [m.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1)) for m in denoisers(worker)]
     torch.manual_seed(requests[0].sampling_params.seed)
     try:
         with trace.recorded(schedulers) as steps:
@@ -243,7 +251,7 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     """``cfg2``: the call ``base`` on two ranks against the reference, with half of the forwards on each."""
     torch.set_num_threads(1)
     port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
-    worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {"cfg_parallel_size": 2})
+    worker, config = worker_of(port, recipe, work / f"{job.key}.checkpoint", rank, {"cfg_parallel_size": 2})
     signature = inspect.signature(reference_class(job).__call__)
     call = calls_for(signature, recipe)[0]
     got = port_run(worker, config, call, signature)
@@ -256,12 +264,12 @@ def alone_forwards(job: Job, root: Path, work: Path, rank: Rank) -> int:
     """How many forwards of the denoisers the call ``base`` takes on one rank."""
     torch.set_num_threads(1)
     port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
-    worker, config = _worker(port, recipe, work / f"{job.key}.checkpoint", rank, {})
+    worker, config = worker_of(port, recipe, work / f"{job.key}.checkpoint", rank, {})
     signature = inspect.signature(reference_class(job).__call__)
     return port_run(worker, config, calls_for(signature, recipe)[0], signature).forwards
 
 
-def _denoisers(worker: Any) -> list[Any]:
+def denoisers(worker: Any) -> list[Any]:
     pipeline = worker.worker.model_runner.pipeline
     return [m for n in pipeline._dit_modules if (m := getattr(pipeline, n, None)) is not None]
 

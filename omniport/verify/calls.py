@@ -18,7 +18,7 @@ from omniport.verify.tokenizers import NEGATIVE, PROMPTS
 STEPS = 3
 FRAMES = 9
 GUIDANCE = 3.0
-STRENGTH = 0.7
+STRENGTH = 2 / 3  # two of three steps, however a pipeline rounds
 
 GUIDANCE_NAMES = ("true_cfg_scale", "guidance_scale")
 """The first that a pipeline has is the scale that switches its two branches on."""
@@ -196,7 +196,9 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
     if number is not None:
         calls.append(Call("two outputs", {**base, number: 2}, prompts, latent=True))
     if base.get("prompt") == PROMPTS[0]:
-        calls.append(Call("two prompts", base, prompts=PROMPTS, latent=True))
+        # A second text is an argument of one request, with which a port runs each request by itself.
+        together = {k: v for k, v in base.items() if k != "prompt_2" or k in recipe.call}
+        calls.append(Call("two prompts", together, prompts=PROMPTS, latent=True))
     changed = []
     for call in calls:
         more = recipe.cases.get(call.name, {})
@@ -214,6 +216,8 @@ def run_reference(pipeline: Any, call: Call, output_type: str | None = None) -> 
     several = len(call.prompts) > 1
     generators = [torch.Generator("cpu").manual_seed(SEED + i) for i in range(len(call.prompts))]
     if several:
+        number = next((v for k, v in arguments.items() if _FIELDS.get(k) == "num_outputs_per_prompt"), 1)
+        generators = [g for g in generators for _ in range(number)]
         arguments["prompt"] = list(call.prompts)
         for name in arguments:
             if name.startswith(("prompt_", "negative_prompt")) and isinstance(arguments[name], str):

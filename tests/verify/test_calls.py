@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("vllm_omni")
 
 from omniport.errors import OmniportError  # noqa: E402
-from omniport.verify.calls import calls_for, request  # noqa: E402
+from omniport.verify.calls import STRENGTH, calls_for, request  # noqa: E402
 from omniport.verify.pipelines import RECIPES, Recipe  # noqa: E402
 
 
@@ -67,7 +67,7 @@ def test_a_request_has_each_argument_where_the_front_ends_put_it() -> None:
     assert made.prompt["negative_prompt"]
     assert set(made.prompt["multi_modal_data"]) == {"image", "control_image"}
     params = made.sampling_params
-    assert (params.guidance_scale, params.guidance_scale_provided, params.strength) == (3.5, True, 0.7)
+    assert (params.guidance_scale, params.guidance_scale_provided, params.strength) == (3.5, True, STRENGTH)
     assert params.extra_args["cfg_trunc_ratio"] == 0.5
     omitted = request(calls["defaults"], 0, SIGNATURE.parameters).sampling_params
     assert not omitted.guidance_scale_provided
