@@ -11,9 +11,13 @@ from pathlib import Path
 from omniport.custom import read_repository
 from omniport.custom.checkpoint import Weights
 from omniport.custom.code import read_code
+from omniport.custom.configs import Configs
+from omniport.custom.configs import find as find_configs
 from omniport.custom.naming import Naming, compare
+from omniport.custom.notice import notice
+from omniport.custom.submodels import Kind, SubModel, bring, modules
 from omniport.custom.todo import marker, todo
-from omniport.custom.transformer import CustomTransformer, port_transformer
+from omniport.custom.transformer import port_transformer
 from omniport.custom.weight_names import MODULE, weight_names
 from omniport.emit.render import render
 from omniport.errors import OmniportError, refusing
@@ -21,6 +25,7 @@ from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 
+KINDS: tuple[Kind, ...] = ("fusion", "autoencoder")
 _WIDTH = 108  # of a comment in a constructor
 _SHOWN = 3  # places named as evidence of one gap
 
@@ -54,10 +59,21 @@ def custom_port(
     port_name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", chosen.name).lower()
     tree = read_code(root)
     made = port_transformer(tree, chosen, roles.dependencies)
-    naming = compare(tree, chosen, weights, {})
+    configs = find_configs(tree, chosen)
+    naming = compare(tree, chosen, weights, configs.chosen.values if configs.chosen else {})
+    models: list[SubModel] = []
+    left: list[Decision] = []
+    for kind in KINDS:
+        model_of, todos = bring(root, tree, roles, kind, weights, made.code, f"{port_name}_transformer")
+        models += [model_of] if model_of is not None else []
+        left += todos
+    fusion = next((m for m in models if m.kind == "fusion"), None)
+    vae = next((m for m in models if m.kind == "autoencoder"), None)
+    if fusion is not None:
+        left.append(todo("FUSION", f"{fusion.class_name} in fusion.py", fusion.why))
     family = "".join(part.capitalize() for part in name.split("_")) if name else chosen.name.removesuffix("Model")
     pipeline_class = f"{family}Pipeline"
-    gaps = _gaps(roles)
+    gaps = _gaps(roles, configs)
     pipeline = render(
         "custom/pipeline.py.j2",
         name=port_name,
@@ -69,22 +85,30 @@ def custom_port(
         subfolder=naming.match.weights.folder or None if naming.match else None,
         pattern=_pattern(weights, naming) if naming.match else _single_file(roles),
         mapped=naming.table is not None,
-        remap=textwrap.wrap(f"{marker('REMAP')}: {naming.reason}", _WIDTH) if naming.reason else [],
+        remap=_wrapped("REMAP", naming.reason) if naming.reason else [],
         marker=marker,
-        config_evidence=_places(roles, "config source"),
+        config_todo=[] if configs.chosen else _wrapped("CONFIG", _config_evidence(roles, configs)),
+        configs=configs.dicts if configs.chosen is None or fusion is not None else [configs.chosen],
+        config=configs.chosen.name if configs.chosen else "",
+        fusion=_wrapped("FUSION", f"{fusion.class_name} in fusion.py is built of it: {_at(fusion)}") if fusion else [],
+        vae=vae.class_name if vae is not None and vae.match is not None else "",
+        vae_subfolder=vae.match.weights.folder or None if vae is not None and vae.match else None,
+        vae_pattern=vae.match.weights.pattern if vae is not None and vae.match and not weights.alone else None,
         encode_evidence=_lines(roles, "text encoder"),
         loop_evidence=_lines(roles, "denoise loop"),
-        decode_evidence=_lines(roles, "vae"),
+        decode_evidence=[*_lines(roles, "vae"), *([f"{vae.class_name} is in autoencoder.py"] if vae else [])],
     )
     plan = PortPlan(
         name=port_name,
         model=_model(model, pipeline_class, roles, weights),
         transformer=made.plan,
         pipeline=_pipeline(pipeline_class, chosen, naming.decisions),
-        todos=(*made.todos, *naming.todos(chosen), *gaps),
+        todos=(*made.todos, *naming.todos(chosen), *left, *gaps),
     )
-    others = {MODULE: weight_names(naming.table)} if naming.table is not None else {}
-    return CustomPort(plan, _header(root, chosen, made), pipeline, others)
+    others = dict(modules(tuple(models)))
+    if naming.table is not None:
+        others[MODULE] = weight_names(naming.table)
+    return CustomPort(plan, notice(root, chosen.file) + made.code, pipeline, others)
 
 
 def _pattern(weights: Weights, naming: Naming) -> str | None:
@@ -93,16 +117,33 @@ def _pattern(weights: Weights, naming: Naming) -> str | None:
     return None if weights.alone else naming.match.weights.pattern
 
 
-def _gaps(roles: CustomPlan) -> tuple[Decision, ...]:
+def _wrapped(identity: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{marker(identity)}: {text}", _WIDTH)
+
+
+def _at(model: SubModel) -> str:
+    return f"{model.why.file}:{model.why.line}"
+
+
+def _config_evidence(roles: CustomPlan, configs: Configs) -> str:
+    """What is known of the constructor's values, where no one set of them is."""
+    told = [f"choose one of {', '.join(d.name for d in configs.dicts)}"] if len(configs.dicts) > 1 else []
+    told += [f"{w.file}:{w.line}: {w.reason}" for d in configs.dicts for w in d.skipped][:_SHOWN]
+    told += [f"{w.file}:{w.line}: {w.reason}" for w in configs.changes][:_SHOWN]
+    return "; ".join(told) or _places(roles, "config source")
+
+
+def _gaps(roles: CustomPlan, configs: Configs) -> tuple[Decision, ...]:
     found = [
         todo(identity, "", _evidence(roles, role))
         for identity, role in (
             ("ENCODE_PROMPT", "text encoder"),
             ("DENOISE", "denoise loop"),
             ("DECODE", "vae"),
-            ("CONFIG", "config source"),
         )
     ]
+    if configs.chosen is None:
+        found.append(todo("CONFIG", _config_evidence(roles, configs), _evidence(roles, "config source")))
     if not roles.permissive:
         found.append(todo("LICENCE", roles.licence.reason, roles.licence))
     return tuple(found)
@@ -156,14 +197,3 @@ def _pipeline(class_name: str, backbone: Candidate, decisions: tuple[Decision, .
         pre_process=None,
         decisions=decisions,
     )
-
-
-def _header(root: Path, backbone: Candidate, made: CustomTransformer) -> str:
-    """The code with the copyright notice of the file that the denoiser is from."""
-    notice = []
-    for line in (root / backbone.file).read_bytes().decode("utf-8-sig", "replace").splitlines():
-        if not line.startswith("#"):
-            break
-        if not line.startswith("#!") and "coding" not in line:
-            notice.append(line)
-    return "\n".join([*notice, "", made.code])

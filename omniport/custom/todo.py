@@ -16,6 +16,8 @@ IDS: dict[str, tuple[str, bool]] = {
     "DENOISE": ("the denoising loop and its guidance", True),
     "DECODE": ("how latents become the output", True),
     "REMAP": ("tensor names of the checkpoint that are not the class's", True),
+    "FUSION": ("how the denoiser and the fusion are built of one another", True),
+    "SUBMODEL": ("a model of the repository that could not be brought along", True),
     "CONFIG": ("the values of the constructor for each published checkpoint", True),
     "LICENCE": ("whether the code may be carried into the tree", True),
     "DEPENDENCY": ("a package whose distribution is not known", False),

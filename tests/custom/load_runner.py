@@ -25,7 +25,7 @@ def run(case: dict[str, str]) -> str:
     pipeline = getattr(importlib.import_module(case["module"]), case["class"])(od_config=config)
     DiffusersPipelineLoader(LoadConfig(), config).load_weights(pipeline)
     expected = load_file(case["expected"])
-    found = {k: v for k, v in pipeline.transformer.state_dict().items() if k in expected}
+    found = {k: v for k, v in pipeline.state_dict().items() if k in expected}
     wrong = [k for k in expected if k not in found or not torch.equal(found[k].float(), expected[k])]
     return f"wrong: {', '.join(sorted(wrong))}" if wrong else "loaded"
 

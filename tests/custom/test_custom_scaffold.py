@@ -33,7 +33,7 @@ def written(tree: Path, name: str) -> dict[str, str]:
     return {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("repository", ["root_files", "fusion", "external"])
+@pytest.mark.parametrize("repository", ["root_files", "fusion", "external", "packed"])
 def test_full_text(tree: Path, repository: str, golden: Callable[[str, str], None]) -> None:
     scaffold_custom("org/toy", FIXTURES / repository, into=tree, name="toy")
     for name, text in written(tree, "toy").items():
@@ -43,7 +43,7 @@ def test_full_text(tree: Path, repository: str, golden: Callable[[str, str], Non
 def test_gaps_are_in_the_plan_the_code_and_the_check(tree: Path) -> None:
     result = scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="toy")
     subjects = sorted(todo.subject for todo in result.plan.todos)
-    assert subjects == ["CONFIG", "DECODE", "DENOISE", "ENCODE_PROMPT", "LICENCE", "REMAP"]
+    assert subjects == ["DECODE", "DENOISE", "ENCODE_PROMPT", "FUSION", "LICENCE", "REMAP"]
     evidence = next(todo.why for todo in result.plan.todos if todo.subject == "DENOISE")
     assert (evidence.file, evidence.line > 0) == ("duet/engine.py", True)
     manifest = json.loads((tree / ".omniport" / "toy.json").read_text("utf-8"))

@@ -90,12 +90,18 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     shutil.copytree(installed_package(), tree / "vllm_omni", ignore=shutil.ignore_patterns("__pycache__"))
     cases: dict[str, dict[str, str]] = {}
 
-    def add(name: str, repository: str, own: dict[str, Any], published: dict[str, Any]) -> None:
+    def add(
+        name: str, repository: str, own: dict[str, Any], published: dict[str, Any], vae: dict[str, Any] | None = None
+    ) -> None:
         checkpoint = root / f"checkpoint_{name}"
         checkpoint.mkdir()
         (checkpoint / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', "utf-8")
         save_file({k: v.contiguous() for k, v in published.items()}, checkpoint / "model.safetensors")
-        save_file({k: v.contiguous() for k, v in own.items()}, root / f"{name}.safetensors")
+        expected = {f"transformer.{k}": v.contiguous() for k, v in own.items()}
+        if vae is not None:
+            save_file(vae, checkpoint / "codec.safetensors")
+            expected |= {f"vae.{k}": v for k, v in vae.items()}
+        save_file(expected, root / f"{name}.safetensors")
         result = scaffold_custom(str(checkpoint), FIXTURES / repository, into=tree, name=name)
         assert "REMAP" not in [todo.subject for todo in result.plan.todos]
         cases[name] = {
@@ -115,7 +121,18 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         file.write_text(text.replace(old, new), "utf-8")
     own = tensors(packed())
     own["proj_out.weight"] = own["proj_in.weight"].clone()
-    add("packed", "packed", own, published_packed(own))
+    codec = {"encoder.conv": (4, 3, 8, 8), "decoder": (4, 3, 8, 8)}
+    vae = tensors({f"{n}.weight": s for n, s in codec.items()} | {"encoder.conv.bias": (4,), "decoder.bias": (3,)})
+    add("packed", "packed", own, published_packed(own), vae)
+    for name, own_names in (("cracked", ("decoder.bias",)), ("surplus", ())):
+        broken = {k: v for k, v in vae.items() if k not in own_names}
+        add(
+            name,
+            "packed",
+            own,
+            published_packed(own),
+            broken | ({"x": vae["decoder.bias"].clone()} if not own_names else {}),
+        )
     job, result = root / "job.json", root / "result.json"
     job.write_text(json.dumps({"tree": str(tree), "cases": cases}), "utf-8")
     command = [sys.executable, "-W", "ignore", "-m", "tests.custom.load_runner", str(job), str(result)]
@@ -130,10 +147,15 @@ def test_every_parameter_has_its_values(name: str, results: dict[str, str]) -> N
     assert results[name] == "loaded"
 
 
+@pytest.mark.parametrize("name", ["cracked", "surplus"])
+def test_an_autoencoder_whose_weights_are_not_all_there_is_not_built(name: str, results: dict[str, str]) -> None:
+    assert results[name].startswith("wrong: vae.")
+
+
 @pytest.mark.parametrize(
     ("name", "outcome"),
     [
-        ("swapped", "wrong: blocks.0.self_attn.k.bias, "),
+        ("swapped", "wrong: transformer.blocks.0.self_attn.k.bias, "),
         ("short", "split"),
         ("gone", "checkpoint tensors missing: ['blocks.0.ffn.0.bias'"),
         ("unstripped", "checkpoint tensors missing:"),
