@@ -88,6 +88,23 @@ def test_blocks_in_front_of_joined_tokens_keep_theirs(first: str, between: str, 
     assert found.region is None or "in front of it have all their tokens" in reason(found)
 
 
+@pytest.mark.parametrize(
+    ("between", "within", "refused"),
+    [
+        ("x = x.squeeze(1)", "x = x * 2", "drops the axis of a single token"),
+        ("temb = x.mean(2).squeeze(0)", "x = x * 2", ""),  # of a single sample
+    ],
+)
+def test_an_axis_that_a_single_token_would_lose(between: str, within: str, refused: str) -> None:
+    """A rank may hold one token where the whole sequence has several."""
+    loop = "for block in self.blocks:\n    x = block(x, pooled_projections, context)\n"
+    text = model(f"{within}\n{LINES}")
+    old = text[text.index("        for block") : text.index("        return (self.proj_out")]
+    lines = "".join(f"        {line}\n" for line in f"{loop}{between}\n{loop}".splitlines())
+    found = plan_parallel(normal_form(text.replace(old, lines), "Root"))
+    assert refused in reason(found) if refused else found.region is not None
+
+
 @pytest.mark.parametrize(("use", "refused"), [("x if masked else x * 2", ""), ("x * masked", "what masked holds")])
 def test_what_a_call_made_may_be_asked(use: str, refused: str) -> None:
     found = with_loop(
