@@ -148,10 +148,11 @@ def _split(region: SpRegion) -> str:
     arguments, at, rebuilt = [], 0, dict[str, dict[str, str]]()
     places: list[tuple[SpTensor, int]] = []  # where the parts of each table begin
     for tensor in (*plain, *tables):
+        samples = f".unflatten(0, ({tensor.samples}, -1))" if tensor.samples else ""
         if len(tensor.streams) == 1:
-            arguments.append(_value(tensor))
+            arguments.append(f"{_value(tensor)}{samples}")
         else:
-            arguments.append(f"*{_value(tensor)}.split({lengths[tensor.streams]}, dim={tensor.dim})")
+            arguments.append(f"*{_value(tensor)}{samples}.split({lengths[tensor.streams]}, dim={tensor.dim})")
         if tensor in tables:
             places.append((tensor, at))
             end = at + len(tensor.streams)
@@ -162,6 +163,7 @@ def _split(region: SpRegion) -> str:
         ", ".join([*(tensor.variable for tensor in plain), *(["*tables"] if tables else [])]) if plain else "tables"
     )
     text += f"{targets} = self.{SPLIT}({', '.join(arguments)})\n"
+    text += "".join(f"{t.variable} = {t.variable}.flatten(0, 1)\n" for t in plain if t.samples)
     for variable, parts in rebuilt.items():
         whole = any(tensor.variable == variable and tensor.item is None for tensor in tables)
         keyed = any(tensor.variable == variable and isinstance(tensor.item, str) for tensor in tables)

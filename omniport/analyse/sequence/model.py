@@ -28,6 +28,7 @@ class Part:
     streams: tuple[str, ...]
     sometimes: bool = False  # with other inputs the value has another rank and holds nothing for each token
     single: bool = False  # with other inputs it has one row for all tokens
+    samples: str = ""  # the axis merges so many samples and their tokens
 
 
 @dataclass(frozen=True)

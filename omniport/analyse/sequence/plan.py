@@ -112,6 +112,8 @@ def _tensor(part: Part) -> SpTensor:
     item = seed.place[0] if seed.place else None
     own = part.streams in ((seed.label,), (f"{seed.label}_first", f"{seed.label}_rest"))
     rank, broadcast = len(seed.tensor.dims or ()), part.single or (part.axis in seed.open and not own)
+    if part.samples:
+        return SpTensor(seed.variable, item, 1, rank + 1, part.streams, False, samples=part.samples)
     if part.sometimes:
         return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, rank=rank)
     if seed.guessed:  # counted from the last: a batch in front changes nothing then

@@ -148,7 +148,7 @@ class Reading:
             for stream, label in zip(cut.streams, cut.labels, strict=True)
         }
         for part in sorted(parts, key=lambda part: (part.seed.optional, bool(part.seed.place))):
-            if len(part.streams) == 1:
+            if len(part.streams) == 1 and not part.samples:
                 found.setdefault(part.streams[0], part.seed.label)
         return found
 
@@ -248,7 +248,19 @@ class Reading:
             raise Refused(f"{seed.variable} has an entry for each pair of tokens", self.traces[self.start].line)
         own = {name for dim in seed.tensor.dims or () for name in dim.streams}
         several = seed.guessed and not seed.place and bool(own & self.walk.asked)
-        return Part(seed, *axes[0], sometimes=several)
+        return Part(seed, *axes[0], sometimes=several, samples=self.samples(seed, axes[0][0]))
+
+    def samples(self, seed: Seed, axis: int) -> str:
+        """The number of samples that an axis merges with the tokens, "" if it holds tokens alone."""
+        trace = self.traces[self.start]
+        merged = self.walk.samples((seed.tensor.dims or ())[axis])
+        if merged is None:
+            return ""
+        names = (name for name, value in trace.env.items() if isinstance(value, Num) and value.poly == merged)
+        name = next(names, "")
+        if not name or axis or seed.place or seed.optional:
+            raise Refused(f"{seed.variable} merges samples and tokens in a way that is not followed", trace.line)
+        return name
 
     def read(self, start: int, end: int | None = None) -> set[str]:
         """Names that statements read."""
@@ -284,6 +296,8 @@ class Reading:
                 if id(value) in self.walk.optional:
                     raise Refused(f"{name} may be absent and is read behind the blocks", line)
                 cut = {stream for cut in self.walk.record.cuts for stream in cut.streams}
+                if self.walk.samples((tensor.dims or ())[axes[0][0]]) is not None:
+                    raise Refused(f"{name} merges samples and tokens behind the blocks", line)
                 if tensor is not value or len(axes) > 1 or (len(axes[0][1]) > 1 and not cut.issuperset(axes[0][1])):
                     raise Refused(f"{name} holds several token axes behind the blocks", line)
                 found.append((name, axes[0][0], len(tensor.dims or ()), axes[0][1]))

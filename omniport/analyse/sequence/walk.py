@@ -17,7 +17,7 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.packed_rows import PackedRows
+from omniport.analyse.sequence.merged import MergedRows
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -31,7 +31,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
-class SequenceWalk(PackedRows):
+class SequenceWalk(MergedRows):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -225,6 +225,8 @@ class SequenceWalk(PackedRows):
         return source if same else name
 
     def seeded_axis(self, dims: tuple[Dim, ...], at: int, label: str) -> Dim:
+        if (merged := self.merged_axis(dims, at, label)) is not None:
+            return merged
         tokens = label in self.carriers and at == 1 and len(dims) == 3 and dims[at].size.constant is None
         if self.width(dims[at].size) and not tokens:
             return dims[at]
