@@ -296,8 +296,10 @@ class Expressions(Slices):
                 return Shape(f"{text(node)} of {owner.serial}", owner)
             if name in ("dtype", "device", "is_cuda", "requires_grad", "ndim", "is_floating_point"):
                 return Opaque(text(node))
-            if name == "T":
+            if name in ("T", "mT", "H", "mH"):
                 return self.unknown((owner,), text(node))
+        if isinstance(owner, Method) and isinstance(owner.base, Tensor):  # of a tensor's attribute that has no rule
+            return self.unknown((owner.base,), text(node))
         if isinstance(owner, Leaf) and name in ("in_features", "out_features"):
             if self.building:
                 self.facts.sized.add(owner.key)

@@ -26,6 +26,16 @@ def merging(rows: str = "x = x * 2", apart: str = APART, before: str = "") -> Pa
     [
         ("x = x * 2", APART, ""),
         ("x = x * 2", APART.replace("flatten(0, 1)", "reshape(-1, 1, x.shape[-1])"), ""),
+        (
+            "x = x * 2",
+            APART.replace("reshape(temb.shape[0], -1, 1, x.shape[-1])", "unflatten(0, (temb.shape[0], -1))"),
+            "",
+        ),
+        (
+            "x = x * 2",
+            APART.replace("reshape(temb.shape[0], -1, 1, x.shape[-1])", "unflatten(0, (2, -1))"),
+            "into runs",
+        ),
         ("x = x - x.mean(0)", APART, "runs over the tokens"),
         ("x = x.flip(0)", APART, "flip"),
         (

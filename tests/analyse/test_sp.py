@@ -60,7 +60,10 @@ def test_every_plan_has_a_split_output_hook(diffusers: SourceTree, reference: So
         (ATTEND.replace("return x +", "x = x.mean(dim=1, keepdim=True) + x\nreturn x +"), "runs over the tokens"),
         (ATTEND.replace("return x +", "x = x + x[:, :1]\nreturn x +"), "cuts the tokens"),
         (ATTEND.replace("return x +", "x = x + x[:, 0][:, None]\nreturn x +"), "one token"),
-        (ATTEND.replace("return x +", "x = x.flatten(0, 1).unflatten(0, (1, -1))\nreturn x +"), "merges"),
+        (ATTEND.replace("return x +", "x = x.transpose(1, 2).flatten(1, 2)[:, None]\nreturn x +"), "merges"),
+        (ATTEND.replace("return x +", "x = x + x.mT.mean(2)[:, None]\nreturn x +"), "x.mT is not known"),
+        (ATTEND.replace("return x +", "x = x + x.nowhere.mT\nreturn x +"), "x.nowhere.mT is not known"),
+        (ATTEND.replace("return x +", "x = x.flatten(0, 1).unflatten(0, (1, -1))\nreturn x +"), "cuts the tokens"),
         (
             ATTEND.replace("return x +", "x = x + torch.arange(x.shape[1])[None, :, None]\nreturn x +"),
             "number of tokens",

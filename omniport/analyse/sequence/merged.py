@@ -34,14 +34,20 @@ class MergedRows(PackedRows):
 
     def token_call(self, name: str, x: Any, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         given = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
-        if isinstance(x, Tensor) and x.dims and given and all(isinstance(size, Num) for size in given):
-            sizes = [size.poly for size in given]
-            regrouped = self.regrouped(x.dims, sizes) if name in ("view", "reshape") else None
-            if name == "flatten" and [size.constant for size in sizes] == [0, 1]:
-                regrouped = self.regrouped(x.dims, [Poly.of(-1), *(dim.size for dim in x.dims[2:])])
-            if regrouped is not None:
-                return regrouped
-        return super().token_call(name, x, args, kwargs, node)
+        cuts = name == "unflatten" and len(args) == 2 and isinstance(args[1], Seq)
+        sizes = [size.poly for size in (args[1].items if cuts else given) if isinstance(size, Num)]
+        if not isinstance(x, Tensor) or not x.dims or len(sizes) < (2 if cuts else len(given)) or not sizes:
+            return super().token_call(name, x, args, kwargs, node)
+        regrouped: Tensor | None = None
+        if cuts and (at := self.axis(x, args[0])) is not None and (streams := x.dims[at].streams):
+            regrouped = self.regrouped(x.dims, [*sizes, *(dim.size for dim in x.dims[1:])]) if at == 0 else None
+            if regrouped is None:
+                self.barrier(streams, "unflatten cuts the tokens into runs, of which a rank holds parts")
+        elif name in ("view", "reshape"):
+            regrouped = self.regrouped(x.dims, sizes)
+        elif name == "flatten" and [size.constant for size in sizes] == [0, 1]:
+            regrouped = self.regrouped(x.dims, [Poly.of(-1), *(dim.size for dim in x.dims[2:])])
+        return regrouped if regrouped is not None else super().token_call(name, x, args, kwargs, node)
 
     def regrouped(self, dims: tuple[Dim, ...], sizes: list[Poly]) -> Tensor | None:
         """A reshape that merges the first two axes, or cuts the first one into the two that it was made of."""
@@ -53,10 +59,10 @@ class MergedRows(PackedRows):
                 return Tensor((Dim(first.size * tokens.size, (), tokens.streams), *dims[2:]))
         if samples is None:
             return None
-        if len(sizes) == len(dims) + 1 and self.equal(sizes[0], samples) and sizes[1].constant == -1:
-            if self.all_equal(sizes[2:], dims[1:]):
-                length = Poly.of(f"len({first.streams[0]})")
-                return Tensor((Dim(samples), Dim(length, (), first.streams), *dims[1:]))
+        cut = len(sizes) == len(dims) + 1 and self.equal(sizes[0], samples) and sizes[1].constant == -1
+        if cut and self.all_equal(sizes[2:], dims[1:]):
+            length = Poly.of(f"len({first.streams[0]})")
+            return Tensor((Dim(samples), Dim(length, (), first.streams), *dims[1:]))
         if (other := self.counted_rows(sizes[0], samples)) is not None:  # a row of one for each row of the other
             self.in_step(first.streams, (other,))
             rest = (Dim(size if size.constant != -1 else Poly.of(f"rest@{self.line}")) for size in sizes[1:])
