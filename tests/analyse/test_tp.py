@@ -288,9 +288,9 @@ def test_a_mask_that_is_the_same_for_all_heads_leaves_them_sharded() -> None:
     assert "flash attention" not in {feature.name for feature in plan(QKV, ATTEND).features}
 
 
-def test_causal_attention_is_planned_and_not_split_by_tokens() -> None:
+def test_causal_attention_is_planned_and_split_within_one_stream() -> None:
     found = plan(QKV, ATTEND.replace("q, k, v)", "q, k, v, is_causal=True)"))
-    assert found.attentions[0].causal and not found.sp
+    assert found.attentions[0].causal and found.sp and not found.attentions[0].local
     assert not plan(QKV, ATTEND).attentions[0].causal
 
 
