@@ -56,6 +56,7 @@ def analyse(
     """
     from omniport.analyse.demand import demand_of
     from omniport.analyse.pipeline import analyse_pipeline
+    from omniport.analyse.stages import staged_features
     from omniport.classify import classify
     from omniport.emit import default_name
     from omniport.emit.names import check_name
@@ -77,7 +78,8 @@ def analyse(
     published = repo.config(component) if component else {}
     transformer = analyse_transformer(tree, class_name, published, demand_of(pipeline))
     config = config_keys(component, published, transformer.plan, tree.version)
-    complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config))
+    features = staged_features(transformer.plan.features, pipeline)
+    complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config), features=features)
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
 
@@ -136,6 +138,7 @@ def analyse_class(
         region=parallel.region,
         slices=parallel.slices,
         convs=parallel.convs,
+        stages=parallel.stages,
     )
     return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
 

@@ -190,6 +190,7 @@ def generate(
         separate_cfg=port.pipeline.dispatched,
         qk_rope=target.features.qk_rope,
         gate_kernel=target.features.gate_kernel,
+        stages=target.features.pipeline_parallel and port.staged,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)

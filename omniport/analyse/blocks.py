@@ -92,7 +92,7 @@ def _always(root: ast.ClassDef, attribute: str) -> bool:
 def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockListPlan]:
     """The lists with the short ones left to themselves, if there are others."""
     init = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
-    lengths = {plan.attribute: _length(init, plan.attribute) for plan in lists}
+    lengths = {plan.attribute: default_length(init, plan.attribute) for plan in lists}
     if not any(plan.cache and (lengths[plan.attribute] or COMPUTED) >= COMPUTED for plan in lists):
         return lists
     found = []
@@ -107,7 +107,7 @@ def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockLi
     return found
 
 
-def _length(init: ast.FunctionDef, attribute: str) -> int | None:
+def default_length(init: ast.FunctionDef, attribute: str) -> int | None:
     """How many blocks the constructor's own defaults make."""
     arguments = init.args.args[len(init.args.args) - len(init.args.defaults) :]
     defaults = {

@@ -9,6 +9,7 @@ from omniport.analyse.blocks import plan_blocks
 from omniport.analyse.experts import experts
 from omniport.analyse.sequence.plan import plan_sequence
 from omniport.analyse.shapes import Const, Tensor
+from omniport.analyse.stages import plan_stages
 from omniport.analyse.tp import Sharding, infer
 from omniport.plan.model import (
     AttentionPlan,
@@ -20,6 +21,7 @@ from omniport.plan.model import (
     SlicePlan,
     SpEntry,
     SpRegion,
+    StagesPlan,
     WeightPlan,
     Why,
 )
@@ -41,6 +43,7 @@ class ParallelPlan:
     region: SpRegion | None
     slices: tuple[SlicePlan, ...] = ()
     convs: tuple[ConvPlan, ...] = ()
+    stages: StagesPlan | None = None
 
 
 def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> ParallelPlan:
@@ -56,17 +59,19 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
     sharding = infer(normal, source)
     region, sp, attentions, sp_feature = plan_sequence(normal, source, sharding)
     blocks, features = plan_blocks(normal, sharding.facts)
+    stages, staged = plan_stages(normal, blocks)
     return ParallelPlan(
         sharding.linears,
         attentions,
         sharding.weights,
         sp,
         blocks,
-        (_tensor(sharding), sp_feature, *features, *_adapters(sharding), *_masks(normal, sharding)),
+        (_tensor(sharding), sp_feature, *features, staged, *_adapters(sharding), *_masks(normal, sharding)),
         (*sharding.decisions, *experts(normal)),
         region,
         sharding.slices,
         sharding.convs,
+        stages,
     )
 
 

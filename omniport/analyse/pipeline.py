@@ -28,8 +28,9 @@ from omniport.analyse.pipeline_components import (
 from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
+from omniport.analyse.pipeline_stages import stages
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import Decision, PipelinePlan, Scalar, Why
+from omniport.plan.model import STAGES, Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
@@ -108,6 +109,7 @@ class _Analysis:
         output = find_output(form.entry, self.module.file, self.line_of("    return "))
         self.loop_names(form.entry, denoisers, line)
         processed = self.result(normal, form.entry, output)
+        self.decide(STAGES, *stages(form, processed, tuple(self.decisions), denoisers, self.module.file, line), line)
         used = live_in(suite(form.entry.body))
         arguments = [a for a in arguments if a.name in used]
         if outputs and outputs not in used:

@@ -124,7 +124,9 @@ def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, start
     from omniport.emit.split import CACHED_BLOCKS, split_cached_blocks
     from omniport.rewrite.transformer import render_transformer
 
-    code = render_transformer(analysis.normal, analysis.plan, header=analysis.header, attributes=(), separate_cfg=False)
+    code = render_transformer(
+        analysis.normal, analysis.plan, header=analysis.header, attributes=(), separate_cfg=False, stages=True
+    )
     code, cached_blocks = split_cached_blocks(code)
     port = port_name(file)
     path = f"{MODELS}/{port}/{port.removeprefix('corpus_')}_transformer.py"

@@ -15,6 +15,7 @@ FEATURES = {
     "tp4": "tensor parallelism",
     "sp2": "sequence parallelism",
     "sp2-odd": "sequence parallelism",
+    "pp2": "pipeline parallelism",
     "hsdp2": "hsdp",
     "layerwise": "layerwise offload",
     "compile": "compile",

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from omniport.corpus import half
+from omniport.corpus import half, staged
 from omniport.corpus.hand_written import hand_written
 from omniport.corpus.refusals import unclear_refusals
 from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
 from omniport.corpus.shares import block_share, per_block, published_size
 from omniport.errors import OmniportError
-from omniport.verify import engine, probes
+from omniport.verify import engine, over_stages, probes
 from omniport.verify.block_meter import surplus, too_much
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.meter import Meter
@@ -37,6 +37,7 @@ PARALLEL: dict[str, dict[str, Any]] = {
     "tp4": {"tensor_parallel_size": 4},
     "sp2": {"ulysses_degree": 2},
     "sp2-odd": {"ulysses_degree": 2},
+    "pp2": {"pipeline_parallel_size": 2},
     "hsdp2": {"use_hsdp": True, "hsdp_shard_size": 2},
 }
 TENSOR = ("tp2", "tp4")
@@ -212,7 +213,7 @@ def _parity(
             failures.append(f"{case.variant}: {str(error) if isinstance(error, StageError) else _text(error)}")
     said["figure"] = max(errors.values(), default=None)
     untried = [n for n in inspect.signature(engine.transformer_class(port).forward).parameters if n not in tried]
-    left = [name for name in untried if name not in ("self", "return_dict")]
+    left = [name for name in untried if name not in ("self", "return_dict", over_stages.RECEIVED)]
     said["detail"] = f"{len(errors)} calls of {len(cases)} forms" + (f"{UNTRIED}{', '.join(left)}" if left else "")
     failures += [f"{name}: relative error {error:.1e}" for name, error in errors.items() if not error <= PARITY]
     if failures:
@@ -287,6 +288,8 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 kept,
                 cases,
             )
+        if feature == "pp2":
+            return staged.two_stages(lambda case: build(port, config, case), reference, cases)
         for case in cases:
             if feature in TENSOR:
                 results = compare(port, config, reference, case)

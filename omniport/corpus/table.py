@@ -86,9 +86,10 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
     if any(stage in FEATURES for stage in report.stages):
         yield (
             "*tp2*, *sp2*: largest relative error on two ranks, tensor or Ulysses sequence parallel, against the "
-            "reference; *hsdp2*: with the parameters sharded over two ranks, both in bfloat16. Against a port without "
-            "the feature, on one rank: *layerwise*: with blocks streamed by layerwise offload, fewer elements "
-            "on the device; *compile*: regional compilation without a graph break inside a block; *cache*: cache-dit "
+            "reference; *pp2*: as two stages of a pipeline, each with its share of the blocks; *hsdp2*: with the "
+            "parameters sharded over two ranks, both in bfloat16. Against a port without the "
+            "feature, on one rank: *layerwise*: with blocks streamed by layerwise offload, fewer elements on "
+            "the device; *compile*: regional compilation without a graph break inside a block; *cache*: cache-dit "
             "with threshold 0, while at a large threshold every step behind the first is reused, and a repeated "
             "step is restored exactly; *lora*: an adapter for every linear against merged weights; "
             "*quant*: quantisation finds every linear of the blocks by its path. - where the plan "

@@ -276,6 +276,28 @@ class BlockListPlan:
 
 
 @dataclass(frozen=True)
+class StagedList:
+    """A list of blocks that stages share: its attribute, and its length in the words of the root's constructor."""
+
+    attribute: str
+    length: str
+
+
+@dataclass(frozen=True)
+class StagesPlan:
+    """How the ranks of a pipeline share the blocks of a transformer, each a run of them.
+
+    ``lists`` are run one right after the other; ``streams`` are the variables that each block takes and gives back.
+    ``fresh`` are further arguments of blocks that depend on the latents, which stages in the middle do not have.
+    """
+
+    lists: tuple[StagedList, ...]
+    streams: tuple[str, ...]
+    fresh: tuple[str, ...]
+    why: Why
+
+
+@dataclass(frozen=True)
 class TransformerPlan:
     """Everything the port's transformer file is written from."""
 
@@ -295,6 +317,7 @@ class TransformerPlan:
     region: SpRegion | None = None
     slices: tuple[SlicePlan, ...] = ()
     convs: tuple[ConvPlan, ...] = ()
+    stages: StagesPlan | None = None
 
 
 # ------------------------------------------------------------------------------------------------------- the pipeline
@@ -313,6 +336,10 @@ class ArgumentPlan:
 
 DISPATCHED = ("sequential", "batched", "branches")
 """Kinds of guidance of which the port makes one call for each branch."""
+
+
+STAGES = "pipeline stages"
+"""Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
 
 @dataclass(frozen=True)
@@ -350,3 +377,10 @@ class PortPlan:
     transformer: TransformerPlan
     pipeline: PipelinePlan
     todos: tuple[Decision, ...]
+
+    @property
+    def staged(self) -> bool:
+        """Whether stages of a pipeline can share the transformer's blocks, as its forward and the loop are."""
+        return self.transformer.stages is not None and any(
+            decision.subject == STAGES and decision.value for decision in self.pipeline.decisions
+        )

@@ -79,7 +79,7 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
                 linear.role,
                 ROLES[linear.role],
                 f"{linear.fused}[{linear.shard}]" if linear.fused else "-",
-                " + ".join(linear.packed) or "-",
+                (" if " if linear.packed[0].startswith("[") else " + ").join(linear.packed) if linear.packed else "-",
                 linear.why,
             )
             for linear in plan.linears

@@ -34,6 +34,7 @@ from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.sequence import helpers, split_forward
 from omniport.rewrite.slices import rewrite_slices, slice_helpers
+from omniport.rewrite.stages import share_blocks
 from omniport.rewrite.syntax import imported_names
 from omniport.rewrite.widths import CHECK, check_widths
 from omniport.source.normal import NormalForm
@@ -45,11 +46,13 @@ ALIAS = "OmniAttention"
 #: name -> the module a port imports it from.  Only names that the written code uses are imported.
 IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
+    "islice": "itertools",
     "F": "torch.nn",
     "ForwardPattern": "cache_dit",
     "CachedAdapter": "cache_dit.caching.cache_adapters.cache_adapter",
     "CachedBlocks_Pattern_Base": "cache_dit.caching.cache_blocks.pattern_base",
     "divide": "vllm.distributed",
+    "get_pp_indices": "vllm.distributed.utils",
     "get_tensor_model_parallel_rank": "vllm.distributed",
     "get_tensor_model_parallel_world_size": "vllm.distributed",
     "tensor_model_parallel_all_reduce": "vllm.distributed",
@@ -65,8 +68,10 @@ IMPORTS: dict[str, str] = {
     "QuantizationConfig": "vllm.model_executor.layers.quantization",
     "default_weight_loader": "vllm.model_executor.model_loader.weight_utils",
     "sharded_weight_loader": "vllm.model_executor.model_loader.weight_utils",
+    "PPMissingLayer": "vllm.model_executor.models.utils",
     "maybe_prefix": "vllm.model_executor.models.utils",
     "set_weight_attrs": "vllm.model_executor.utils",
+    "IntermediateTensors": "vllm.sequence",
     "AttentionMetadata": "vllm_omni.diffusion.attention.backends.abstract",
     "Attention": "vllm_omni.diffusion.attention.layer",
     ALIAS: "vllm_omni.diffusion.attention.layer",
@@ -75,6 +80,10 @@ IMPORTS: dict[str, str] = {
     "fused_qk_rope_supported": "vllm_omni.diffusion.layers.fused_qk_rope",
     "CacheDiTAdapterConfig": "vllm_omni.diffusion.cache.cachedit",
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
+    "get_pipeline_parallel_rank": "vllm_omni.diffusion.distributed.parallel_state",
+    "get_pipeline_parallel_world_size": "vllm_omni.diffusion.distributed.parallel_state",
+    "is_pipeline_first_stage": "vllm_omni.diffusion.distributed.parallel_state",
+    "is_pipeline_last_stage": "vllm_omni.diffusion.distributed.parallel_state",
     "get_sequence_parallel_world_size": "vllm_omni.diffusion.distributed.parallel_state",
     "sp_gather": "vllm_omni.diffusion.distributed.sp_sharding",
     "SequenceParallelInput": "vllm_omni.diffusion.distributed.sp_plan",
@@ -96,6 +105,7 @@ def render_transformer(
     separate_cfg: bool,
     qk_rope: bool = True,
     gate_kernel: bool = True,
+    stages: bool = False,
 ) -> str:
     """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
 
@@ -107,6 +117,7 @@ def render_transformer(
         separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
         qk_rope: whether the target has the kernel ``fused_qk_rope``.
         gate_kernel: whether the target has the kernel ``indexed_gate``.
+        stages: whether the ranks of a pipeline may share the blocks, if the plan says how.
 
     Raises:
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
@@ -136,6 +147,8 @@ def render_transformer(
     fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
     module = return_values(settle_optional(fused, normal.root))
     module = _each_class(module, close_docstrings)
+    if stages and plan.stages is not None:
+        module = share_blocks(module, plan.stages, normal.root)
     return _assemble(module, plan, header, rotate)
 
 

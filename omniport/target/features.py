@@ -63,6 +63,7 @@ class TargetFeatures:
     norm_layers: bool  # diffusion.layers.norm
     adaln_scale_shift: bool  # AdaLayerNorm.forward(x, scale, shift)
     qk_rope: bool  # layers.fused_qk_rope, one kernel for the rotation of query and key
+    pipeline_parallel: bool  # PipelineParallelMixin
     gate_kernel: bool  # layers.indexed_modulation.indexed_gate, one kernel for a gated residual
     vae_pp_mixin: bool  # DistributedVaeMixin
     distributed_vaes: tuple[str, ...]  # VAE classes that decode in patches over several ranks
@@ -241,6 +242,7 @@ _PROBES: dict[str, _Probe] = {
     "model_extras": _exists("model_extras/registry.py"),
     "norm_layers": _exists("diffusion/layers/norm.py"),
     "qk_rope": _matches("diffusion/layers/fused_qk_rope.py", r"^def fused_qk_rope_supported"),
+    "pipeline_parallel": _matches("diffusion/distributed/pipeline_parallel.py", r"^class PipelineParallelMixin\b"),
     "gate_kernel": _matches("diffusion/layers/indexed_modulation.py", r"^def indexed_gate\("),
     "adaln_scale_shift": _parameter("diffusion/layers/adalayernorm.py", "AdaLayerNorm.forward_native", "scale"),
     "vae_pp_mixin": _matches(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from omniport.verify import checkpoint, engine, tasks
+from omniport.verify import checkpoint, engine, over_stages, tasks
 from omniport.verify.forks import Rank
 from omniport.verify.port import Port
 from omniport.verify.proofs import Proof, Subject
@@ -76,3 +76,17 @@ def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: 
     contexts = {n: manager.get_context(n) for n in getattr(transformer, "_context_names", ())} if manager else {}
     reused = {n: list(c.get_cached_steps()) for n, c in contexts.items()}
     return {"forwards": reading["forwards"], "fired": dict(fired), "reused": reused}
+
+
+def stage(port: Port, work: Path, rank: Rank, parallel: dict[str, Any], expected: str) -> Proof:
+    """The stage of this rank on the saved inputs, against the outputs of one rank that are kept as ``expected``."""
+    torch.set_num_threads(1)
+    folder = tasks.saved(work, "checkpoint")
+    config = engine.make_config(port, folder, rank, parallel)
+    weights = engine.checkpoint_weights(folder, checkpoint.transformer_component(port))
+    with engine.bare_worker(config, rank):
+        with torch.no_grad():
+            model = engine.build_transformer(port, config)
+            model.load_weights(iter(weights.items()))  # type: ignore[operator]
+            engine.finish_loading(model)
+        return over_stages.prove(model, torch.load(tasks.saved(work, "inputs")), torch.load(work / expected))

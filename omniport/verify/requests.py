@@ -38,7 +38,9 @@ def _final(answer: Any, config: Any, sampling: Any) -> list[torch.Tensor]:
     if answer.error:
         raise RuntimeError(f"the worker answered: {answer.error}")
     output = answer.output
-    if sampling.output_type != "latent":
+    # The engine takes the answer of the first rank alone; the others may have decoded nothing.
+    first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if sampling.output_type != "latent" and first:
         output = _post_process(output, config, sampling)
     return trace.tensors_of(output)
 

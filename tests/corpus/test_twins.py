@@ -67,6 +67,11 @@ TWINS = {
         r"\1\4\3\2",
         "lora",
     ),
+    "streams not received": Twin(
+        WAN, r'(hidden_states = )intermediate_tensors\["hidden_states"\]', r"\1hidden_states", "pp2"
+    ),
+    "every block on each stage": Twin(WAN, r"if self\.start_layer <= i < self\.end_layer", "if i >= 0", "pp2"),
+    "a stage that runs one block less": Twin(WAN, r"self\.start_layer, self\.end_layer\)", "1, self.end_layer)", "pp2"),
     "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
 }
 
@@ -88,10 +93,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     }
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
-    sound[WAN]["features"] = ("tp2", "hsdp2", *PROVEN)
+    sound[WAN]["features"] = ("tp2", "pp2", "hsdp2", *PROVEN)
     sound[CHROMA]["features"] = ("cache",)
     sound[NUCLEUS]["features"] = ("tp2", "compile")
-    sound[FLUX]["features"] = ("cache", "lora")
+    sound[FLUX]["features"] = ("pp2", "cache", "lora")
     jobs: list[dict[str, Any]] = [*sound.values()]
     for number, (what, twin) in enumerate(TWINS.items()):
         job = sound[twin.name]
@@ -118,7 +123,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
 @pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA, NUCLEUS])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    features = {WAN: 6, FLUX: 2, CHROMA: 1, NUCLEUS: 2}.get(name, 0)
+    features = {WAN: 7, FLUX: 3, CHROMA: 1, NUCLEUS: 2}.get(name, 0)
     assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY

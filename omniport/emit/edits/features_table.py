@@ -21,7 +21,7 @@ PROOFS: dict[str, tuple[str, ...]] = {
     "ringsp": ("ring2",),
     "cfgparallel": ("cfg2",),
     "tensorparallel": ("tp2",),
-    "pipelineparallel": (),
+    "pipelineparallel": ("pp2",),
     "hsdp": ("hsdp2",),
     "cpuoffloadlayerwise": ("layerwise",),
     "vaepatchparallel": (),
@@ -38,6 +38,7 @@ _DECLARED = {
     "ringattention": "sequence parallelism",
     "ringsp": "sequence parallelism",
     "tensorparallel": "tensor parallelism",
+    "pipelineparallel": "pipeline parallelism",
     "hsdp": "hsdp",
     "cpuoffloadlayerwise": "layerwise offload",
 }

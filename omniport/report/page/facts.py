@@ -25,6 +25,7 @@ MEANING = {
     "sp2": "Ulysses sequence parallelism on two ranks",
     "ring2": "ring sequence parallelism on two ranks",
     "cfg2": "the branches of guidance on two ranks",
+    "pp2": "the blocks shared by two stages of a pipeline",
     "hsdp2": "sharded parameters on two ranks",
     "layerwise": "blocks streamed from host memory",
     "offload": "components moved to the device as they are used",

@@ -24,6 +24,7 @@ KNOWN: dict[str, str | None] = {
     "OmniDiffusionConfig": "vllm_omni.diffusion.data",
     "OmniDiffusionSamplingParams": "vllm_omni.inputs.data",
     "CFGParallelMixin": "vllm_omni.diffusion.distributed.cfg_parallel",
+    "PipelineParallelMixin": "vllm_omni.diffusion.distributed.pipeline_parallel",
     "get_local_device": "vllm_omni.diffusion.distributed.utils",
     "DiffusersPipelineLoader": "vllm_omni.diffusion.model_loader.diffusers_loader",
     "prefetch_subfolders": "vllm_omni.diffusion.model_loader.hub_prefetch",

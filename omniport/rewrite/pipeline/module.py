@@ -97,7 +97,7 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
         module.text, module.file, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions)
     )
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
-    class_text = cst.Module([]).code_for_node(_class(normal, pipeline, features, methods))
+    class_text = cst.Module([]).code_for_node(_class(normal, plan, features, methods))
     body = f"{post}\n\n{class_text}" if post else class_text
     local = f".{plan.name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
@@ -214,9 +214,11 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
 
 
 def _class(
-    normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]
+    normal: NormalClass, port: PortPlan, features: TargetFeatures, methods: list[cst.FunctionDef]
 ) -> cst.ClassDef:
-    bases = ["nn.Module", *(["CFGParallelMixin"] if plan.dispatched else [])]
+    plan = port.pipeline
+    bases = ["nn.Module", *(["PipelineParallelMixin"] if port.staged and features.pipeline_parallel else [])]
+    bases += ["CFGParallelMixin"] if plan.dispatched else []
     bases += ["ProgressBarMixin"] if features.progress_bar else []
     bases += ["DiffusionPipelineProfilerMixin"] if features.profiler else []
     bases += [features.component_protocol] if features.component_protocol else []

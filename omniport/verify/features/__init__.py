@@ -14,6 +14,7 @@ FEATURES = (
     "sp2",
     "ring2",
     "cfg2",
+    "pp2",
     "hsdp2",
     "layerwise",
     "offload",
