@@ -32,9 +32,7 @@ class _NotPlain(Exception):
 
 def plan_stages(normal: NormalForm, blocks: tuple[BlockListPlan, ...]) -> tuple[StagesPlan | None, FeaturePlan]:
     """How stages share the blocks of ``normal``, None where they cannot, and what the port declares about it."""
-    root = next(
-        node for node in ast.parse(normal.code).body if isinstance(node, ast.ClassDef) and node.name == normal.root
-    )
+    root = next(node for node in normal.tree.body if isinstance(node, ast.ClassDef) and node.name == normal.root)
     try:
         plan = _plan(normal, root, [block.attribute for block in blocks])
     except _NotPlain as found:
