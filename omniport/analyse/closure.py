@@ -100,8 +100,8 @@ class Closure:
         return found
 
     def brought(self, ref: Reference) -> bool:
-        """Whether a class comes into the port: it builds a linear or a depthwise convolution, runs a processor, or
-        builds a class that does."""
+        """Whether a class comes into the port: it or its base builds a linear or a depthwise convolution, runs a
+        processor, or builds a class that does."""
         if ref not in self._brought:
             self._brought[ref] = False  # for recursion
             module = self.tree.module(ref.module)
@@ -112,7 +112,17 @@ class Closure:
         return self._brought[ref]
 
     def holds(self, module: SourceModule, name: str) -> bool:
-        for node in each_node(module.class_def(name)):
+        cls = module.class_def(name)
+        for base in cls.bases:
+            inherited = self.tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
+            if (
+                inherited
+                and not knowledge.DROPPED_BASES.match(inherited[1])
+                and isinstance(inherited[0].definitions[inherited[1]], ast.ClassDef)
+                and self.brought(Reference(inherited[0].name, inherited[1]))
+            ):
+                return True
+        for node in each_node(cls):
             if isinstance(node, ast.Attribute) and node.attr in ("set_processor", "_default_processor_cls"):
                 return True
             if not isinstance(node, ast.Call):

@@ -15,6 +15,11 @@ from omniport.analyse.shapes import Const, Dim, Num, Opaque, Seq, Tensor
 ZERO, LAST = Num(Poly.of(0)), Num(Poly.of(-1))
 
 
+def _unmeasured(dim: Dim) -> bool:
+    """Whether a dimension has a length of its own that nothing is known of."""
+    return any(atom.startswith("size ") and dim.size == Poly.of(atom) for atom in dim.size.atoms)
+
+
 class TensorCalls(Expressions):
     """Evaluates tensor operations."""
 
@@ -108,6 +113,8 @@ class TensorCalls(Expressions):
             at = at + rank + 1 if at < 0 else at
             return Tensor((*x.dims[:at], Dim(Poly.of(1)), *x.dims[at:]))
         if name == "squeeze" and (at := self.axis(x, dim)) is not None and args:
+            if 0 < at < rank - 1 and _unmeasured(x.dims[at]):
+                return x  # an axis of any length is taken to be longer than one, as in every run that is not an edge
             return Tensor((*x.dims[:at], *x.dims[at + 1 :]))
         if name in ("transpose", "permute"):
             order = [self.axis(x, item) for item in sizes_given]

@@ -95,6 +95,11 @@ def main() -> None:
     module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
     reference = original(Path(given["root"]), given["file"], given["class"])
     arguments = eval(given["arguments"], scope)  # our own table
+    theirs_module = sys.modules[reference.__module__]
+    for name, text in given["kernels"].items():
+        assert hasattr(theirs_module, name)
+        exec(text, kernels := {"torch": torch})  # our own table
+        setattr(theirs_module, name, kernels[name])
     net = reference(**arguments).eval()
     theirs = tensors(net)
     error, failed = None, ""
@@ -114,7 +119,7 @@ def main() -> None:
 
 
 def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float:
-    """Relative error of the port's first output, all parameters of both redrawn and given through ``load_weights``."""
+    """Relative error of the port's outputs, all parameters of both redrawn and given through ``load_weights``."""
     import torch
 
     from omniport.verify.engine import finish_loading, relative_error
@@ -132,10 +137,15 @@ def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float
                 output = model(**inputs())
         except Exception as raised:
             raise RuntimeError(f"the {whose} does not run here: {type(raised).__name__}: {raised}") from raised
-        while isinstance(output, list | tuple):
-            output = output[0]
-        found.append(output)
+        found.append(torch.cat([each.flatten() for each in _flat(output)]))
     return relative_error(found[1], found[0])
+
+
+def _flat(output: Any) -> list[Any]:
+    """Every tensor of an output."""
+    if isinstance(output, list | tuple):
+        return [tensor for each in output for tensor in _flat(each)]
+    return [output]
 
 
 def _unfused(port: object) -> dict[str, list[int]]:

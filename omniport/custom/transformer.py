@@ -15,6 +15,9 @@ from pathlib import Path
 
 from omniport.custom import external
 from omniport.custom.code import CodeTree
+from omniport.custom.complete import require_attributes
+from omniport.custom.idioms import plain
+from omniport.custom.idioms.attention_functions import IMPORT
 from omniport.custom.prepare import prepare
 from omniport.custom.slice import Slice, cut
 from omniport.custom.todo import marker, todo
@@ -73,7 +76,9 @@ def _native(
     from omniport.rewrite.transformer import render_transformer
     from omniport.source.tree import SourceModule, SourceTree
 
-    imports = "\n".join(sorted({f.line() for f in found.foreign}))
+    said = plain(text)
+    text = said.text
+    imports = "\n".join([*sorted({f.line() for f in found.foreign}), *([IMPORT] if said.attends else [])])
     path = Path(_MODULE, "__init__.py")
     module = SourceModule(_MODULE, path, backbone.file, imports + "\n\n\n" + text, True)
     source = SourceTree(path.parent, "of the repository", {_MODULE: module})
@@ -81,10 +86,15 @@ def _native(
     code = render_transformer(
         analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False, gate_kernel=False
     )
+    require_attributes(code, text, backbone.file)
     if not re.search(r"^import torch$", code, re.M):
         code = "import torch\n" + code  # load_weights names it
     plan = analysis.plan
     kept = [d.why for d in plan.decisions if d.value == "reference" and d.subject.startswith("attention call")]
+    changed = {place.partition(".")[0] for place, _ in said.notes}
+    for decision in plan.decisions:
+        if decision.value == "reference" and decision.subject.rpartition(" of ")[2] in changed:
+            raise UnsupportedError(f"its own attention function: {decision.why.reason}", backbone.file, backbone.line)
     if not plan.attentions and not kept:
         kept = [Why("no attention of it was recognised", backbone.file, backbone.line)]
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)

@@ -44,6 +44,6 @@ _EMPTY_KINDS: dict[type, type] = {cst.Tuple: tuple, cst.List: list, cst.Dict: di
 @functools.lru_cache(maxsize=20_000)
 def _literal(node: cst.CSTNode) -> Any:
     try:
-        return ast.literal_eval(code(node))
+        return ast.literal_eval(f"({code(node)})")  # strings of several lines
     except ValueError:
         return ...

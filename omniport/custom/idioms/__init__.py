@@ -1,0 +1,40 @@
+"""Ways to write a denoiser that diffusers' own models never use, said in the words that the passes of Path A know.
+
+Each rule is one file; each leaves alone what it does not understand, and the pass that meets it then refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import libcst as cst
+
+from omniport.custom.idioms.attention_functions import known_attention
+from omniport.custom.idioms.class_aliases import class_aliases
+from omniport.custom.idioms.dict_arguments import dict_arguments
+from omniport.custom.idioms.kernel_choice import kernel_choice
+from omniport.custom.idioms.local_functions import local_functions
+from omniport.custom.idioms.own_processors import own_processors
+from omniport.custom.idioms.setters import setters
+from omniport.custom.idioms.starred_shapes import starred_shapes
+
+#: in this order: a processor's settings must be its module's before a choice between kernels is looked for there
+_RULES = (setters, class_aliases, starred_shapes, dict_arguments, local_functions, own_processors, kernel_choice)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The module in plain words, and what was decided on the way: what was meant, and why."""
+
+    text: str
+    notes: tuple[tuple[str, str], ...]
+    attends: bool  # whether attention is now diffusers' function
+
+
+def plain(text: str) -> Plain:
+    """``text``, the slice of a denoiser, with every idiom that is understood said plainly."""
+    module = cst.parse_module(text)
+    for rule in _RULES:
+        module = rule(module)
+    module, notes = known_attention(module)
+    return Plain(module.code, notes, bool(notes))
