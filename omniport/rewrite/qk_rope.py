@@ -45,9 +45,12 @@ def apply_qk_rope(
     query: torch.Tensor, key: torch.Tensor, freqs: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotate query and key ``[batch, tokens, heads, head_dim]`` by ``[tokens, head_dim / 2]``, in one kernel where
-    possible."""
-    if not torch.compiler.is_compiling() and freqs.is_complex():
+    possible; compilers do not fuse complex products."""
+    if freqs.is_complex():
         cos, sin = (part.repeat_interleave(2, dim=-1) for part in torch.view_as_real(freqs).unbind(-1))
+        if torch.compiler.is_compiling():
+            query = apply_rotary_emb(query, (cos, sin), sequence_dim=1)
+            return query, apply_rotary_emb(key, (cos, sin), sequence_dim=1)
         if fused_qk_rope_supported(query, key, cos, sin):
             return fused_qk_rope(query, key, cos, sin)
     rotate = {table}.get(query.device.type, {table}["cuda"])
@@ -92,10 +95,15 @@ def _kinds(module: cst.Module, imported: Mapping[str, str]) -> list[_Kind]:
         if rotates_pairs(code(function.with_changes(leading_lines=[]))):
             name = function.name.value
             kinds.append(_Kind(PAIRS.format(rotate=name), frozenset({name}), _spread))
+    free = imported.get("apply_rotary_emb", _ROTATE) == _ROTATE and not _defines(module, "apply_rotary_emb")
     for name, meant in imported.items():
-        if meant in _BY_DEVICE:
+        if meant in _BY_DEVICE and free:
             kinds.append(_Kind(COMPLEX.format(table=name), frozenset({f"{name}.get"}), _one))
     return kinds
+
+
+def _defines(module: cst.Module, name: str) -> bool:
+    return any(isinstance(item, (cst.FunctionDef, cst.ClassDef)) and item.name.value == name for item in module.body)
 
 
 def _diffusers(args: list[cst.Arg]) -> str | None:

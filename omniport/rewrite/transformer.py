@@ -48,6 +48,7 @@ IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
     "islice": "itertools",
     "F": "torch.nn",
+    "apply_rotary_emb": "diffusers.models.embeddings",
     "ForwardPattern": "cache_dit",
     "CachedAdapter": "cache_dit.caching.cache_adapters.cache_adapter",
     "CachedBlocks_Pattern_Base": "cache_dit.caching.cache_blocks.pattern_base",

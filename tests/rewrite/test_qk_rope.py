@@ -123,6 +123,10 @@ def test_a_function_chosen_by_device() -> None:
     ("lines", "imported"),
     [
         ((CHOSEN, "query = rotate(query, tables)", "key = rotate(key, tables)"), {"BY_DEVICE": "elsewhere.BY_DEVICE"}),
+        (
+            (CHOSEN, "query = rotate(query, tables)", "key = rotate(key, tables)"),
+            {**TABLE, "apply_rotary_emb": "elsewhere.apply_rotary_emb"},
+        ),
         ((CHOSEN, "query = rotate(query, tables)", "key = rotate(key, other)"), TABLE),
         ((CHOSEN, "query = rotate(query, tables, 1)", "key = rotate(key, tables, 1)"), TABLE),
         (("query = rotate(query, tables)", "key = rotate(key, tables)"), TABLE),  # of another name
@@ -142,10 +146,18 @@ def _kernel(query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torc
     return found
 
 
+@pytest.mark.parametrize("compiling", [True, False])
 @pytest.mark.parametrize("supported", [True, False])
-def test_the_other_helpers_give_the_kernel_what_it_takes(supported: bool) -> None:
+def test_the_other_helpers_give_the_kernel_what_it_takes(
+    supported: bool, compiling: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("diffusers")
+    from diffusers.models.embeddings import apply_rotary_emb
+
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
     space: dict[str, object] = {
         "torch": torch,
+        "apply_rotary_emb": apply_rotary_emb,
         "fused_qk_rope": _kernel,
         "fused_qk_rope_supported": lambda *tensors: supported,
         "BY_DEVICE": {
