@@ -12,6 +12,7 @@ from omniport.plan.model import AttentionPlan, TransformerPlan
 from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.heads import whole_heads
 from omniport.rewrite.layers import KEY_STREAMS, linears_of
+from omniport.rewrite.same_dtype import drop_casts
 from omniport.rewrite.split_heads import split_heads, widths_of
 from omniport.rewrite.syntax import (
     assignment,
@@ -61,7 +62,7 @@ def rewrite_attention(
         if isinstance(item, cst.FunctionDef) and _method(item):
             changed = drop_dead_locals(item, transform(item, rewriter))
             changed = tokens_first(changed, layers, norms, imported)
-            items[id(item)] = split_heads(changed, layers, norms, widths)
+            items[id(item)] = drop_casts(split_heads(changed, layers, norms, widths), layers)
     if rewriter.left:
         raise UnsupportedError(
             f"{node.name.value} calls {sorted(rewriter.left)[0]} in a form that is not followed",

@@ -3,6 +3,9 @@
 ``nn.RMSNorm`` copies such a slice first, and diffusers' ``RMSNorm`` is four kernels.  A norm without a weight or an
 epsilon of its own stays, and so does one of another input: vLLM's layer returns the precision of its input, where
 diffusers' returns that of the weight, and the two are the same behind a projection.
+
+A compiler cannot look into that kernel, but fuses plain operations with what stands before and behind them: the norm is
+a class of the port that gives it those (docs/performance.md has what that saves).
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ from omniport.rewrite.syntax import assignment, code, dotted, method, self_attri
 from omniport.source.transform import transform
 from omniport.source.walk import walk
 
+#: The class in a port.
+CLASS = "QKNorm"
+
 NAME = "RMSNorm"
 
 #: vLLM's layer in a port that uses the name for another.
@@ -24,12 +30,26 @@ ALIAS = "VllmRMSNorm"
 _DIFFUSERS = "diffusers.models.normalization.RMSNorm"
 _REPLACED = ("torch.nn.RMSNorm", _DIFFUSERS)
 
+HELPER = '''
+
+class QKNorm({base}):
+    """The norm of query or key: one kernel, or plain operations for a compiler to fuse with their neighbours."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.compiler.is_compiling():
+            return F.rms_norm(x, self.weight.shape, self.weight, self.variance_epsilon)
+        return super().forward(x)
+'''
+
 #: Keyword arguments that say no more than vLLM's layer does.
 _DEFAULTS = {"elementwise_affine": "True", "bias": "False"}
 
 
-def rewrite_rms_norms(module: cst.Module, plan: TransformerPlan, imported: Mapping[str, str]) -> cst.Module:
-    """``module`` with the norms of query and key replaced in each class that has an attention layer."""
+def rewrite_rms_norms(module: cst.Module, plan: TransformerPlan, imported: Mapping[str, str]) -> tuple[cst.Module, str]:
+    """``module`` with the norms of query and key replaced in each class that has an attention layer, and their class.
+
+    Without such a norm the same object, and no class.
+    """
     attentions = {attention.class_name for attention in plan.attentions}
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef)}
     body: list[cst.BaseStatement | cst.SimpleStatementLine] = []
@@ -37,11 +57,11 @@ def rewrite_rms_norms(module: cst.Module, plan: TransformerPlan, imported: Mappi
         if isinstance(item, cst.ClassDef) and item.name.value in attentions:
             item = transform(item, _Norms(imported, _normalised(item)))
         body.append(item)
-    if all(new is old for new, old in zip(body, module.body, strict=True)):
-        return module
+    if CLASS in own | set(imported) or all(new is old for new, old in zip(body, module.body, strict=True)):
+        return module, ""
     made = module.with_changes(body=[item for item in body if not _imports(item) or _reads(body)])
     taken = NAME in own or imported.get(NAME, _DIFFUSERS) != _DIFFUSERS or _reads(body)
-    return transform(made, _Name(NAME if not taken else ALIAS))  # type: ignore[no-any-return]
+    return made, HELPER.format(base=ALIAS if taken else NAME)
 
 
 def _normalised(node: cst.ClassDef) -> set[str]:
@@ -68,9 +88,6 @@ def _reads(body: Sequence[cst.CSTNode]) -> bool:
     return any(NAME in variables(item) for item in body if isinstance(item, cst.ClassDef))
 
 
-_MADE = "__rms_norm__"
-
-
 class _Norms(cst.CSTTransformer):
     def __init__(self, imported: Mapping[str, str], names: set[str]) -> None:
         self.imported, self.names = imported, names
@@ -85,14 +102,6 @@ class _Norms(cst.CSTTransformer):
         return updated_node if made is None else updated_node.with_changes(value=made)
 
 
-class _Name(cst.CSTTransformer):
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.Name:
-        return cst.Name(self.name) if original_node.value == _MADE else updated_node
-
-
 def _replaced(call: cst.Call) -> cst.Call | None:
     positional = [a for a in call.args if a.keyword is None and not a.star]
     named = {a.keyword.value: a.value for a in call.args if a.keyword is not None}
@@ -101,6 +110,6 @@ def _replaced(call: cst.Call) -> cst.Call | None:
         return None
     if any(_DEFAULTS.get(name) != code(value) for name, value in named.items()):
         return None
-    made = cst.parse_expression(f"{_MADE}({code(positional[0].value)}, eps={code(eps)})")
+    made = cst.parse_expression(f"{CLASS}({code(positional[0].value)}, eps={code(eps)})")
     assert isinstance(made, cst.Call)
     return made

@@ -142,7 +142,7 @@ def render_transformer(
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
-    module = rewrite_rms_norms(module, plan, imported)
+    module, norm = rewrite_rms_norms(module, plan, imported)
     module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
     module = patch_convolutions(module, imported)
     fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
@@ -150,7 +150,7 @@ def render_transformer(
     module = _each_class(module, close_docstrings)
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
-    return _assemble(module, plan, header, rotate)
+    return _assemble(module, plan, header, norm + rotate)
 
 
 def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:
@@ -164,8 +164,8 @@ def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:
     return result
 
 
-def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: str) -> str:
-    """Header, imports, helpers, among them ``rotate``, and classes."""
+def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str) -> str:
+    """Header, imports, helpers, those in ``more`` as well, and classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
     head = cst.Module(list(module.body[:at])).code
@@ -181,7 +181,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, rotate: st
         + (PACK_INPUT if packed else "")
     )
     gated = GATED_HELPER if f"{GATED}(" in classes else ""
-    rest = layers + helpers(plan, classes) + rotate + gated + cached_blocks(plan) + "\n\n" + classes
+    rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import libcst as cst
 import pytest
+import torch
 
 from omniport.plan.model import AttentionPlan, TransformerPlan, Why
-from omniport.rewrite.rms_norm import ALIAS, rewrite_rms_norms
+from omniport.rewrite.rms_norm import ALIAS, HELPER, NAME, rewrite_rms_norms
 from omniport.rewrite.syntax import imported_names
 
 PLAN = TransformerPlan(
@@ -39,9 +42,10 @@ def attention(made: str, applied: str = "query = self.norm_q(query)", name: str 
     )
 
 
-def rewritten(text: str) -> str:
+def rewritten(text: str) -> tuple[str, str]:
     module = cst.parse_module(text)
-    return rewrite_rms_norms(module, PLAN, imported_names(module)).code
+    made, helper = rewrite_rms_norms(module, PLAN, imported_names(module))
+    return made.code, helper
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,8 @@ def rewritten(text: str) -> str:
     ],
 )
 def test_a_norm_of_queries_is_replaced(head: str, made: str) -> None:
-    assert rewritten(head + attention(made)) == TORCH + attention("RMSNorm(dim, eps=eps)")
+    expected = TORCH + attention("QKNorm(dim, eps=eps)"), HELPER.format(base=NAME)
+    assert rewritten(head + attention(made)) == expected
 
 
 KEPT = {
@@ -68,16 +73,37 @@ KEPT = {
     "its own class": TORCH + "from own.norms import RMSNorm\n" + attention("RMSNorm(dim, eps=eps)"),
     "another tensor": TORCH + attention("nn.RMSNorm(dim, eps=eps)", "x = self.norm_q(query)"),
     "two arguments": TORCH + attention("nn.RMSNorm(dim, eps=eps)", "query = self.norm_q(query, query)"),
+    "the name is taken": TORCH + attention("nn.RMSNorm(dim, eps=eps)") + "class QKNorm: ...\n",
     "no attention layer": TORCH + attention("nn.RMSNorm(dim, eps=eps)", name="Block"),
 }
 
 
 @pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
 def test_any_other_norm_stays(text: str) -> None:
-    assert rewritten(text) == text
+    assert rewritten(text) == (text, "")
 
 
 def test_vllms_norm_has_another_name_beside_diffusers() -> None:
     text = TORCH + OTHERS + attention("RMSNorm(dim, eps=eps)") + attention("RMSNorm(dim, eps=eps)", name="Block")
-    expected = attention(f"{ALIAS}(dim, eps=eps)") + attention("RMSNorm(dim, eps=eps)", name="Block")
-    assert rewritten(text) == TORCH + OTHERS + expected
+    expected = attention("QKNorm(dim, eps=eps)") + attention("RMSNorm(dim, eps=eps)", name="Block")
+    assert rewritten(text) == (TORCH + OTHERS + expected, HELPER.format(base=ALIAS))
+
+
+@pytest.mark.parametrize("compiling", [True, False])
+def test_a_compiler_gets_the_operations_of_the_norm(compiling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kernel(torch.nn.Module):
+        variance_epsilon = 0.1
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    space: dict[str, Any] = {"torch": torch, "F": torch.nn.functional, "RMSNorm": Kernel}
+    exec(HELPER.format(base=NAME), space)
+    norm, x = space["QKNorm"](), torch.randn(2, 3, 6)
+    reference = x / (x.pow(2).mean(-1, keepdim=True) + 0.1).sqrt() * norm.weight
+    assert torch.allclose(norm(x), reference if compiling else x, atol=1e-6)
