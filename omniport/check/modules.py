@@ -99,12 +99,21 @@ def forward(cls: ast.ClassDef) -> Function | None:
     return method(cls, "forward")
 
 
+def element_of(comprehension: ast.ListComp | ast.GeneratorExp) -> ast.expr:
+    """What a comprehension makes; the block of ``Block(...) if ... else PPMissingLayer()``, shared by stages."""
+    made = comprehension.elt
+    other = made.orelse if isinstance(made, ast.IfExp) else None
+    if isinstance(made, ast.IfExp) and isinstance(other, ast.Call) and last_name(other.func) == "PPMissingLayer":
+        return made.body
+    return made
+
+
 def module_list(call: ast.expr) -> ast.Call | None:
     """The call that builds each element of ``nn.ModuleList([Block(...) for ...])``, of a list or a comprehension."""
     if not isinstance(call, ast.Call) or last_name(call.func) != "ModuleList" or not call.args:
         return None
     inner = call.args[0]
-    element = inner.elt if isinstance(inner, ast.ListComp | ast.GeneratorExp) else None
+    element = element_of(inner) if isinstance(inner, ast.ListComp | ast.GeneratorExp) else None
     return element if isinstance(element, ast.Call) else None
 
 

@@ -13,7 +13,9 @@ from omniport.check.port import Port
 from omniport.check.source import SourceFile, class_attributes
 
 #: modules of whole models: what a port takes from them has layers of its own
-_MODELS = re.compile(r"^(vllm\.model_executor\.models\.|transformers\.models\.|vllm_omni\.diffusion\.models\.\w+\.)")
+_MODELS = re.compile(
+    r"^(vllm\.model_executor\.models\.(?!utils\.)|transformers\.models\.|vllm_omni\.diffusion\.models\.\w+\.)"
+)
 _WHOLE = ("Attention", "Block", "Encoder", "Layer", "MLP", "Model", "Stack")
 
 

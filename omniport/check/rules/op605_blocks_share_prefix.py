@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
+from omniport.check.modules import element_of
 from omniport.check.port import Port
 from omniport.check.source import SourceFile, bound_names, keyword, last_name, walk
 
@@ -44,6 +45,13 @@ class BlocksSharePrefix(Rule):
         """,
         """
         class Model:
+            def __init__(self, n, prefix=""):
+                self.blocks = nn.ModuleList(
+                    [Block(prefix=f"{prefix}.blocks") if self.start <= i else PPMissingLayer() for i in range(n)]
+                )
+        """,
+        """
+        class Model:
             def __init__(self, n, quant_config=None, prefix=""):
                 self.layers = nn.ModuleList(
                     Block(i, quant_config=quant_config, prefix=maybe_prefix(prefix, "layers")) for i in range(n)
@@ -62,7 +70,7 @@ class BlocksSharePrefix(Rule):
 
     def _elements(self, file: SourceFile, comprehension: ast.ListComp | ast.GeneratorExp) -> Iterator[Finding]:
         variables = {name for generator in comprehension.generators for name in bound_names(generator.target)}
-        element = comprehension.elt
+        element = element_of(comprehension)
         prefix = keyword(element, "prefix") if isinstance(element, ast.Call) else None
         if prefix is None or isinstance(prefix, ast.Constant) and prefix.value in ("", None):
             return
