@@ -206,9 +206,8 @@ class SpTensor:
     optional: bool
     broadcast: bool = False  # the axis may have one row for all tokens, which then stays
     rank: int | None = None  # it is split if it has that many axes: with other inputs it holds nothing for each token
-    samples: str | None = (
-        None  # its first axis merges so many samples and the tokens, which are apart where it is split
-    )
+    samples: str | None = None  # its first axis merges so many samples and the tokens: they are split apart
+    inner: int | None = None  # the index within the item, if that is a tuple, too
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,10 @@ def _optional(tensors: list[SpTensor], lengths: dict[tuple[str, ...], str]) -> s
     value = made if first.item is None else f"tuple({made} for table in {name})"
     if first.item == MANY:
         value = f"[{made} for table in {name}]"
+    if first.inner is not None:
+        assert isinstance(first.item, int)
+        front, behind = f"*{name}[:{first.item}], ", f", *{name}[{first.item + 1} :]"
+        value = f"({front}tuple({made} for table in {name}[{first.item}]){behind})"
     conditions = [f"{name} is not None"] if first.optional else []
     conditions += [f"{name}.shape[{first.dim}] > 1"] if first.broadcast else []
     conditions += [f"{name}.ndim == {first.rank}"] if first.rank is not None else []

@@ -110,6 +110,7 @@ def lists(forward: ast.FunctionDef) -> set[str]:
 def _tensor(part: Part) -> SpTensor:
     seed: Seed = part.seed
     item = seed.place[0] if seed.place else None
+    inner = int(seed.place[1]) if len(seed.place) == 2 else None
     own = part.streams in ((seed.label,), (f"{seed.label}_first", f"{seed.label}_rest"))
     rank, broadcast = len(seed.tensor.dims or ()), part.single or (part.axis in seed.open and not own)
     if part.samples:
@@ -117,8 +118,10 @@ def _tensor(part: Part) -> SpTensor:
     if part.sometimes:
         return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, rank=rank)
     if seed.guessed:  # counted from the last: a batch in front changes nothing then
-        return SpTensor(seed.variable, item, part.axis - rank, None, part.streams, seed.optional, broadcast)
-    return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, broadcast)
+        return SpTensor(
+            seed.variable, item, part.axis - rank, None, part.streams, seed.optional, broadcast, inner=inner
+        )
+    return SpTensor(seed.variable, item, part.axis, rank, part.streams, seed.optional, broadcast, inner=inner)
 
 
 def _splits(region: SpRegion) -> Iterable[SpEntry]:
@@ -128,7 +131,7 @@ def _splits(region: SpRegion) -> Iterable[SpEntry]:
         if apart(tensor):
             why = replace(region.why, reason=f"one row of {tensor.variable} for each token, if it is given")
             entry = SpEntry(optional_module(tensor), "input", "split", tensor.dim, tensor.dims, False, True, why)
-            if tensor.item in (None, 0, MANY):
+            if tensor.inner == 0 or (tensor.inner is None and tensor.item in (None, 0, MANY)):
                 yield entry
             continue
         for stream in tensor.streams:
@@ -139,7 +142,8 @@ def _splits(region: SpRegion) -> Iterable[SpEntry]:
 
 def apart(tensor: SpTensor) -> bool:
     """Whether a value is sharded by a module of its own: it may be absent, or one for all tokens, or is a list."""
-    return tensor.optional or tensor.broadcast or tensor.rank is not None or tensor.item == MANY
+    several = tensor.item == MANY or tensor.inner is not None
+    return tensor.optional or tensor.broadcast or tensor.rank is not None or several
 
 
 def optional_module(tensor: SpTensor) -> str:

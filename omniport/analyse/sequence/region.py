@@ -46,6 +46,7 @@ class Reading:
         parallel, local = self.modes(calls, split)
         self.passed += 1
         parts = [part for seed in self.walk.record.seeds if (part := self.part(seed, split, end))]
+        self.nested(parts)
         masks = self.masks(split)
         self.passed += 1
         self.explained(parts, masks, end)
@@ -242,13 +243,23 @@ class Reading:
         ]
         if not axes or seed.variable not in self.read(self.start, end):
             return None
-        if len(seed.place) > 1:
+        if len(seed.place) > 2 or (len(seed.place) == 2 and not all(isinstance(at, int) for at in seed.place)):
             raise Refused(f"{seed.variable} holds tuples of tuples of tokens", self.traces[self.start].line)
         if len(axes) > 1:
             raise Refused(f"{seed.variable} has an entry for each pair of tokens", self.traces[self.start].line)
         own = {name for dim in seed.tensor.dims or () for name in dim.streams}
         several = seed.guessed and not seed.place and bool(own & self.walk.asked)
         return Part(seed, *axes[0], sometimes=several, samples=self.samples(seed, axes[0][0]))
+
+    def nested(self, parts: list[Part]) -> None:
+        """Raise unless what is split of a tuple within a tuple is all of it, in one way."""
+        for part in (part for part in parts if len(part.seed.place) > 1):
+            variable, item = part.seed.variable, part.seed.place[0]
+            beside = [s for s in self.walk.record.seeds if s.variable == variable and s.place[:1] == (item,)]
+            alike = [p for p in parts if p.seed in beside and (p.axis, p.streams) == (part.axis, part.streams)]
+            others = [p for p in parts if p.seed.variable == variable and p.seed not in beside]
+            if len(alike) < len(beside) or others or len(part.streams) > 1:
+                raise Refused(f"{variable} holds tuples of tuples of tokens", self.traces[self.start].line)
 
     def samples(self, seed: Seed, axis: int) -> str:
         """The number of samples that an axis merges with the tokens, "" if it holds tokens alone."""

@@ -21,6 +21,8 @@ from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
+#: Cosines and sines for each of three axes, and the place of each token on them.
+_PLACES: Form = (((2, 2), (2, 2), (2, 2)), (2, 2, 2))
 #: What a value of unknown shape is tried as, the most frequent first: a pair of tables, a table, one with the batch in
 #: front, one with heads.
 _FORMS: dict[str, tuple[Form, ...]] = {
@@ -30,7 +32,7 @@ _FORMS: dict[str, tuple[Form, ...]] = {
     "line": (2, 3),
     "list": (0, 3, 2, 4, 1),
     "packed": (2,),
-    "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6),
+    "": (2, 3, (2, 2), 4, (3, 3), (4, 4), 1, 0, 5, 6, _PLACES),
 }
 _STATEMENTS = 6000  # walked in the search over one model; those that have a region need 5000 at most
 _WALKED = 1 << 20  # more than all statements: walks to the end reach further than those that something stopped
@@ -188,6 +190,8 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
         for alike, form in dict.fromkeys(trials):
             if isinstance(form, tuple) and alike[0] in tables:
                 continue  # a tuple within a tuple
+            if form is _PLACES and alike[0] not in best.optional:
+                continue  # callers give them, or the model computes tables of its own
             if task.left[0] <= 0 or (furthest is not None and furthest[0] != alike):
                 break
             tried = {**forms, **dict.fromkeys(alike, form)}

@@ -17,7 +17,7 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.merged import MergedRows
+from omniport.analyse.sequence.lookups import LookupRules
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -31,7 +31,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
-class SequenceWalk(MergedRows):
+class SequenceWalk(LookupRules):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
