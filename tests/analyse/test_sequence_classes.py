@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from omniport.analyse.normalise import normalise
@@ -91,5 +93,9 @@ def test_arguments_in_a_dict_are_followed(entry: str, refused: str) -> None:
 
 def test_a_region_without_the_places_of_its_tokens_is_none(diffusers: SourceTree) -> None:
     """Tables that are not understood are no values that may be left out; a mask is one."""
-    assert "how the tables of image_rotary_emb" in reason(planned(diffusers, "AllegroTransformer3DModel"))
+    block = "x = x if context is None else x * torch.fft.fft(context[0])\n" + textwrap.dedent(ATTEND)
+    text = block_model(QKV, block, params=", image_rotary_emb=None").code
+    text = text.replace("pooled_projections, context)", "pooled_projections, image_rotary_emb)")
+    assert "how the tables of image_rotary_emb" in reason(plan_parallel(normal_form(text, "Root")))
+    assert plan_parallel(normal_form(text.replace("image_rotary_emb", "control"), "Root")).region is not None
     assert region(diffusers, "CogView4Transformer2DModel").absent == ("attention_mask",)
