@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import TypeVar
 
@@ -11,11 +10,9 @@ import libcst as cst
 from omniport.rewrite.builds import constructors
 from omniport.rewrite.syntax import assignment, dotted, method, self_attribute, variables
 from omniport.source.transform import transform
-from omniport.source.walk import children, walk
+from omniport.source.walk import children, of_kind, walk
 
 _Item = TypeVar("_Item", cst.Arg, cst.Param)
-_READ = re.compile(r"\.(\w+)")
-_STORE = re.compile(r"^\s*self\.(\w+) = ", re.M)
 
 
 def prune(module: cst.Module, root: str) -> cst.Module:
@@ -31,8 +28,7 @@ def prune(module: cst.Module, root: str) -> cst.Module:
         builders = [f for node in module.body if isinstance(node, cst.ClassDef) for f in constructors(node).values()]
         for function in builders:
             _keep_positional(function, params, unused)
-        source = module.code
-        reads = Counter(_READ.findall(source)) - Counter(_STORE.findall(source))
+        reads = _attributes(module)
         stale = {name: _stale(init, reads) for name, init in inits.items() if name != root}
         if not any(unused.values()) and not any(stale.values()):
             return module
@@ -47,6 +43,15 @@ def prune(module: cst.Module, root: str) -> cst.Module:
             else:
                 body.append(node)  # type: ignore[arg-type]
         module = module.with_changes(body=body)
+
+
+def _attributes(module: cst.Module) -> Counter[str]:
+    """How often each attribute is used, but for lines that only set it."""
+    used = Counter(node.attr.value for node in of_kind(module, cst.Attribute))
+    for line in of_kind(module, cst.Assign):
+        if name := self_attribute(line.targets[0].target):
+            used[name] -= 1
+    return used
 
 
 def _keep_positional(function: cst.FunctionDef, params: dict[str, list[str]], unused: dict[str, set[str]]) -> None:

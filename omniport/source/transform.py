@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import libcst as cst
 
-from omniport.source.walk import IS_NODE, meaningful_fields
+from omniport.source.walk import IS_NODE, branches, kinds
 
 #: Order of visits where the source's order is another than that of the fields.
 _ORDER: dict[type[cst.CSTNode], tuple[str, ...]] = {
@@ -52,9 +52,12 @@ class _Walk:
         fields: dict[tuple[type, str], _Hook],
     ) -> None:
         self.transformer, self.visit, self.leave, self.fields = transformer, visit, leave, fields
+        self.hooked = frozenset((*visit, *leave, *(kind for kind, _ in fields)))
 
     def node(self, node: cst.CSTNode) -> Any:
         kind = type(node)
+        if (within := kinds(node)) is not None and self.hooked.isdisjoint(within):
+            return node
         hook = self.visit.get(kind)
         new = node
         if hook is None or hook(self.transformer, node) is not False:
@@ -63,7 +66,9 @@ class _Walk:
                 if self.fields and (hook := self.fields.get((kind, name))) is not None:
                     hook(self.transformer, node)
                 old = getattr(node, name)
-                value = self.sequence(old, kind) if type(old) in (list, tuple) else self.single(old, default)
+                if old is None:
+                    continue
+                value = self.sequence(old) if type(old) in (list, tuple) else self.single(old, default)
                 if value is not old:
                     changes = changes or {}
                     changes[name] = value
@@ -82,7 +87,7 @@ class _Walk:
             return default
         raise TypeError(f"a {type(old).__name__} cannot become {new} here")
 
-    def sequence(self, old: Any, kind: type) -> Any:
+    def sequence(self, old: Any) -> Any:
         made: list[Any] = []
         changed = False
         for item in old:
@@ -106,9 +111,9 @@ def _emptied(old: Any, new: Any) -> bool:
 
 @functools.cache
 def _walked(kind: type[cst.CSTNode]) -> tuple[tuple[str, Any], ...]:
-    """Fields to walk with what stands there when the node is removed; MISSING where it may not be."""
+    """Fields that may hold nodes with what stands there when the node is removed; MISSING where it may not be."""
     defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    names = meaningful_fields(kind)
+    names = branches(kind)[::-1]
     order = _ORDER.get(kind, ())
     return tuple((n, defaults[n]) for n in (*order, *(n for n in names if n not in order)))
 

@@ -39,7 +39,7 @@ IS_NODE = _Kinds()
 
 
 @functools.cache
-def _branches(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+def branches(kind: type[cst.CSTNode]) -> tuple[str, ...]:
     """The meaningful fields that can hold nodes, last first."""
     types = {f.name: f.type for f in dataclasses.fields(kind)}
     return tuple(name for name in reversed(meaningful_fields(kind)) if types[name] not in (str, bool, str | None))
@@ -55,7 +55,7 @@ def children(node: cst.CSTNode) -> list[cst.CSTNode]:
 
 def _below(node: cst.CSTNode, found: list[cst.CSTNode]) -> None:
     """Add the children of ``node`` to ``found``, last first."""
-    for name in _branches(type(node)):
+    for name in branches(type(node)):
         value = getattr(node, name)
         kind = type(value)
         if kind is tuple or kind is list:
@@ -78,25 +78,62 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
         _below(current, todo)
 
 
-@functools.lru_cache(maxsize=5000)
-def _nodes(function: cst.FunctionDef) -> tuple[cst.CSTNode, ...]:
-    """What :func:`walk` gives for a function: passes leave most of them alone, and walk them again and again."""
-    found: list[cst.CSTNode] = [function]
+@functools.lru_cache(maxsize=20_000)
+def _nodes(statement: cst.FunctionDef | cst.SimpleStatementLine) -> tuple[cst.CSTNode, ...]:
+    """What :func:`walk` gives for a function or a line: passes leave most of them alone, and walk them again and
+    again."""
+    found: list[cst.CSTNode] = [statement]
     todo: list[cst.CSTNode] = []
-    _below(function, todo)
+    _below(statement, todo)
     while todo:
         current = todo.pop()
+        if type(current) is cst.SimpleStatementLine:
+            found += _nodes(current)
+            continue
         found.append(current)
         _below(current, todo)
     return tuple(found)
 
 
-@functools.lru_cache(maxsize=5000)
-def _by_kind(function: cst.FunctionDef) -> dict[type, list[cst.CSTNode]]:
+@functools.lru_cache(maxsize=20_000)
+def _by_kind(statement: cst.FunctionDef | cst.SimpleStatementLine) -> dict[type, list[cst.CSTNode]]:
+    """The same by kind."""
     found: dict[type, list[cst.CSTNode]] = {}
-    for node in _nodes(function):
-        found.setdefault(type(node), []).append(node)
-    return found
+    todo: list[cst.CSTNode] = []
+    current: cst.CSTNode = statement
+    while True:
+        if type(current) is cst.SimpleStatementLine and current is not statement:
+            for kind, nodes in _by_kind(current).items():
+                found.setdefault(kind, []).extend(nodes)
+        else:
+            found.setdefault(type(current), []).append(current)
+            _below(current, todo)
+        if not todo:
+            return found
+        current = todo.pop()
+
+
+_COMPOUND = frozenset({cst.SimpleStatementLine, cst.FunctionDef, cst.ClassDef, cst.If, cst.Else, cst.For, cst.With})
+
+
+def kinds(node: cst.CSTNode) -> frozenset[type] | None:
+    """The kinds of ``node`` and of all nodes below it, for statements; None for what is quicker walked than asked."""
+    return _kinds(node) if type(node) in _COMPOUND else None
+
+
+@functools.lru_cache(maxsize=20_000)
+def _kinds(node: cst.CSTNode) -> frozenset[type]:
+    found: set[type] = {type(node)}
+    todo: list[cst.CSTNode] = []
+    _below(node, todo)
+    while todo:
+        current = todo.pop()
+        if type(current) in _COMPOUND:
+            found |= _kinds(current)
+        else:
+            found.add(type(current))
+            _below(current, todo)
+    return frozenset(found)
 
 
 def of_kind(node: cst.CSTNode, kind: type[N]) -> list[N]:

@@ -5,6 +5,7 @@ Facts are kept per class node, so that a round of tidying only looks again at th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,8 @@ Guards = frozenset[tuple[str, bool]]
 
 
 @dataclass
-class ClassFacts:
-    """Facts of one class.
+class MemberFacts:
+    """Facts of one class, or of one statement of its body.
 
     ``loads`` and ``stores`` count reads and writes of local names by function; ``own`` are the attributes it reads of
     ``self``, ``other`` those it reads of anything else; ``calls`` are its calls, each with its callee, what a name that
@@ -31,7 +32,6 @@ class ClassFacts:
     kept unchanged, with the attribute.
     """
 
-    node: cst.ClassDef
     loads: dict[str, Names] = field(default_factory=dict)
     stores: dict[str, Names] = field(default_factory=dict)
     own: set[str] = field(default_factory=set)
@@ -39,6 +39,13 @@ class ClassFacts:
     other: set[str] = field(default_factory=set)
     calls: list[tuple[cst.Call, str, str, Guards]] = field(default_factory=list)
     flags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class ClassFacts(MemberFacts):
+    """Facts of one class, and the class."""
+
+    node: cst.ClassDef
 
     def function(self, name: str) -> cst.FunctionDef | None:
         members = (m for m in self.node.body.body if isinstance(m, cst.FunctionDef) and m.name.value == name)
@@ -80,9 +87,7 @@ class UsageCache:
         for name, node in classes.items():
             known = self._facts.get(name)
             if known is None or known.node is not node:
-                facts = ClassFacts(node, flags=_flags(node))
-                _Collect(facts).visit(node.body)
-                self._facts[name] = facts
+                self._facts[name] = _class_facts(node)
         facts_by_class = {name: self._facts[name] for name in classes}
         names = frozenset(classes)
         sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
@@ -97,6 +102,29 @@ class UsageCache:
                 for cls in made - {"?"}:
                     sites.setdefault((cls, "forward"), []).append((name, call, made))
         return Usage(facts_by_class, sites)
+
+
+def _class_facts(node: cst.ClassDef) -> ClassFacts:
+    facts = ClassFacts(node=node, flags=_flags(node))
+    for member in node.body.body:
+        part = _member_facts(member, tuple(facts.flags.items()))
+        for table, more in ((facts.loads, part.loads), (facts.stores, part.stores)):
+            for function, names in more.items():
+                counts = table.setdefault(function, {})
+                for name, count in names.items():
+                    counts[name] = counts.get(name, 0) + count
+        facts.own |= part.own
+        facts.outside_init |= part.outside_init
+        facts.other |= part.other
+        facts.calls += part.calls
+    return facts
+
+
+@functools.lru_cache(maxsize=2000)
+def _member_facts(member: cst.CSTNode, flags: tuple[tuple[str, str], ...]) -> MemberFacts:
+    facts = MemberFacts(flags=dict(flags))
+    _Collect(facts).visit(member)
+    return facts
 
 
 #: Classes that an attribute may hold, each with the guards of the line that builds it.
@@ -198,7 +226,7 @@ def _built(node: cst.BaseExpression, classes: frozenset[str], local: Mapping[str
 class _Collect:
     """Reads one class; ``visit`` follows the tree, with rules of its own for what binds and what calls."""
 
-    def __init__(self, facts: ClassFacts) -> None:
+    def __init__(self, facts: MemberFacts) -> None:
         self.facts = facts
         self.fn = ""
         self.loops: dict[str, str] = {}
