@@ -10,6 +10,7 @@ from typing import Any
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
 from omniport.analyse.sequence.checkpoint import Checkpoint
+from omniport.analyse.sequence.flags import flags_of
 from omniport.analyse.sequence.kinds import kinds_of
 from omniport.analyse.sequence.liveness import live
 from omniport.analyse.sequence.model import Refused, Region, either, merged
@@ -51,6 +52,7 @@ class _Task:
     left: list[int]  # statements that may still be walked
     ranks: tuple[tuple[str, int], ...] = ()  # parameters of the forward that come with this rank
     kinds: tuple[tuple[str, int], ...] = ()  # and those that are tuples of so many tensors, 0 if tensors
+    flags: tuple[tuple[str, bool], ...] = ()  # boolean parameters, and what they are
     #: By what is assumed of conditions, and by statement: where a walk can go on from
     checkpoints: dict[frozenset[tuple[str, Form]], dict[int, Checkpoint]] = field(default_factory=dict)
 
@@ -77,10 +79,13 @@ def find_region(normal: NormalForm, source: SourceTree | None, decided: Decision
         Refused: there is none.
     """
     task = _Task(normal, source, decided, kept, [_STATEMENTS])
-    kinds = kinds_of(SequenceWalk(normal, source, decided, None).method_of(normal.root, "forward"))
-    tuples = [replace(task, left=[_STATEMENTS], kinds=((name, size),), checkpoints={}) for name, size in kinds.items()]
-    found = _of_all_ranks(replace(task, kinds=tuple((name, 0) for name in kinds)))
-    for other in tuples:
+    forward = SequenceWalk(normal, source, decided, None).method_of(normal.root, "forward")
+    kinds, flags = kinds_of(forward), flags_of(forward)
+    task = replace(task, kinds=tuple((name, 0) for name in kinds), flags=tuple((name, False) for name in flags))
+    others = [replace(task, left=[_STATEMENTS], kinds=((name, size),), checkpoints={}) for name, size in kinds.items()]
+    others += [replace(task, left=[_STATEMENTS], flags=((name, True),), checkpoints={}) for name in flags]
+    found = _of_all_ranks(task)
+    for other in others:
         found = either(found, _of_all_ranks(other))
     return found
 
@@ -97,7 +102,9 @@ def _of_all_ranks(task: _Task) -> Region:
 def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     """The region under one rank of each parameter, and the other ranks that the forward asks for."""
     normal, source, decided = task.normal, task.source, task.decided
-    plain = SequenceWalk(normal, source, decided, None, ranks=dict(task.ranks), kinds=dict(task.kinds))
+    plain = SequenceWalk(
+        normal, source, decided, None, ranks=dict(task.ranks), kinds=dict(task.kinds), flags=dict(task.flags)
+    )
     plain.run()
     task.checkpoints[frozenset()] = plain.checkpoints
     traces = plain.record.traces
@@ -261,6 +268,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         dict(task.ranks),
         origin := known.get(place.start),
         dict(task.kinds),
+        dict(task.flags),
     )
     try:
         try:

@@ -17,7 +17,7 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.lookups import LookupRules
+from omniport.analyse.sequence.flags import FlagRules
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -31,7 +31,7 @@ _SUMS = {"sum", "max", "min"}  # of config values
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
-class SequenceWalk(LookupRules):
+class SequenceWalk(FlagRules):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -48,11 +48,12 @@ class SequenceWalk(LookupRules):
         ranks: dict[str, int] | None = None,
         origin: Checkpoint | None = None,
         kinds: dict[str, int] | None = None,
+        flags: dict[str, bool] | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
         self.primary, self.last = primary, last
-        self.given, self.kinds = ranks or {}, kinds or {}
+        self.given, self.kinds, self.flags = ranks or {}, kinds or {}, flags or {}
         self.record = Record()
         self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
