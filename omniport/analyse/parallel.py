@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from omniport.analyse.blocks import plan_blocks
 from omniport.analyse.experts import experts
+from omniport.analyse.modulated import modulated_input
 from omniport.analyse.sequence.plan import plan_sequence
 from omniport.analyse.shapes import Const, Tensor
 from omniport.analyse.stages import plan_stages
@@ -67,7 +68,7 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         sp,
         blocks,
         (_tensor(sharding), sp_feature, *features, staged, *_adapters(sharding), *_masks(normal, sharding)),
-        (*sharding.decisions, *experts(normal)),
+        (*sharding.decisions, *experts(normal), *modulated_input(normal, blocks)),
         region,
         sharding.slices,
         sharding.convs,

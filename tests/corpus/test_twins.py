@@ -71,7 +71,12 @@ TWINS = {
         WAN, r'(hidden_states = )intermediate_tensors\["hidden_states"\]', r"\1hidden_states", "pp2"
     ),
     "every block on each stage": Twin(WAN, r"if self\.start_layer <= i < self\.end_layer", "if i >= 0", "pp2"),
-    "a stage that runs one block less": Twin(WAN, r"self\.start_layer, self\.end_layer\)", "1, self.end_layer)", "pp2"),
+    "a later stage that runs one block less": Twin(
+        WAN,
+        r"self\.start_layer, self\.end_layer\)",
+        "self.start_layer + min(self.start_layer, 1), self.end_layer)",
+        "pp2",
+    ),
     "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
 }
 
