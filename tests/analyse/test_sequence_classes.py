@@ -99,3 +99,8 @@ def test_a_region_without_the_places_of_its_tokens_is_none(diffusers: SourceTree
     assert "how the tables of image_rotary_emb" in reason(plan_parallel(normal_form(text, "Root")))
     assert plan_parallel(normal_form(text.replace("image_rotary_emb", "control"), "Root")).region is not None
     assert region(diffusers, "CogView4Transformer2DModel").absent == ("attention_mask",)
+
+
+def test_a_search_that_is_cut_short_names_what_it_met_before(diffusers: SourceTree) -> None:
+    """Behind the first blocks of Motif one walk is left, which stops at tables that nothing tells of."""
+    assert "tokens of different make-up" in reason(planned(diffusers, "MotifVideoTransformer3DModel"))

@@ -123,12 +123,13 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         primary = carriers & live(body[starts[-1] + 1 :])
         # where the tokens of the result are not there yet, blocks most likely work on their parts
         part = task if primary else replace(task, left=[min(task.left[0], _STATEMENTS // 4)])
+        spent = refused is not None and task.left[0] <= 0  # one more walk is made, which tells little
         for batch in (0, 1) if _turned(body[:start]) else (0,):
             try:
                 found = _search(part, _Place(start, carriers, frozenset(primary), starts[-1], batch))
                 return replace(found, front=front), ranks
             except Refused as error:
-                refused = refused if batch else error
+                refused = refused if batch or spent else error
         behind = [at for at in starts if at > start and isinstance(body[at], ast.For)]
         joined = bool(behind) and any(_others(traces[start].env[n], traces[behind[0]].env.get(n)) for n in primary)
         if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For) and not joined:
