@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from omniport.source.nodes import each_node
 from omniport.target.resolve import ImportFinding
 
 #: name of a variable in a port -> the class it holds
@@ -135,7 +136,7 @@ class _Tree:
         for base in self.bases(found):
             if base is None:
                 return None
-            for node in ast.walk(base.node):
+            for node in each_node(base.node):
                 if isinstance(node, ast.FunctionDef):
                     names.add(node.name)
                 elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -203,7 +204,7 @@ class _Module:
 
     def findings(self) -> Iterator[tuple[int, str, str]]:
         yield from self._calls(self.module)
-        for node in ast.walk(self.module):
+        for node in each_node(self.module):
             if isinstance(node, ast.FunctionDef):
                 yield from self._attributes(node)
             elif isinstance(node, ast.ClassDef):
@@ -211,7 +212,7 @@ class _Module:
 
     def _calls(self, module: ast.Module) -> Iterator[tuple[int, str, str]]:
         """Calls of what the tree defines."""
-        for node in ast.walk(module):
+        for node in each_node(module):
             if (
                 not isinstance(node, ast.Call)
                 or not isinstance(node.func, ast.Name)
@@ -232,7 +233,7 @@ class _Module:
                 for item in each.node.body if each is not None else ():
                     if isinstance(item, ast.FunctionDef):
                         inherited.setdefault(item.name, item)
-        for call in ast.walk(node):
+        for call in each_node(node):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                 name = call.func.attr
                 if _dotted(call.func.value) == "self" and name in inherited and name not in own:
@@ -249,7 +250,7 @@ class _Module:
             name = ast.unparse(argument.annotation) if argument.annotation is not None else ""
             if name in _REQUESTS:
                 held[argument.arg] = _REQUESTS[name]
-        for node in ast.walk(function):
+        for node in each_node(function):
             if not isinstance(node, ast.Attribute):
                 continue
             owner = _dotted(node.value)

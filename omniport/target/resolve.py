@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
 
 
@@ -80,8 +81,8 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
     package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
-    guarded = {inner for node in ast.walk(tree) if _guards(node) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
+    guarded = {inner for node in each_node(tree) if _guards(node) for inner in each_node(node)}
+    for node in each_node(tree):
         if node in guarded:
             continue
         if isinstance(node, ast.Import):
@@ -100,7 +101,7 @@ def _guards(node: ast.AST) -> bool:
     if not isinstance(node, ast.Try):
         return False
     caught = {
-        n.id for handler in node.handlers if handler.type for n in ast.walk(handler.type) if isinstance(n, ast.Name)
+        n.id for handler in node.handlers if handler.type for n in each_node(handler.type) if isinstance(n, ast.Name)
     }
     return bool(caught & {"ImportError", "ModuleNotFoundError"})
 
@@ -318,7 +319,7 @@ def _read_names(module: _Module) -> _Names:
     names.dynamic = "define_import_structure(" in text  # transformers reads the list from its folders
     _body(tree.body, names)
     if names.lazy:
-        names.strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        names.strings = {n.value for n in each_node(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return names
 
 
@@ -344,16 +345,16 @@ def _body(body: list[ast.stmt], names: _Names) -> None:
         for handler in getattr(node, "handlers", []):
             _body(handler.body, names)
         if isinstance(node, ast.For | ast.With | ast.Expr) and not names.dynamic:
-            names.dynamic = any(_is_globals(n) for n in ast.walk(node))
+            names.dynamic = any(_is_globals(n) for n in each_node(node))
         if isinstance(node, ast.For):
-            names.bound.update(n.id for n in ast.walk(node.target) if isinstance(n, ast.Name))
+            names.bound.update(n.id for n in each_node(node.target) if isinstance(n, ast.Name))
 
 
 def _assignment(node: ast.Assign | ast.AnnAssign | ast.AugAssign, names: _Names) -> None:
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
     for target in targets:
-        names.bound.update(n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-        names.dynamic |= any(_is_globals(n) for n in ast.walk(target))
+        names.bound.update(n.id for n in each_node(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        names.dynamic |= any(_is_globals(n) for n in each_node(target))
         if isinstance(target, ast.Name) and target.id == "__all__" and isinstance(node.value, ast.List | ast.Tuple):
             texts = [e.value for e in node.value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
             names.exported = (names.exported or set()) | set(texts)
