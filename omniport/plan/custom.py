@@ -11,8 +11,9 @@ from typing import Literal
 from omniport.plan.model import Why
 
 CustomRole = Literal[
-    "backbone", "block", "attention", "fusion", "vae", "text encoder", "loader", "denoise loop", "config source"
-]
+    "backbone", "block", "attention", "fusion", "vae", "text encoder", "loader", "denoise loop", "config source",
+    "pre and post",
+]  # fmt: skip
 Position = Literal["hard", "soft", "lazy"]
 Provenance = Literal["declared", "known name", "not on the index", "unknown"]
 

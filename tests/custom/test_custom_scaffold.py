@@ -33,9 +33,22 @@ def written(tree: Path, name: str) -> dict[str, str]:
     return {path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("repository", ["root_files", "fusion", "external", "packed"])
+#: repository -> the denoiser, where the reader rightly asks
+REPOSITORIES = {
+    "root_files": None,
+    "fusion": None,
+    "external": None,
+    "packed": None,
+    "unified": None,
+    "ode": "sound/model.py:Tone",
+    "mapped": None,
+    "studio": None,
+}
+
+
+@pytest.mark.parametrize("repository", REPOSITORIES)
 def test_full_text(tree: Path, repository: str, golden: Callable[[str, str], None]) -> None:
-    scaffold_custom("org/toy", FIXTURES / repository, into=tree, name="toy")
+    scaffold_custom("org/toy", FIXTURES / repository, into=tree, name="toy", backbone=REPOSITORIES[repository])
     for name, text in written(tree, "toy").items():
         golden(f"custom/{repository}/{name}.golden", text)
 

@@ -17,6 +17,7 @@ from omniport.custom.signals import (
     denoise_loop,
     fusion,
     loader,
+    pre_post,
     text_encoder,
     vae,
 )
@@ -32,4 +33,5 @@ SIGNALS: tuple[Callable[[Facts], Iterator[Candidate]], ...] = (
     loader.find,
     denoise_loop.find,
     config_source.find,
+    pre_post.find,
 )
