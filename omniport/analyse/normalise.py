@@ -19,9 +19,12 @@ from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.rewrite.normal.attention_mask import broadcast_masks
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code
+from omniport.rewrite.normal.device_moves import drop_device_moves
 from omniport.rewrite.normal.docstring import DropDocstringEntries, own_entries
 from omniport.rewrite.normal.expanded_mask import unexpanded_masks
+from omniport.rewrite.normal.given_sizes import drop_given_sizes
 from omniport.rewrite.normal.head_numbers import head_numbers
+from omniport.rewrite.normal.image_inputs import drop_image_inputs
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
@@ -107,9 +110,9 @@ def _names(node: ast.FunctionDef) -> tuple[str, ...]:
 #: What says the same with less, tried in turn until none of them changes a class.
 _REWRITES = (
     shorten, simplify, broadcast_masks, unexpanded_masks, inline_aliases, inline_local_aliases, merge_equal_parameters,
-    shorten_shapes, make_local,
+    shorten_shapes, make_local, drop_image_inputs, drop_device_moves,
 )  # fmt: skip
-_ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes)
+_ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes, drop_device_moves)
 
 
 def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozenset()) -> dict[str, cst.ClassDef]:
@@ -147,6 +150,7 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
             classes |= require_parameters(classes, cache.of(classes), root, specialised.given)
+            classes |= drop_given_sizes(classes, cache.of(classes), root, specialised.given)
             classes |= {root: own_entries(classes[root])}
             return {name: head_numbers(node) for name, node in classes.items()}
     raise UnsupportedError(f"{root}: tidying does not settle")

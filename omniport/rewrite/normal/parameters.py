@@ -8,9 +8,10 @@ import libcst as cst
 
 from omniport.rewrite.normal.dead_code import pure
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
-from omniport.rewrite.normal.usage import Usage
+from omniport.rewrite.normal.usage import ClassFacts, Usage
 from omniport.source.syntax import code, constant
 from omniport.source.transform import transform
+from omniport.source.walk import of_kind
 
 Key = tuple[str, str]
 
@@ -30,42 +31,51 @@ def arguments_of(call: cst.Call, names: list[str]) -> dict[str, cst.Arg] | None:
     return found
 
 
-def _overfull(call: cst.Call, function: cst.FunctionDef) -> bool:
-    """Whether a call gives more than the named parameters, so that it needs ``*args`` or ``**kwargs``."""
+def _overfull(call: cst.Call, function: cst.FunctionDef) -> tuple[bool, bool]:
+    """Whether a call gives more than the named parameters, so that it needs ``*args``, and ``**kwargs``."""
     names = parameter_names(function)
     positional = [arg for arg in call.args if arg.keyword is None]
     keywords = {arg.keyword.value for arg in call.args if arg.keyword is not None}
-    return len(positional) > len(names) or not keywords <= set(names) or any(arg.star for arg in call.args)
+    starred = any(arg.star for arg in call.args)
+    return len(positional) > len(names) or starred, not keywords <= set(names) or starred
 
 
 def drop_unused_parameters(
     classes: dict[str, cst.ClassDef], facts: Usage, root: str, dropped: Collection[str]
 ) -> dict[str, cst.ClassDef]:
-    """Drop unread parameters of constructors and forwards, with their arguments: the classes that changed.
+    """Drop unread parameters of constructors, forwards and methods, with their arguments: the classes that changed.
 
-    The root keeps its constructor, and its forward keeps all but ``dropped``: they are the port's interface.
+    The root keeps its constructor, and its forward keeps all but ``dropped``: they are the port's interface.  A
+    ``**kwargs`` that it does not read is none.
     """
     gone: dict[Key, set[str]] = {}
-    stars: set[Key] = set()
+    stars: dict[Key, set[str]] = {}
     arguments: dict[cst.Call, set[cst.Arg]] = {}
     touched: set[str] = set()
+    elsewhere = facts.read_elsewhere()
     for cls, own in facts.classes.items():
-        for name in ("__init__", "forward"):
-            function = own.function(name)
-            if function is None or (cls == root and name == "__init__"):
+        for function in (member for member in own.node.body.body if isinstance(member, cst.FunctionDef)):
+            name = function.name.value
+            inner = name not in ("__init__", "forward")
+            if (cls == root and name == "__init__") or inner and (name in elsewhere or function.decorators):
                 continue
             key = (cls, name)
             used = {*own.loads.get(name, {}), *own.stores.get(name, {})}
             if stored := [p for p in parameter_names(function) if p in own.stores.get(name, {})]:
                 used -= _reset(function) & set(stored)
-            unused = [p for p in parameter_names(function) if p not in used and (cls != root or p in dropped)]
+            own_words = cls != root or inner
+            unused = [p for p in parameter_names(function) if p not in used and (own_words or p in dropped)]
             star = (function.params.star_arg, function.params.star_kwarg)
-            sites = facts.sites.get(key, [])
-            unread = any(isinstance(s, cst.Param) and s.name.value not in used for s in star)
-            if cls != root and sites and unread and not any(_overfull(call, function) for _, call, _ in sites):
-                stars.add(key)
-                touched.add(cls)
-            for param in unused if sites or cls == root else ():  # a caller we do not see may give it
+            sites = _own_sites(cls, own, name) if inner else facts.sites.get(key, [])
+            needed = [_overfull(call, function) for _, call, _ in sites]
+            for index, kept in enumerate(star):
+                unread = isinstance(kept, cst.Param) and kept.name.value not in used
+                is_root = cls == root and not inner and kept is function.params.star_kwarg
+                if unread and (sites or is_root) and not any(each[index] for each in needed):
+                    assert isinstance(kept, cst.Param)
+                    stars.setdefault(key, set()).add(kept.name.value)
+                    touched.add(cls)
+            for param in unused if sites or not own_words else ():  # a caller we do not see may give it
                 taken: list[tuple[str, cst.Call, cst.Arg]] = []
                 for owner, call, callees in sites:
                     given = arguments_of(call, parameter_names(function))
@@ -84,6 +94,13 @@ def drop_unused_parameters(
         assert isinstance(new, cst.ClassDef)
         changed[cls] = new
     return changed
+
+
+def _own_sites(cls: str, own: ClassFacts, name: str) -> list[tuple[str, cst.Call, frozenset[str]]]:
+    """The calls of a method by the class itself; none if it is named in another way, too."""
+    sites = [(cls, call, frozenset({cls})) for call, callee, _, _ in own.calls if callee == f"self.{name}"]
+    named = sum(node.attr.value == name for node in of_kind(own.node.body, cst.Attribute))
+    return sites if named == len(sites) else []
 
 
 def _reset(function: cst.FunctionDef) -> frozenset[str]:
@@ -149,8 +166,19 @@ class _Require(cst.CSTTransformer):
         return updated_node.with_changes(default=None, annotation=annotation, equal=cst.MaybeSentinel.DEFAULT)
 
 
+def _without_last_comma(params: cst.Parameters) -> cst.Parameters:
+    bare = cst.MaybeSentinel.DEFAULT
+    if params.star_kwarg is not None or params.kwonly_params:
+        return params
+    if isinstance(params.star_arg, cst.Param):
+        return params.with_changes(star_arg=params.star_arg.with_changes(comma=bare))
+    return params.with_changes(params=[*params.params[:-1], params.params[-1].with_changes(comma=bare)])
+
+
 class _Drop(cst.CSTTransformer):
-    def __init__(self, gone: dict[Key, set[str]], stars: set[Key], arguments: dict[cst.Call, set[cst.Arg]]) -> None:
+    def __init__(
+        self, gone: dict[Key, set[str]], stars: dict[Key, set[str]], arguments: dict[cst.Call, set[cst.Arg]]
+    ) -> None:
         self.gone, self.stars, self.arguments = gone, stars, arguments
         self.cls = ""
 
@@ -165,8 +193,13 @@ class _Drop(cst.CSTTransformer):
             if kept:
                 kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
             params = params.with_changes(params=kept)
+        for name in self.stars.get(key, ()):
+            if params.star_kwarg is not None and params.star_kwarg.name.value == name:
+                params = params.with_changes(star_kwarg=None)
+            else:
+                params = params.with_changes(star_arg=cst.MaybeSentinel.DEFAULT)
         if key in self.stars:
-            params = params.with_changes(star_arg=cst.MaybeSentinel.DEFAULT, star_kwarg=None)
+            params = _without_last_comma(params)
         return updated_node.with_changes(params=params)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:

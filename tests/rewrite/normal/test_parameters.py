@@ -204,3 +204,72 @@ def test_a_call_under_a_flag_is_of_the_class_that_the_flag_builds() -> None:
 def test_a_call_that_may_be_of_either_class_keeps_its_parameters(old: str, new: str) -> None:
     assert old in GUARDED
     check_noop(drop, GUARDED.replace(old, new).format(more="step=None, "))
+
+
+STARS = """
+class A(nn.Module):
+    def __init__(self):
+        self.lin = nn.Linear(4, 4)
+    def forward(self, x{stars}):
+        return self.lin(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "before", "after"),
+    [
+        ("x", ", *args, **kwargs", ""),
+        ("x, 1", ", *args, **kwargs", ", *args"),  # what a call gives needs a place
+        ("x, mask=1", ", *args, **kwargs", ", **kwargs"),
+    ],
+)
+def test_stars_that_no_call_fills_go(call: str, before: str, after: str) -> None:
+    check_transformed(
+        drop,
+        with_a(STARS.format(stars=before), "", call),
+        with_a(STARS.format(stars=after), "", call),
+    )
+
+
+def test_stars_that_a_call_passes_on_stay() -> None:
+    check_noop(drop, with_a(STARS.format(stars=", *args, **kwargs"), "", "x, *rest, **more"))
+
+
+def test_the_roots_forward_takes_no_names_that_it_does_not_read() -> None:
+    root = "class Root(nn.Module):\n    def forward(self, x{}):\n        return {}\n"
+    check_transformed(drop, root.format(", **kwargs", "x"), root.format("", "x"))
+    check_noop(drop, root.format(", **kwargs", "x + kwargs['y']"))
+
+
+METHOD = """
+class Root(nn.Module):
+    def forward(self, x):
+        return self.unpatchify(x{argument})
+    def unpatchify(self, x{parameter}):
+        return x
+"""
+
+
+def test_a_method_has_no_parameter_that_nothing_reads() -> None:
+    before, after = (", False", ", is_training"), ("", "")
+    texts = [METHOD.format(argument=a, parameter=p) for a, p in (before, after)]
+    check_transformed(drop, *texts)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("    def unpatchify", "    @staticmethod\n    def unpatchify"),
+        ("return self.unpatchify(x, False)", "return list(map(self.unpatchify, x))"),  # handed on
+        ("return self.unpatchify(x, False)", "return self.unpatchify(*x)"),
+        ("        return x\n", "        return x if is_training else -x\n"),
+    ],
+)
+def test_a_method_keeps_what_may_be_read(old: str, new: str) -> None:
+    before = METHOD.format(argument=", False", parameter=", is_training").replace(old, new)
+    check_noop(drop, before)
+
+
+def test_a_method_that_others_call_stays() -> None:
+    other = "class Other(nn.Module):\n    def forward(self, root):\n        return root.unpatchify(1, False)\n"
+    check_noop(drop, METHOD.format(argument=", False", parameter=", is_training") + other)
