@@ -199,6 +199,9 @@ VECTORS = frozenset(
 #: [batch, tokens, channels] wherever they are called so.
 BLOCK_RANKS: dict[str, int] = {"hidden_states": 3, "encoder_hidden_states": 3, "norm_hidden_states": 3}
 
+#: PyTorch's own names of operations that have NumPy's, too.
+OTHER_NAMES: dict[str, str] = {"swapaxes": "transpose", "swapdims": "transpose", "concatenate": "cat"}
+
 #: Layers that take tensors of one rank only.
 RANKS: dict[str, int] = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}
 

@@ -113,6 +113,25 @@ def merged(a: Region, b: Region) -> Region:
     )
 
 
+def counted_alike(a: Region, b: Region) -> Region:
+    """One region for two settings: an axis that is the same counted from the last is known by that."""
+    first = {part.seed.label: part for part in (*a.parts, *a.masks)}
+
+    def counted(part: Part, other: Part | None) -> Part:
+        ranks = [len(p.seed.tensor.dims or ()) for p in (part, other or part)]
+        if other is None or ranks[0] == ranks[1] or part.axis - ranks[0] != other.axis - ranks[1]:
+            return part
+        return replace(other, seed=replace(other.seed, guessed=True))
+
+    second = {part.seed.label: part for part in (*b.parts, *b.masks)}
+    changed = {label: counted(part, first.get(label)) for label, part in second.items()}
+    moved = {label: part for label, part in changed.items() if part is not second[label]}
+    a, b = (
+        replace(region, parts=tuple(moved.get(part.seed.label, part) for part in region.parts)) for region in (a, b)
+    )
+    return merged(a, b)
+
+
 def either(a: Region, b: Region) -> Region:
     """One region for inputs of two ranks: what is split with one of them only is known by its own rank."""
     labels = [{part.seed.label for part in region.parts} for region in (a, b)]

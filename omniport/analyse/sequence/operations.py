@@ -33,6 +33,16 @@ class OperationRules(TokenRules):
         if name == "outer" and isinstance(x, Tensor) and len(x.dims or ()) == 1 and args:
             second = self.of_rank(args[0], 1) if isinstance(args[0], Tensor) else self.sizeless(1)
             return Tensor((x.known[0], second.known[-1]))  # it takes vectors only
+        if name in library.OTHER_NAMES:  # NumPy's
+            name, kwargs = library.OTHER_NAMES[name], {"dim" if k == "axis" else k: v for k, v in kwargs.items()}
+        if name in ("all", "any") and isinstance(x, Tensor) and not args and "dim" not in kwargs:
+            self.barrier(x.streams, f"{name} asks all tokens at once")
+            return Tensor(())
+        if name == "squeeze" and isinstance(x, Tensor) and x.dims is not None and args:
+            at = self.axis(x, args[0])
+            size = x.dims[at].size if at is not None else Poly.of(1)
+            if at is not None and size.atoms and not x.dims[at].streams and self.width(size):
+                return self.combine([x])  # an axis that is not of one entry stays
         sizes = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
         if name in ("new_zeros", "new_ones", "new_full") and len(sizes) > 1 and isinstance(x, Tensor):
             return self.filled_alike(sizes)
@@ -71,6 +81,8 @@ class OperationRules(TokenRules):
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         if name == "isinstance":
             return Opaque(f"a kind of {text(node.args[0])}")  # true or false, and nothing for each token
+        if name in ("set", "frozenset", "sorted") and args and isinstance(args[0], Opaque):
+            return args[0]  # names, indices
         given = args[0] if args and name in ("torch.full", "torch.zeros", "torch.ones", "torch.empty") else None
         if isinstance(given, Seq) and given.items and not given.many:
             return self.filled_alike(given.items)

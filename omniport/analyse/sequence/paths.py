@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 from omniport.analyse.expressions import Env
 from omniport.analyse.sequence.conditions import asked, ranked
 from omniport.analyse.sequence.dicts import DictRules
 from omniport.analyse.sequence.records import Form, Record
-from omniport.analyse.shapes import Const, Tensor
+from omniport.analyse.shapes import Const, Num, Opaque, Tensor
 
 
 class PathRules(DictRules):
@@ -57,3 +58,11 @@ class PathRules(DictRules):
         if isinstance(test.ops[0], ast.Is | ast.IsNot) and getattr(test.comparators[0], "value", ...) is None:
             path = other if isinstance(test.ops[0], ast.IsNot) else taken
             path[test.left.id] = Const(None)
+
+    def join_known(self, a: Any, b: Any) -> Any:
+        """A number or flag on one path, and one that a tensor holds on the other."""
+        for one, other in ((a, b), (b, a)):
+            number = isinstance(other, Num | Opaque | Const) and other != Const(None)
+            if number and isinstance(one, Tensor) and one.dims == ():
+                return Tensor(())
+        return super().join_known(a, b)

@@ -343,6 +343,8 @@ class Reading:
             if not dims or (len(dims) < 4 and guessed & set(self.walk.made_of(tuple(use.mask.streams)))):
                 self.walk.missed([use.mask])
                 raise Refused("the axes of an attention mask are not known", use.line)
+            if len(dims) > 2 and dims[-2].one and self.walk.opened & set(self.walk.made_of(tuple(use.mask.streams))):
+                raise Refused("the axes of an attention mask are not known", use.line)
             if use.call.site in self.own_masks:
                 raise Refused("the masks of an attention call are not made alike", use.line)
             for dim, streams in zip(dims[-2:], (queries, keys), strict=True) if len(dims) > 2 else [(dims[-1], keys)]:

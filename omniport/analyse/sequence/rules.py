@@ -18,6 +18,7 @@ from omniport.analyse.sequence.paths import PathRules
 from omniport.analyse.shapes import Closure, Const, Dim, Leaf, Num, Opaque, Seq, Tensor
 
 BATCH = Poly.of("batch")
+_ROTARY = library.ROTARY.keys() | library.ROTARY_OF_ALL_HEADS.keys()
 
 
 class TokenRules(PathRules):
@@ -26,6 +27,8 @@ class TokenRules(PathRules):
     makeup: dict[str, tuple[str, ...]]  # a stream that is several others, one behind the other
     settled: set[str]  # axes that turn out to be the batch, or a width
     unclear: dict[int, str]
+    opened: set[str]  # axes of values that, with more axes than guessed, have entries where one is taken for granted
+    rotating: bool  # within a rotary function: rows of its tables are those of the tokens
     operations: int  # calls of tensor operations that were followed
     missed: Callable[..., str | None]
     same_doubt: Callable[[Any, Any], None]
@@ -96,11 +99,14 @@ class TokenRules(PathRules):
     def call_function(self, name: str, args: list[Any], kwargs: dict[str, Any], node: ast.Call) -> Any:
         """Rotary functions are followed like any other: their tables come with and without the batch."""
         last = name.rpartition(".")[2]
-        function = (self.functions.get(last) or self.bring(last)) if last in library.ROTARY else None
+        function = (self.functions.get(last) or self.bring(last)) if last in _ROTARY else None
         if isinstance(function, ast.FunctionDef):
             self.missed(args, "table")
-            env = self.bind(function, args, kwargs, node)
-            return self.run_imported(name, function, env, [*args, *kwargs.values()])
+            env, self.rotating = self.bind(function, args, kwargs, node), True
+            try:
+                return self.run_imported(name, function, env, [*args, *kwargs.values()])
+            finally:
+                self.rotating = False
         sizes = args[0].items if len(args) == 1 and isinstance(args[0], Seq) else args
         if name in ("torch.ones", "torch.zeros") and sizes and all(isinstance(size, Num) for size in sizes):
             return Tensor(tuple(self.sized(size.poly) for size in sizes))  # one value for all tokens
@@ -279,12 +285,14 @@ class TokenRules(PathRules):
     def keeping(self, dims: tuple[Dim, ...], sizes: list[Poly]) -> Tensor | None:
         """A reshape that cuts or joins widths only: every token axis is found again, in front or at the end."""
         front = 0
-        while front < min(len(dims), len(sizes)) and self.equal(sizes[front], dims[front].size):
+        while front < min(len(dims), len(sizes)) and self.is_size(dims[front], sizes[front]):
             front += 1
         back = 0
         while back < min(len(dims), len(sizes)) - front and self.equal(sizes[-1 - back], dims[-1 - back].size):
             back += 1
         old, new = dims[front : len(dims) - back], sizes[front : len(sizes) - back]
+        if not old and any(size.constant == -1 for size in new):
+            self.opened.update(self.guessed(dims))
         if any(dim.streams for dim in old):
             free = [at for at, size in enumerate(new) if size.constant == -1]
             tokens = [at for at, dim in enumerate(old) if dim.streams]
@@ -310,6 +318,19 @@ class TokenRules(PathRules):
         elif sum(size.constant == -1 for size in new) == 1:
             made = tuple(self.worked_out(old, new))
         return Tensor((*dims[:front], *made, *dims[len(dims) - back :]))
+
+    def guessed(self, dims: tuple[Dim, ...]) -> set[str]:
+        """Those of the axes that come from values whose number of axes is a guess."""
+        streams = {name for dim in dims for name in self.made_of(dim.streams)}
+        axes = (dim for seed in self.record.seeds if seed.guessed for dim in seed.tensor.dims or ())
+        return streams & {name for dim in axes for name in self.made_of(dim.streams)}
+
+    def is_size(self, dim: Dim, size: Poly) -> bool:
+        """Whether ``dim`` has that size; rotary functions give tokens the length of their table."""
+        rows = self.sized(size).streams if self.rotating and dim.streams and size != dim.size else ()
+        if len(rows) == len(dim.streams) == 1:
+            self.in_step(rows, dim.streams)
+        return self.equal(size, dim.size)
 
     def placed_among_ones(self, old: tuple[Dim, ...], new: list[Poly]) -> list[Dim] | None:
         """``table.view(1, length, 1, width)``: each axis of the table is one of the sizes that are not one."""

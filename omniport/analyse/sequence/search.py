@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from omniport.analyse import library
 from omniport.analyse.facts import Decisions, Site
 from omniport.analyse.sequence.checkpoint import Checkpoint
+from omniport.analyse.sequence.closed import Several
 from omniport.analyse.sequence.flags import flags_of
 from omniport.analyse.sequence.kinds import kinds_of
 from omniport.analyse.sequence.liveness import live
-from omniport.analyse.sequence.model import Refused, Region, either, merged
+from omniport.analyse.sequence.model import Refused, Region, counted_alike, either, merged
 from omniport.analyse.sequence.records import MANY, BlockedError, Form
 from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
@@ -53,6 +55,8 @@ class _Task:
     ranks: tuple[tuple[str, int], ...] = ()  # parameters of the forward that come with this rank
     kinds: tuple[tuple[str, int], ...] = ()  # and those that are tuples of so many tensors, 0 if tensors
     flags: tuple[tuple[str, bool], ...] = ()  # boolean parameters, and what they are
+    settings: tuple[tuple[str, str], ...] = ()  # and what settings with a few values are
+    hints: list[dict[str, Form]] = field(default_factory=list)  # what helped under other ranks and settings
     #: By what is assumed of conditions, and by statement: where a walk can go on from
     checkpoints: dict[frozenset[tuple[str, Form]], dict[int, Checkpoint]] = field(default_factory=dict)
 
@@ -84,10 +88,20 @@ def find_region(normal: NormalForm, source: SourceTree | None, decided: Decision
     task = replace(task, kinds=tuple((name, 0) for name in kinds), flags=tuple((name, False) for name in flags))
     others = [replace(task, left=[_STATEMENTS], kinds=((name, size),), checkpoints={}) for name, size in kinds.items()]
     others += [replace(task, left=[_STATEMENTS], flags=((name, True),), checkpoints={}) for name in flags]
-    found = _of_all_ranks(task)
+    found = _of_all_settings(task)
     for other in others:
-        found = either(found, _of_all_ranks(other))
+        found = either(found, _of_all_settings(other))
     return found
+
+
+def _of_all_settings(task: _Task) -> Region:
+    """The region for all values of the settings that the forward asks for."""
+    try:
+        return _of_all_ranks(task)
+    except Several as setting:
+        name, values = setting.name, setting.values
+    given = (replace(task, left=[_STATEMENTS], settings=(*task.settings, (name, x)), checkpoints={}) for x in values)
+    return functools.reduce(counted_alike, map(_of_all_settings, given))
 
 
 def _of_all_ranks(task: _Task) -> Region:
@@ -103,7 +117,14 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     """The region under one rank of each parameter, and the other ranks that the forward asks for."""
     normal, source, decided = task.normal, task.source, task.decided
     plain = SequenceWalk(
-        normal, source, decided, None, ranks=dict(task.ranks), kinds=dict(task.kinds), flags=dict(task.flags)
+        normal,
+        source,
+        decided,
+        None,
+        ranks=dict(task.ranks),
+        kinds=dict(task.kinds),
+        flags=dict(task.flags),
+        settings=dict(task.settings),
     )
     plain.run()
     task.checkpoints[frozenset()] = plain.checkpoints
@@ -181,6 +202,10 @@ def _stored(body: list[ast.stmt]) -> set[str]:
 
 def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) -> Region:
     """Try what the values of unknown shape may be until nothing is in the way."""
+    for hint in task.hints if given is None else ():
+        _, region = _attempt(task, place, hint)
+        if not isinstance(region, Refused):
+            return region
     forms = dict(given or {})
     best, found = _attempt(task, place, forms)
     while isinstance(found, Refused):
@@ -221,6 +246,8 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
             if task.left[0] <= 0 or choice is None or sum(key.startswith("if ") for key in forms) >= _CHOICES:
                 raise refused
             return merged(*(_search(task, place, {**forms, choice: value}) for value in (True, False)))
+    if forms and given is None:
+        task.hints.append(forms)
     return found
 
 
@@ -270,6 +297,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         origin := known.get(place.start),
         dict(task.kinds),
         dict(task.flags),
+        dict(task.settings),
     )
     try:
         try:

@@ -17,7 +17,7 @@ from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.flags import FlagRules
+from omniport.analyse.sequence.closed import ClosedSettings
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
@@ -26,12 +26,12 @@ from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 _NAMES = re.compile(r"[^\W\d]\w*|@")
-_SUMS = {"sum", "max", "min"}  # of config values
+_SUMS = {"sum", "max", "min", "or"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
 _ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
 
 
-class SequenceWalk(FlagRules):
+class SequenceWalk(ClosedSettings):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -49,14 +49,17 @@ class SequenceWalk(FlagRules):
         origin: Checkpoint | None = None,
         kinds: dict[str, int] | None = None,
         flags: dict[str, bool] | None = None,
+        settings: dict[str, str] | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
         self.primary, self.last = primary, last
         self.given, self.kinds, self.flags = ranks or {}, kinds or {}, flags or {}
+        self.settings, self.closed = settings or {}, {}
         self.record = Record()
         self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
+        self.rotating, self.opened = False, set()
         self.tested: set[int] = set()  # serials of tensors whose rank a condition asks for
         self.unclear: dict[int, str] = {}  # by serial of a tensor of unknown rank: the seed that makes it unknown
         self.settled: set[str] = set()
