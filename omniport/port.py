@@ -68,7 +68,10 @@ def analyse(
     classified = classify(repo, tree, target.registry)
     if classified.path in ("path B", "hybrid"):
         reasons = "; ".join(why.reason for why in classified.why)
-        raise OmniportError(f"{model} takes {classified.path}, which is not built yet: {reasons}. {classified.follows}")
+        raise OmniportError(
+            f"{model} takes {classified.path}: {reasons}. Give the folder of its own code with --source DIR; "
+            f"{classified.follows}"
+        )
     _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
     check_name(port_name)

@@ -102,6 +102,8 @@ def generate_custom(
         backbone=backbone,
         protocol=target.features.component_protocol,
         weights=found,
+        offline=offline,
+        revision=revision,
     )
     notes: list[Any] = []
     changes = emit.port_files(

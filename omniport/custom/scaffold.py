@@ -13,6 +13,9 @@ from omniport.custom.checkpoint import Weights
 from omniport.custom.code import read_code
 from omniport.custom.configs import Configs
 from omniport.custom.configs import find as find_configs
+from omniport.custom.download import gaps as download_gaps
+from omniport.custom.download import script, sources
+from omniport.custom.hybrid import LIBRARIES, denoiser, model_plan, own, stock
 from omniport.custom.naming import Naming, compare
 from omniport.custom.notice import notice
 from omniport.custom.submodels import Kind, SubModel, bring, modules
@@ -25,6 +28,7 @@ from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 
+DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
 KINDS: tuple[Kind, ...] = ("fusion", "autoencoder")
 _WIDTH = 108  # of a comment in a constructor
 _SHOWN = 3  # places named as evidence of one gap
@@ -34,7 +38,7 @@ _SHOWN = 3  # places named as evidence of one gap
 class CustomPort:
     """The plan of the port and the code of its modules, unformatted.
 
-    ``others`` are further modules of the port, by the name of the file without its ending.
+    ``others`` are further modules of the port, by name, or files of the tree, by path.
     """
 
     plan: PortPlan
@@ -45,25 +49,41 @@ class CustomPort:
 
 @refusing("porting the repository")
 def custom_port(
-    model: str, root: Path, *, name: str | None, backbone: str | None, protocol: str, weights: Weights
+    model: str,
+    root: Path,
+    *,
+    name: str | None,
+    backbone: str | None,
+    protocol: str,
+    weights: Weights,
+    offline: bool = False,
+    revision: str | None = None,
 ) -> CustomPort:
     """Port the code at ``root``, which the weights of ``model`` are made for.
 
     Raises:
         OmniportError: which class is the denoiser must be asked; its closure cannot be cut.
     """
+    hybrid = model_plan(model, revision=revision, offline=offline)
+    tree = read_code(root)
+    if hybrid is not None and backbone is None:
+        backbone = denoiser(hybrid, tree)
     roles = read_repository(root, backbone)
     if roles.backbone is None:
         raise OmniportError("; ".join(question.reason for question in roles.questions))
     chosen = roles.backbone
     port_name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", chosen.name).lower()
-    tree = read_code(root)
     made = port_transformer(tree, chosen, roles.dependencies)
     configs = find_configs(tree, chosen)
     naming = compare(tree, chosen, weights, configs.chosen.values if configs.chosen else {})
     models: list[SubModel] = []
     left: list[Decision] = []
+    known = stock(hybrid) if hybrid is not None else ()
+    brought, todos = own(hybrid, root, tree, roles.dependencies) if hybrid is not None else ((), ())
+    left += todos
     for kind in KINDS:
+        if kind == "autoencoder" and any(c.role == "vae" for c in (*known, *(o.component for o in brought))):
+            continue
         model_of, todos = bring(root, tree, roles, kind, weights, made.code, f"{port_name}_transformer")
         models += [model_of] if model_of is not None else []
         left += todos
@@ -72,8 +92,11 @@ def custom_port(
     if fusion is not None:
         left.append(todo("FUSION", f"{fusion.class_name} in fusion.py", fusion.why))
     family = "".join(part.capitalize() for part in name.split("_")) if name else chosen.name.removesuffix("Model")
-    pipeline_class = f"{family}Pipeline"
+    pipeline_class = hybrid.pipeline_class if hybrid is not None else f"{family}Pipeline"
     gaps = _gaps(roles, configs)
+    used = [m.weights.name for m in (naming.match, vae.match if vae else None) if m is not None]
+    fetched = sources(tree, roles, model, weights, tuple(used), offline)
+    left += download_gaps(fetched, model)
     pipeline = render(
         "custom/pipeline.py.j2",
         name=port_name,
@@ -82,12 +105,20 @@ def custom_port(
         title=f"{chosen.name} of {model}",
         native=made.native,
         protocol=protocol,
-        subfolder=naming.match.weights.folder or None if naming.match else None,
+        subfolder=naming.match.weights.folder or None if naming.match else _folder(hybrid, chosen),
         pattern=_pattern(weights, naming) if naming.match else _single_file(roles),
         mapped=naming.table is not None,
         remap=_wrapped("REMAP", naming.reason) if naming.reason else [],
         marker=marker,
         config_todo=[] if configs.chosen else _wrapped("CONFIG", _config_evidence(roles, configs)),
+        stock=known,
+        libraries={
+            library: sorted({c.class_name for c in known if c.library == library}) for library in sorted(LIBRARIES)
+        },
+        encoders=[c.name for c in known if c.role == "encoder"],
+        vaes=[c.name for c in known if c.role == "vae"]
+        + (["vae"] if vae is not None and vae.match is not None else []),
+        own=[_wrapped("COMPONENT", f"{o.component.class_name} in {o.component.name}.py") for o in brought],
         configs=configs.dicts if configs.chosen is None or fusion is not None else [configs.chosen],
         config=configs.chosen.name if configs.chosen else "",
         fusion=_wrapped("FUSION", f"{fusion.class_name} in fusion.py is built of it: {_at(fusion)}") if fusion else [],
@@ -100,15 +131,26 @@ def custom_port(
     )
     plan = PortPlan(
         name=port_name,
-        model=_model(model, pipeline_class, roles, weights),
+        model=_model(model, pipeline_class, roles, weights, hybrid),
         transformer=made.plan,
         pipeline=_pipeline(pipeline_class, chosen, naming.decisions),
         todos=(*made.todos, *naming.todos(chosen), *left, *gaps),
     )
     others = dict(modules(tuple(models)))
+    path = DOWNLOAD.format(name=port_name)
+    config = configs.chosen.values if configs.chosen else {}
+    entries = {c.name: [c.library, c.class_name] for c in known}
+    others[path] = script(pipeline_class, path, chosen.name, fetched, model, config, entries)
+    others |= {o.component.name: o.code for o in brought}
     if naming.table is not None:
         others[MODULE] = weight_names(naming.table)
     return CustomPort(plan, notice(root, chosen.file) + made.code, pipeline, others)
+
+
+def _folder(hybrid: ModelPlan | None, chosen: Candidate) -> str | None:
+    """The component of the index that the denoiser is; None without one."""
+    components = hybrid.components if hybrid is not None else ()
+    return next((c.name for c in components if c.role == "dit" and c.class_name == chosen.name), None)
 
 
 def _pattern(weights: Weights, naming: Naming) -> str | None:
@@ -169,17 +211,17 @@ def _single_file(roles: CustomPlan) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def _model(model: str, pipeline_class: str, roles: CustomPlan, weights: Weights) -> ModelPlan:
+def _model(model: str, pipeline_class: str, roles: CustomPlan, weights: Weights, hybrid: ModelPlan | None) -> ModelPlan:
     assert roles.backbone is not None
     return ModelPlan(
         model=model,
         form="local" if parse_model(model).form == "local" else "hub",
         revision=weights.revision,
         pipeline_class=pipeline_class,
-        path="path B",
+        path=hybrid.path if hybrid is not None and hybrid.path == "hybrid" else "path B",
         source=roles.source,
-        components=(),
-        why=roles.backbone.evidence,
+        components=hybrid.components if hybrid is not None else (),
+        why=(*roles.backbone.evidence, *(hybrid.why if hybrid is not None else ())),
         follows="fill what is left: every OMNIPORT-TODO names its place in the source (B2 to B7)",
     )
 

@@ -65,7 +65,7 @@ def bring(
         code = _module(closure.pieces, roles.backbone.name, transformer, module)
         plain, guarded = external.import_lines(closure.foreign, roles.dependencies)
         text = "\n".join(["from __future__ import annotations", "", plain, *code[:1], guarded, "", code[1]])
-        _check(text)
+        check(text)
     except OmniportError as error:
         return None, (todo("SUBMODEL", f"{found.name}: {error}", why),)
     matched = None
@@ -122,7 +122,7 @@ def _positional(piece: object, backbone: str) -> bool:
     return any(isinstance(call.func, ast.Name) and call.func.id == backbone and call.args for call in calls)
 
 
-def _check(text: str) -> None:
+def check(text: str) -> None:
     """Raises OmniportError where the module would not run: an undefined name, no Python."""
     _, findings = format_files({"module.py": text}, None)
     wrong = [f for f in findings if f.code[0] == "F" or "syntax" in f.code or f.code == "E999"]

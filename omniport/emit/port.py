@@ -48,7 +48,7 @@ def port_files(
     package.  Both code texts start with the copyright comment of their source, if it has one.  ``force`` allows
     replacing the registry row of a port that is not ours.  Style findings that ruff cannot fix are appended to
     ``notes``, what could not be made to ``said``.  ``model_id`` is the id of a published checkpoint, if one is known.
-    ``others`` are further modules of the port, by name.
+    ``others`` are further modules of the port by name, or files of the tree by path.
 
     Raises:
         OmniportError: the name or the registry row belongs to somebody else, the tree cannot take plugins, or the code
@@ -60,7 +60,7 @@ def port_files(
     files = _modules(plan, transformer_code, pipeline_code, target, plugin)
     folder = package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
     for module, code in (others or {}).items():
-        files[f"{folder}/{module}.py"] = _generated(target, code)
+        files[module if "/" in module else f"{folder}/{module}.py"] = _generated(target, code)
     if plugin:
         files |= _plugin(plan, target)
     else:

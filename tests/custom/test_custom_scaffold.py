@@ -56,11 +56,11 @@ def test_full_text(tree: Path, repository: str, golden: Callable[[str, str], Non
 def test_gaps_are_in_the_plan_the_code_and_the_check(tree: Path) -> None:
     result = scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="toy")
     subjects = sorted(todo.subject for todo in result.plan.todos)
-    assert subjects == ["DECODE", "DENOISE", "ENCODE_PROMPT", "FUSION", "LICENCE", "REMAP"]
+    assert subjects == ["DECODE", "DENOISE", "ENCODE_PROMPT", "FUSION", "LICENCE", "REMAP", "REVISION"]
     evidence = next(todo.why for todo in result.plan.todos if todo.subject == "DENOISE")
     assert (evidence.file, evidence.line > 0) == ("duet/engine.py", True)
     manifest = json.loads((tree / ".omniport" / "toy.json").read_text("utf-8"))
-    assert len(manifest["todos"]) == 6
+    assert len(manifest["todos"]) == 7
     port = tree / "vllm_omni" / "diffusion" / "models" / "toy"
     out = io.StringIO()
     options = api.Options(paths=(port,), select=("OP971",), output_format="json", cached=False)
@@ -98,7 +98,7 @@ def test_the_command_line(tree: Path) -> None:
     assert runner.invoke(app, [*arguments, "--plugin", str(tree / "p")]).exit_code == 2
     done = runner.invoke(app, [*arguments, "--into", str(tree), "--name", "toy"])
     assert done.exit_code == 0
-    assert "open TODOs   6" in done.output
+    assert "open TODOs   7" in done.output
     for name, text in written(tree, "toy").items():
         ast.parse(text, name)
 

@@ -95,7 +95,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ) -> None:
         checkpoint = root / f"checkpoint_{name}"
         checkpoint.mkdir()
-        (checkpoint / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', "utf-8")
         save_file({k: v.contiguous() for k, v in published.items()}, checkpoint / "model.safetensors")
         expected = {f"transformer.{k}": v.contiguous() for k, v in own.items()}
         if vae is not None:
@@ -103,6 +102,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             expected |= {f"vae.{k}": v for k, v in vae.items()}
         save_file(expected, root / f"{name}.safetensors")
         result = scaffold_custom(str(checkpoint), FIXTURES / repository, into=tree, name=name)
+        (checkpoint / "model_index.json").write_text('{"_class_name": "FluxPipeline"}', "utf-8")
         assert "REMAP" not in [todo.subject for todo in result.plan.todos]
         cases[name] = {
             "module": f"vllm_omni.diffusion.models.{name}.pipeline_{name}",

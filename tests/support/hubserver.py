@@ -27,6 +27,7 @@ from urllib.parse import unquote, urlsplit
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "hub"
 BYTES = {"BF16": 2, "F16": 2, "F32": 4}
 _MODEL = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?\Z")
+_TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)\Z")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)\Z")
 _CHUNK = 1 << 16
 
@@ -206,6 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(self.hub.status, "", "out of order", self.hub.headers)
         elif match := _MODEL.match(path):
             self._info(match[1], match[2] or "main")
+        elif match := _TREE.match(path):
+            self._tree(match[1], match[2])
         elif match := _FILE.match(path):
             self._file(match[1], match[2], match[3])
         else:
@@ -233,6 +236,13 @@ class _Handler(BaseHTTPRequestHandler):
         data = json.dumps({**info, "tags": [], "downloads": 0, "likes": 0}).encode()
         data = data if self.hub.listing is None else self.hub.listing
         self._send(Blob(data, len(data)), 200, {"Content-Type": "application/json"})
+
+    def _tree(self, name: str, revision: str) -> None:
+        repo = self._find(name, revision)
+        if repo is not None:
+            files = [{"type": "file", "path": p, "size": b.size, "oid": b.etag} for p, b in sorted(repo.files.items())]
+            data = json.dumps(files).encode()
+            self._send(Blob(data, len(data)), 200, {"Content-Type": "application/json"})
 
     def _file(self, name: str, revision: str, path: str) -> None:
         repo = self._find(name, revision)
