@@ -14,7 +14,7 @@ from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import GIVEN, MEMBER
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
-from omniport.analyse.pipeline_arguments import apart, media_keys, no_warm_up
+from omniport.analyse.pipeline_arguments import apart, media_keys
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_components import (
     Component,
@@ -29,6 +29,7 @@ from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.analyse.pipeline_stages import stages
+from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
 from omniport.plan.model import STAGES, Decision, PipelinePlan, Scalar, Why
 from omniport.rewrite.pipeline import access, facts
@@ -119,7 +120,10 @@ class _Analysis:
             self.decide("outputs per prompt", outputs, "how many outputs one request asks for", self.call.lineno)
         if media := media_keys(arguments):
             self.decide("media", ", ".join(media), "read from multi_modal_data", self.call.lineno)
-        if (cold := no_warm_up(self.node, self.call, arguments))[0]:
+        places = {place for place, name in self.module.imports.values() if name is not None and name.isupper()}
+        others = [found.ast for place in sorted(places) if (found := self.source.module(place)) is not None]
+        cold = no_warm_up(self.node, self.call, arguments, [self.module.ast, *others], self.denoiser_class)
+        if cold[0]:
             self.decide("warm-up", False, *cold)
         read = (*self.config_values(denoiser_attributes(kept, denoisers)), *members)
         return PipelinePlan(

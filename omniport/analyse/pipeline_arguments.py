@@ -34,6 +34,8 @@ def arguments(call: ast.FunctionDef, module: SourceModule) -> tuple[list[Argumen
             continue
         text = "None" if default is None else ast.unparse(default)
         binding = _binding(argument, text, names)
+        if binding is knowledge.MEDIA_LIST and f"isinstance({argument.arg}, list)" in ast.unparse(call):
+            binding = knowledge.MEDIUM  # the reference makes a list itself
         if not together and binding.source in knowledge.ONE:
             binding = dataclasses.replace(binding, source=knowledge.ONE[binding.source])
         source = _source(binding, argument.arg, text, outputs or "1", names)
@@ -57,53 +59,9 @@ def apart(call: ast.FunctionDef, module: SourceModule) -> str:
     return ""
 
 
-def no_warm_up(node: ast.ClassDef, call: ast.FunctionDef, found: list[ArgumentPlan]) -> tuple[str, int]:
-    """Why the engine's start-up request cannot run (empty if it can), and the line that shows it.
-
-    That request has a prompt, an image and audio where the port says that it takes them, and guidance 0.
-    """
-    required = {a.arg for a, default in reading.parameters(call, "", stars=True) if default is None}
-    for argument in found:
-        if argument.name in required and argument.why.reason.startswith("extra:"):
-            return f"the warm-up request brings no {argument.name}", argument.why.line
-    if others := [key for key in media_keys(found) if key not in ("image", "audio", "last_image")]:
-        return f"the warm-up request brings no {others[0]}", node.lineno
-    annotations = {a.arg: reading.names_in(a.annotation) for a, _ in reading.parameters(call, "", stars=True)}
-    for argument in found:
-        kinds = annotations[argument.name]
-        if media_keys([argument]) == ["audio"] and "Tensor" in kinds and "ndarray" not in kinds:
-            return f"the warm-up request brings an array, and {argument.name} is a tensor", argument.why.line
-    defaults = {a.arg: ast.unparse(d) for a, d in reading.parameters(call, "", stars=True) if d is not None}
-    for inner in each_node(node):
-        test = inner.test if isinstance(inner, ast.If) and isinstance(inner.body[0], ast.Raise) else None
-        both = _given_both(test)
-        if "guidance_scale" in both and any(defaults.get(n, "None") != "None" for n in both - {"guidance_scale"}):
-            return (
-                f"the warm-up request has guidance_scale; the checks want one of {', '.join(sorted(both))}",
-                test.lineno if test is not None else 0,
-            )
-        if (
-            isinstance(test, ast.Compare)
-            and reading.dotted(test.left) == "guidance_scale"
-            and isinstance(test.ops[0], ast.Lt)
-            and ast.unparse(test.comparators[0]) not in ("0", "0.0")
-        ):
-            return "the warm-up request asks for guidance 0, which the checks refuse", test.lineno
-    return "", 0
-
-
-def _given_both(test: ast.expr | None) -> set[str]:
-    """The names of ``a is not None and b is not None``; empty for every other condition."""
-    if not isinstance(test, ast.BoolOp) or not isinstance(test.op, ast.And):
-        return set()
-    parts = [ast.unparse(value) for value in test.values]
-    return {p.removesuffix(" is not None") for p in parts} if all(p.endswith(" is not None") for p in parts) else set()
-
-
 def media_keys(found: list[ArgumentPlan]) -> list[str]:
     """Keys of ``multi_modal_data`` that the arguments read, in order."""
-    start = knowledge.MEDIUM.source.split("{")[0]
-    return [a.source[len(start) :].split('"')[0] for a in found if a.source.startswith(start)]
+    return [key[1] for a in found if (key := re.search(r'\bmedia\.get\("(\w+)"', a.source))]
 
 
 def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Binding:
@@ -124,8 +82,25 @@ def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Bin
     if knowledge.LATENTS.match(name):
         return knowledge.EXTRA
     if knowledge.MEDIA.match(name) and annotated & knowledge.MEDIA_TYPES:
-        return knowledge.MEDIUM
+        single = _key(name, names) == "image" and default == knowledge.MEDIA_LIST.only
+        listed = single and _listed_pictures(argument.annotation)
+        return knowledge.MEDIA_LIST if listed else knowledge.MEDIUM
     return knowledge.EXTRA
+
+
+def _listed_pictures(annotation: ast.expr | None) -> bool:
+    """Whether an annotation wants pictures in a list, a single one too (``list[Image] | list[list[Image]] | None``)."""
+    parts = [annotation] if annotation is not None else []
+    listed = 0
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ast.BinOp):
+            parts += [part.left, part.right]
+        elif isinstance(part, ast.Subscript) and reading.dotted(part.value) in ("list", "List"):
+            listed += "Image" in reading.names_in(part.slice)
+        elif not reading.is_none(part):
+            return False
+    return listed > 0
 
 
 def _source(binding: knowledge.Binding, name: str, default: str, outputs: str, names: list[str]) -> str:

@@ -150,8 +150,20 @@ MEDIA_KEYS: Mapping[str, re.Pattern[str]] = {
     "audio": re.compile(r"(audio|src_audio|initial_audio_waveforms)\Z"),
 }
 MEDIUM = Binding('media.get("{key}", {default})', "request", "multi_modal_data of the prompt")
+#: The same for pipelines that take pictures in lists only: vLLM-Omni's front ends give one picture as itself.
+MEDIA_LIST = Binding(
+    'one if isinstance(one := media.get("{key}"), list | None) else [one]',
+    "request",
+    "multi_modal_data of the prompt; one picture as a list of one",
+    only="None",
+)
 
 EXTRA = Binding("params.extra_args.get({name!r}, {default})", "extra", "no field of its own: an extra argument")
+
+#: Methods that cannot work on the one frame of the engine's start-up request, which no check says: method -> why.
+NEEDS_FRAMES = {
+    "generate_timestep_matrix": ("prefix_video_latents_frames", "the given picture is the one frame: no step is left"),
+}
 
 #: Parameters without a counterpart: pattern, the value they are bound to, why.
 DROPPED_ARGUMENTS: tuple[tuple[re.Pattern[str], Any, str], ...] = (

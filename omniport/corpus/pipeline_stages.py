@@ -124,6 +124,8 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
                 details.append(f"{call.name} not run: {expected[call.name].skipped}")
                 continue
             got = port_run(worker, config, call, signature)
+            if call.name == "base":
+                (work / f"{job.key}.forwards").write_text(str(got.forwards))
             if got.skipped:
                 details.append(f"{call.name} not run: {got.skipped}")
                 continue
@@ -258,15 +260,6 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
     steps, output, _ = torch.load(work / f"{job.key}.reference", weights_only=False)[call.name]
     error, fault = judged(got, Run(steps, output), call)
     return {"figure": error, "reason": fault, "forwards": got.forwards, "steps": len(got.steps), "detail": ""}
-
-
-def alone_forwards(job: Job, root: Path, work: Path, rank: Rank) -> int:
-    """How many forwards of the denoisers the call ``base`` takes on one rank."""
-    torch.set_num_threads(1)
-    port, recipe = job.port(root), RECIPES.get(job.recipe, Recipe())
-    worker, config = worker_of(port, recipe, work / f"{job.key}.checkpoint", rank, {})
-    signature = inspect.signature(reference_class(job).__call__)
-    return port_run(worker, config, calls_for(signature, recipe)[0], signature).forwards
 
 
 def denoisers(worker: Any) -> list[Any]:

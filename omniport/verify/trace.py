@@ -146,12 +146,28 @@ def _same(one: Any, two: Any) -> bool:
     return type(one) is type(two)
 
 
+LEVELS = 255
+FLIPPED = 1e-3
+"""Largest share of values that may be one level off where the reference cuts its output to bytes itself (a safety check
+on pictures): float noise moves what lies on the edge of a level by a whole one, at any precision of the port."""
+
+
+def _on_edges(got: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """``got`` with the reference's values where it is one level off; both as they are unless all that fits."""
+    ours, theirs = (t.float() * LEVELS for t in (got, expected))
+    if not all(torch.allclose(t, t.round(), rtol=0, atol=1e-3) for t in (ours, theirs)):
+        return got
+    off = (ours - theirs).abs().round()
+    few = bool(off.max() <= 1) and float((off > 0).float().mean()) <= FLIPPED
+    return expected if few else got
+
+
 def compare_outputs(got: list[torch.Tensor], expected: list[torch.Tensor]) -> tuple[float, str]:
     """Largest difference of any element in units of full scale (the reference's largest value)."""
     if [t.shape for t in got] != [t.shape for t in expected]:
         return float("inf"), f"shapes {[list(t.shape) for t in got]} instead of {[list(t.shape) for t in expected]}"
     worst = 0.0
-    for one, two in zip(got, expected, strict=True):
+    for one, two in zip((_on_edges(a, b) for a, b in zip(got, expected, strict=True)), expected, strict=True):
         if not torch.isfinite(one.float()).all():
             return float("inf"), "the output is not finite"
         scale = float(two.float().abs().max()) or 1.0

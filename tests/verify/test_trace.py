@@ -92,3 +92,17 @@ def test_every_kind_of_output_becomes_tensors() -> None:
     assert [list(t.shape) for t in tensors_of({"video": [[grey, grey]]})] == [[2, 2, 4]]
     assert float(tensors_of(grey)[0].max()) == pytest.approx(0.2)
     assert len(tensors_of((torch.zeros(1), None, torch.zeros(2)))) == 2
+
+
+def test_bytes_may_differ_by_a_level_where_few_lie_on_an_edge() -> None:
+    picture = (torch.rand(1, 100, 100, 3) * 200 + 20).round() / 255
+    few, many, far = picture.clone(), picture.clone(), picture.clone()
+    few.view(-1)[:20] += 1 / 255
+    many.view(-1)[:60] += 1 / 255
+    far.view(-1)[:1] += 2 / 255
+    assert compare_outputs([few], [picture]) == (0.0, "")
+    assert compare_outputs([many], [picture])[0] > 1e-3  # two in a thousand
+    assert compare_outputs([far], [picture])[0] > 1e-3
+    smooth = picture + 0.3 / 255  # not cut to bytes: nothing is let pass
+    assert compare_outputs([smooth + (few - picture)], [smooth])[0] > 1e-3
+    assert compare_outputs([smooth + 2e-3], [picture])[0] > 1e-3

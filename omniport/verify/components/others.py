@@ -15,6 +15,7 @@ OTHERS: dict[str, Mapping[str, Any]] = {
     },
     "AdaptiveProjectedMixGuidance": {"adaptive_projected_guidance_start_step": 1},
     "ClassifierFreeGuidance": {"guidance_scale": 3.0},
+    "LearnedClassifierFreeSamplingEmbeddings": {"learnable": True, "hidden_size": _T, "length": 77},
     "LTX2TextConnectors": {
         "caption_channels": _T, "text_proj_in_factor": 4, "video_connector_num_attention_heads": 4,
         "video_connector_attention_head_dim": 10, "video_connector_num_layers": 1,

@@ -203,6 +203,20 @@ IMAGE: dict[str, Recipe] = {
     "StableDiffusion3ControlNetInpaintingPipeline": Recipe(
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_conditioning_channels": 1}}
     ),
+    "VQDiffusionPipeline": Recipe(
+        "the denoiser tells codes and a mask apart",
+        configs={
+            "transformer": {
+                "num_vector_embeds": 33,
+                "num_embeds_ada_norm": 100,
+                "norm_type": "ada_norm",
+                "attention_bias": True,
+                "cross_attention_dim": "=width('text_encoder')",
+                "sample_size": 8,
+            },
+            "scheduler": {"num_vec_classes": 33},
+        },
+    ),
     "ZImageControlNetInpaintPipeline": Recipe(
         "the encoder is annotated by the base class of all; the ControlNet takes masked picture and mask",
         _QWEN3,
