@@ -118,9 +118,10 @@ def analyse_class(
 ) -> TransformerAnalysis:
     """As :func:`analyse_transformer`, for a class of ``module``."""
     from omniport.analyse.demand import NOTHING
-    from omniport.analyse.normalise import header, normalise
+    from omniport.analyse.normalise import normalise
     from omniport.analyse.parallel import plan_parallel
     from omniport.analyse.precision import plan_precision
+    from omniport.source.header import header
 
     normal = normalise(tree, module, class_name, config, demand or NOTHING)
     parallel = plan_parallel(normal.form, tree)
@@ -143,7 +144,7 @@ def analyse_class(
         convs=parallel.convs,
         stages=parallel.stages,
     )
-    return TransformerAnalysis(plan, normal.form, "\n".join(header(module)))
+    return TransformerAnalysis(plan, normal.form, "\n".join(header(module.text)))
 
 
 def _transformer_class(model: ModelPlan) -> str:

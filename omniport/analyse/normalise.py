@@ -34,6 +34,7 @@ from omniport.rewrite.normal.shapes import shorten_shapes
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
 from omniport.rewrite.normal.simplify import simplify
 from omniport.rewrite.normal.usage import UsageCache
+from omniport.source.header import header
 from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
@@ -73,7 +74,7 @@ def normalise(
     body = cst.Module(list(tidy(specialised, root, demand.members).values()))
     code, origins = split_markers(_laid_out(body).code)
     imports, decisions = import_lines(tree, specialised, code)
-    head = "\n".join([*header(module), "", *imports, "", ""]) + "\n"
+    head = "\n".join([*header(module.text), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")
     lines: list[Origin | None] = [None] * offset
     wrapped: list[str] = []
@@ -182,16 +183,6 @@ def _laid_out(module: cst.Module) -> cst.Module:
             node = node.with_changes(body=node.body.with_changes(body=members))
         body.append(node)
     return module.with_changes(body=body)
-
-
-def header(module: SourceModule) -> list[str]:
-    """The leading comment lines of the reference file: its copyright notice and licence."""
-    lines = []
-    for line in module.text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line)
-    return lines
 
 
 _FIXED = {

@@ -26,6 +26,7 @@ from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.walk import calls
+from omniport.source.header import header as comment_at_top
 from omniport.source.tree import SourceModule, SourceTree
 
 if TYPE_CHECKING:
@@ -103,17 +104,8 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
     classes[plan.transformer.class_name] = local
     imports = import_lines(body, module, source, classes)
-    head = _header(module) if header is None else header
+    head = "\n".join(comment_at_top(module.text)) if header is None else header
     return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n{body.strip()}\n")
-
-
-def _header(module: SourceModule) -> str:
-    lines = []
-    for line in module.text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line)
-    return "\n".join(lines)
 
 
 def _methods(
