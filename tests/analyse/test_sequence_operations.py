@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
+from omniport.analyse.sequence.records import MANY
 from omniport.source.tree import SourceTree
 from tests.analyse.test_sequence import model, reason
 from tests.analyse.test_sequence_classes import region, with_loop
