@@ -38,6 +38,7 @@ from omniport.source.header import header
 from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
+from omniport.source.syntax import code as text_of
 from omniport.source.toplevel import conditional_statements
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
@@ -72,7 +73,7 @@ def normalise(
     """
     specialised = specialise(tree, module, root, config, demand.given)
     body = cst.Module(list(tidy(specialised, root, demand.members).values()))
-    code, origins = split_markers(_laid_out(body).code)
+    code, origins = split_markers(text_of(_laid_out(body)))
     imports, decisions = import_lines(tree, specialised, code)
     head = "\n".join([*header(module.text), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")

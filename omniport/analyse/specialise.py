@@ -90,18 +90,18 @@ class _Program:
         self.variants[variant.key] = variant
         dropped = self.open_inputs(variant)
         self.initialise(variant)
-        for _ in range(_ROUNDS):
+        self.round()
+        for _ in range(_ROUNDS):  # each with facts and notes of its own: those of the one that changes nothing hold
             self.changed = False
+            self.notes = Notes()
+            for each in list(self.variants.values()):
+                each.attributes = {}
+                self.initialise(each)
             self.round()
             if not self.changed:
                 break
         else:
             raise UnsupportedError(f"{root}: the facts about its modules do not settle", module.file, 0)
-        self.notes = Notes()
-        for each in list(self.variants.values()):
-            each.attributes = {}
-            self.initialise(each)
-        self.round()
         used = self.reachable()
         names = class_names(self.variants, used)
         order = sorted(used, key=lambda key: (key == self.root, self.depth(key)))

@@ -38,6 +38,7 @@ from omniport.rewrite.stages import share_blocks
 from omniport.rewrite.syntax import imported_names
 from omniport.rewrite.widths import CHECK, check_widths
 from omniport.source.normal import NormalForm
+from omniport.source.syntax import code
 from omniport.source.transform import transform
 
 #: vLLM-Omni's ``Attention`` in a port that has a class of that name.
@@ -168,8 +169,8 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str)
     """Header, imports, helpers, those in ``more`` as well, and classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
-    head = cst.Module(list(module.body[:at])).code
-    classes = cst.Module(list(module.body[at:])).code
+    head = code(cst.Module(list(module.body[:at])))
+    classes = code(cst.Module(list(module.body[at:])))
     experts = expert_helpers(plan)
     checks = CHECK if "check_divisible(" in experts + classes else ""
     layers = (
@@ -193,5 +194,5 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str)
     return f"{start}{imports}{head.lstrip()}\n{rest}"
 
 
-def _words(code: str) -> set[str]:
-    return set(re.findall(r"\w+", code))
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text))
