@@ -16,15 +16,20 @@ _NOTHING = nullcontext()
 class _State(CodegenState):
     """Collects the tokens of a text; nobody asks where they stand, and noting it would cost most of the time."""
 
-    def record_syntactic_position(self, *_: Any, **__: Any) -> AbstractContextManager[None]:
+    def record_syntactic_position(self, *_: Any, **__: Any) -> AbstractContextManager[None]:  # type: ignore[override]
         return _NOTHING
 
 
-@functools.lru_cache(maxsize=20_000)
 def code(node: cst.CSTNode) -> str:
     """The source text of a node, indented by four blanks if it is no module with an indent of its own."""
-    module = isinstance(node, cst.Module)
-    state = _State(node.default_indent if module else "    ", node.default_newline if module else "\n")
+    return _text(node)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _text(node: cst.CSTNode) -> str:
+    state = _State("    ", "\n")
+    if isinstance(node, cst.Module):
+        state = _State(node.default_indent, node.default_newline)
     node._codegen(state)
     return "".join(state.tokens)
 

@@ -39,47 +39,70 @@ def transform(node: cst.CSTNode, transformer: cst.CSTTransformer) -> Any:
     Raises:
         TypeError: the transformer has such a hook, or removes a node that must be there.
     """
-    visit, leave, fields = _hooks(type(transformer))
-    return _Walk(transformer, visit, leave, fields).node(node)
+    return _Walk(transformer, _steps(type(transformer))).node(node)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Step:
+    """What is done with one kind of node."""
+
+    visit: _Hook | None
+    fields: tuple[tuple[str, Any, _Hook | None], ...]  # as of :func:`_walked`, with the hook before the field
+    leave: _Hook | None
+
+
+class _Steps(dict[type, _Step | None]):
+    """What is done with each kind of node under one kind of transformer; None if it holds none and has no hooks."""
+
+    def __init__(self, transformer: type[cst.CSTTransformer]) -> None:
+        super().__init__()
+        self.hooks = _hooks(transformer)
+        visit, leave, fields = self.hooks
+        self.hooked = frozenset((*visit, *leave, *(kind for kind, _ in fields)))
+
+    def __missing__(self, kind: type) -> _Step | None:
+        visit, leave, fields = self.hooks
+        walked = tuple((name, default, fields.get((kind, name))) for name, default in _walked(kind))
+        step = _Step(visit.get(kind), walked, leave.get(kind)) if walked or kind in self.hooked else None
+        self[kind] = step
+        return step
+
+
+_steps = functools.cache(_Steps)
 
 
 class _Walk:
-    def __init__(
-        self,
-        transformer: cst.CSTTransformer,
-        visit: dict[type, _Hook],
-        leave: dict[type, _Hook],
-        fields: dict[tuple[type, str], _Hook],
-    ) -> None:
-        self.transformer, self.visit, self.leave, self.fields = transformer, visit, leave, fields
-        self.hooked = frozenset((*visit, *leave, *(kind for kind, _ in fields)))
+    def __init__(self, transformer: cst.CSTTransformer, steps: _Steps) -> None:
+        self.transformer, self.steps, self.hooked = transformer, steps, steps.hooked
 
     def node(self, node: cst.CSTNode) -> Any:
-        kind = type(node)
-        if (within := kinds(node)) is not None and self.hooked.isdisjoint(within):
+        step = self.steps[type(node)]
+        if step is None or ((within := kinds(node)) is not None and self.hooked.isdisjoint(within)):
             return node
-        hook = self.visit.get(kind)
         new = node
-        if hook is None or hook(self.transformer, node) is not False:
+        if step.visit is None or step.visit(self.transformer, node) is not False:
             changes: dict[str, Any] | None = None
-            for name, default in _walked(kind):
-                if self.fields and (hook := self.fields.get((kind, name))) is not None:
+            for name, default, hook in step.fields:
+                if hook is not None:
                     hook(self.transformer, node)
                 old = getattr(node, name)
-                if old is None:
+                if not old:
                     continue
-                value = self.sequence(old) if type(old) in (list, tuple) else self.single(old, default)
+                kind = type(old)
+                if kind is tuple or kind is list:
+                    value = self.sequence(old)
+                elif IS_NODE[kind] and self.steps[kind] is not None:
+                    value = self.single(old, default)
+                else:
+                    continue
                 if value is not old:
                     changes = changes or {}
                     changes[name] = value
             if changes:
                 new = node.with_changes(**changes)
-        hook = self.leave.get(kind)
-        return new if hook is None else hook(self.transformer, node, new)
+        return new if step.leave is None else step.leave(self.transformer, node, new)
 
     def single(self, old: Any, default: Any) -> Any:
-        if not IS_NODE[type(old)]:
-            return old
         new = self.node(old)
         if new is old or IS_NODE[type(new)]:
             return new

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import libcst as cst
@@ -53,10 +54,23 @@ def children(node: cst.CSTNode) -> list[cst.CSTNode]:
     return found
 
 
+class _Getters(dict[type, Callable[[Any], tuple[Any, ...]] | None]):
+    def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
+        names = branches(kind)
+        found = self[kind] = operator.attrgetter(*names, *names[:1]) if names else None  # of two at least, as a tuple
+        return found
+
+
+#: The values of the fields of :func:`branches`, the first of them once more at the end; None for kinds without.
+_VALUES = _Getters()
+
+
 def _below(node: cst.CSTNode, found: list[cst.CSTNode]) -> None:
     """Add the children of ``node`` to ``found``, last first."""
-    for name in branches(type(node)):
-        value = getattr(node, name)
+    values = _VALUES[type(node)]
+    if values is None:
+        return
+    for value in values(node)[:-1]:
         kind = type(value)
         if kind is tuple or kind is list:
             for item in reversed(value):
