@@ -19,6 +19,7 @@ from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.target import manifest
 from omniport.target.manifest import FileEntry, PortEntry
+from omniport.target.parsed import parsed
 from omniport.target.paths import STATE, sha256
 from omniport.target.pristine import pristine_dumps, pristine_path
 from omniport.target.registry import POST, PRE, RegistryRow, read_text
@@ -189,7 +190,7 @@ def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) ->
         ("pipeline", pipeline_code, [plan.pipeline.class_name, *hooks]),
     ):
         try:
-            body = ast.parse(code).body
+            body = parsed(code).body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise OmniportError(f"the {what} made for {plan.name} is not valid Python: {error}") from None
         defined = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 
 from omniport.rewrite.cached_blocks import ADAPTER, CLASSES
+from omniport.target.parsed import parsed
 
 CACHED_BLOCKS = "cached_blocks"  # name of the module
 _IMPORTS = """\
@@ -22,7 +23,7 @@ def split_cached_blocks(code: str) -> tuple[str, str]:
     """The file without the classes of the cache adapter, which it imports, and the module of these; that is "" where
     the file has none.  Imports that are left without use are the formatter's to drop."""
     lines = code.splitlines(keepends=True)
-    body = ast.parse(code).body
+    body = parsed(code).body
     found = [node for node in body if isinstance(node, ast.ClassDef) and node.name in CLASSES]
     if not found:
         return code, ""

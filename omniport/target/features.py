@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from omniport.plan.model import Decision, Scalar, Why
+from omniport.target.parsed import parsed
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class _Text:
     def tree(self, file: str) -> ast.Module | None:
         if file not in self._trees:
             try:
-                self._trees[file] = ast.parse(self(file) or "")
+                self._trees[file] = parsed(self(file) or "")
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 self._trees[file] = None
         return self._trees[file]

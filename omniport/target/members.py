@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.source.nodes import each_node
+from omniport.target.parsed import parsed
 from omniport.target.resolve import ImportFinding
 
 #: name of a variable in a port -> the class it holds
@@ -40,8 +41,7 @@ def missing_members(sources: Mapping[str, str], package: Path) -> tuple[ImportFi
     tree = _Tree(package)
     found = []
     for file, text in sources.items():
-        module = ast.parse(text.removeprefix("\ufeff"))
-        for line, name, reason in _Module(module, tree).findings():
+        for line, name, reason in _Module(parsed(text), tree).findings():
             found.append(ImportFinding(file, line, name, reason))
     return tuple(found)
 
@@ -57,7 +57,7 @@ class _Tree:
     def parse(self, path: Path) -> ast.Module | None:
         if path not in self._parsed:
             try:
-                self._parsed[path] = ast.parse(path.read_text("utf-8", errors="replace")) if path.is_file() else None
+                self._parsed[path] = parsed(path.read_text("utf-8", errors="replace")) if path.is_file() else None
             except (SyntaxError, ValueError, RecursionError):
                 self._parsed[path] = None
         return self._parsed[path]
@@ -233,7 +233,7 @@ class _Module:
                 for item in each.node.body if each is not None else ():
                     if isinstance(item, ast.FunctionDef):
                         inherited.setdefault(item.name, item)
-        for call in each_node(node):
+        for call in each_node(node) if inherited.keys() - own else ():
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                 name = call.func.attr
                 if _dotted(call.func.value) == "self" and name in inherited and name not in own:

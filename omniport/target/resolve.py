@@ -23,6 +23,7 @@ from pathlib import Path
 from omniport.errors import OmniportError
 from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
+from omniport.target.parsed import parsed
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
         OmniportError: ``text`` is not valid Python, or a relative import leaves the root.
     """
     try:
-        tree = ast.parse(text.removeprefix("\ufeff"))
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
     package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
@@ -260,8 +261,12 @@ class _Finder:
         """Whether a ``def``, ``class`` or assignment at the top level binds ``name``; parses nothing."""
         text = module.read()
         if module.name not in self._definitions:
-            if not re.search(rf"^(?:(?:async +)?def +|class +|){name}\b", text, re.M):
+            found = re.search(rf"^((?:async +)?def +|class +|){name}\b", text, re.M)
+            if found is None:
                 return False
+            before = text[: found.start()]
+            if found.group(1) and before.count('"""') % 2 == 0 and "'''" not in before:
+                return True  # not the line of a docstring: no need to tell all statements apart
             self._definitions[module.name] = Definitions(text)
         return name in self._definitions[module.name]
 
@@ -311,7 +316,7 @@ def _read_names(module: _Module) -> _Names:
     names = _Names()
     text = module.read()
     try:
-        tree = ast.parse(text.removeprefix("\ufeff"))
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         names.broken = True
         return names
