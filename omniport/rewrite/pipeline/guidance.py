@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import libcst as cst
 
+from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import indented, suite
 from omniport.rewrite.pipeline.both import reaches_denoiser
 from omniport.rewrite.pipeline.branches import branched
@@ -56,21 +57,28 @@ def guided(entry: cst.FunctionDef, denoisers: Denoisers) -> Guided:
     )
 
 
-@functools.lru_cache(maxsize=16)
 def split(
     entry: cst.FunctionDef, helpers: tuple[cst.FunctionDef, ...], denoisers: Denoisers, place: tuple[str, int]
 ) -> cst.FunctionDef:
-    """``entry`` with the doubled batch in two.
+    """``entry`` with the doubled batch in two; ``place`` is the file and line that a refusal names.
 
     Raises:
         UnsupportedError: no rule proves the split; the message says what stands in the way.
     """
+    try:
+        return _split(entry, helpers, denoisers)
+    except UnsupportedError as refusal:
+        raise refusal if refusal.file else UnsupportedError(refusal.construct, *place) from None
+
+
+@functools.lru_cache(maxsize=16)  # the plan and the port ask for the same one
+def _split(entry: cst.FunctionDef, helpers: tuple[cst.FunctionDef, ...], denoisers: Denoisers) -> cst.FunctionDef:
     names = denoisers.names(entry)
     flags, joining = _flags(helpers)
     if any(calls(entry, f"self.{name}") for name in joining):
-        new = LateSplit(entry, {*flags, *joining}, names, place).run()
+        new = LateSplit(entry, {*flags, *joining}, names).run()
     else:
-        new = Split(entry, flags, names, place).run()
+        new = Split(entry, flags, names).run()
     return new.with_changes(body=indented(drop_dead_stores(hoisted(suite(new.body), names)), new.body))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import libcst as cst
 
 from omniport.analyse.pipeline_knowledge import NOT_PORTED
@@ -12,6 +14,7 @@ from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 
 
+@functools.lru_cache(maxsize=16)  # the plan and the port ask for the same one
 def prepared(function: cst.FunctionDef, denoisers: Denoisers) -> cst.FunctionDef:
     """``function`` with :func:`without_samples`, and without the arguments of :data:`NOT_PORTED`.
 

@@ -30,10 +30,9 @@ class LateSplit(Split):
         function: cst.FunctionDef,
         joining: Collection[str],
         denoisers: frozenset[str],
-        place: tuple[str, int],
     ) -> None:
         none: Mapping[str, tuple[int, str]] = {}
-        super().__init__(function, none, denoisers, place)
+        super().__init__(function, none, denoisers)
         self.joining = joining
 
     def run(self) -> cst.FunctionDef:

@@ -33,7 +33,6 @@ class Sides:
         function: the folded entry.
         flags: method -> position and name of its guidance flag, for methods whose flag only doubles (R4).
         denoisers: dotted names whose call must end up written twice.
-        place: file and line for refusals.
     """
 
     def __init__(
@@ -41,9 +40,8 @@ class Sides:
         function: cst.FunctionDef,
         flags: Mapping[str, tuple[int, str]],
         denoisers: frozenset[str],
-        place: tuple[str, int],
     ) -> None:
-        self.function, self.flags, self.denoisers, self.place = function, flags, denoisers, place
+        self.function, self.flags, self.denoisers = function, flags, denoisers
         self.pairs: dict[str, str] = {}
         self.chosen: dict[str, str] = {}
         self.same: set[str] = set()  # doubled in the source, with equal sides
@@ -214,7 +212,7 @@ class Sides:
         return replaced(value, choose) if self.flags and _calls_one(value, self.flags) else value
 
     def refuse(self, what: str) -> UnsupportedError:
-        return UnsupportedError(f"the doubled batch cannot be split: {what}", *self.place)
+        return UnsupportedError(f"the doubled batch cannot be split: {what}")
 
 
 def _calls_one(value: Expression, helpers: Collection[str]) -> bool:
