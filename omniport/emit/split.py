@@ -22,6 +22,8 @@ from torch import nn
 def split_cached_blocks(code: str) -> tuple[str, str]:
     """The file without the classes of the cache adapter, which it imports, and the module of these; that is "" where
     the file has none.  Imports that are left without use are the formatter's to drop."""
+    if not any(f"class {name}" in code for name in CLASSES):
+        return code, ""
     lines = code.splitlines(keepends=True)
     body = parsed(code).body
     found = [node for node in body if isinstance(node, ast.ClassDef) and node.name in CLASSES]
