@@ -130,8 +130,11 @@ def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     assert [(m.variable, m.streams) for m in joint.masks] == [("attention_mask", ("hidden_states",))]
 
 
-@pytest.mark.parametrize(("before", "item"), [("count = len(samples)", MANY), ("", None)])
-def test_what_is_counted_is_a_list_of_tensors(before: str, item: int | None) -> None:
-    region = planned(before, "x = x + temb", "samples[0]", ", samples=None").region
+@pytest.mark.parametrize(
+    ("before", "type_", "item"),
+    [("count = len(samples)", "", MANY), ("", "", None), ("count = len(samples)", ": torch.Tensor", None)],
+)
+def test_what_is_counted_is_a_list_of_tensors(before: str, type_: str, item: int | None) -> None:
+    region = planned(before, "x = x + temb", "samples[0]", f", samples{type_} = None").region
     assert region is not None
     assert {t.item for t in region.split if t.variable == "samples"} == {item}

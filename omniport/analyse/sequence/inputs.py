@@ -25,7 +25,8 @@ class TokenInputs(OperationRules):
         if annotation.lower().startswith("list[int]"):
             return Opaque(name)
         value = super().input(name, default, annotation)
-        if isinstance(value, Tensor) and value.dims is None and self.is_counted(name):
+        told = annotation.startswith("torch.")
+        if isinstance(value, Tensor) and value.dims is None and not told and self.is_counted(name):
             return self.maybe(Seq([value], many=True), id(value) in self.optional)
         if isinstance(value, Tensor) and name in library.VECTORS and name not in self.given:
             unpacked = self.unpacked(self.root, "forward", name)
