@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
-from omniport.analyse.sequence.records import MANY
 from omniport.source.tree import SourceTree
 from tests.analyse.test_sequence import model, reason
 from tests.analyse.test_sequence_classes import region, with_loop
@@ -128,13 +127,3 @@ def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     assert hides.streams == ("hidden_states",) and hides.optional
     joint = region(diffusers, "Lumina2Transformer2DModel")
     assert [(m.variable, m.streams) for m in joint.masks] == [("attention_mask", ("hidden_states",))]
-
-
-@pytest.mark.parametrize(
-    ("before", "type_", "item"),
-    [("count = len(samples)", "", MANY), ("", "", None), ("count = len(samples)", ": torch.Tensor", None)],
-)
-def test_what_is_counted_is_a_list_of_tensors(before: str, type_: str, item: int | None) -> None:
-    region = planned(before, "x = x + temb", "samples[0]", f", samples{type_} = None").region
-    assert region is not None
-    assert {t.item for t in region.split if t.variable == "samples"} == {item}

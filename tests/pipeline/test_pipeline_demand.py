@@ -214,6 +214,14 @@ def test_a_list_of_residuals_is_not_split_as_one_tensor(diffusers: SourceTree) -
     assert next(f for f in plain.features if f.name == "sequence parallelism").supported
 
 
+@pytest.mark.parametrize(("type_", "found"), [("", True), (": torch.Tensor", False)])
+def test_parameters_that_are_counted(type_: str, found: bool) -> None:
+    node = ast.parse(f"def forward(self, x{type_} = None):\n    return len(self.blocks) // len(x)\n").body[0]
+    other = ast.parse(f"def forward(self, x{type_} = None, y=None):\n    return len(y.blocks)\n").body[0]
+    assert isinstance(node, ast.FunctionDef) and isinstance(other, ast.FunctionDef)
+    assert (lists(node) == {"x"}) is found and lists(other) == set()
+
+
 @pytest.mark.parametrize(("annotation", "found"), [("list", True), ("list[A] | None", True), ("A | None", False)])
 def test_parameters_that_are_lists(annotation: str, found: bool) -> None:
     node = ast.parse(f"def forward(self, x: {annotation} = None):\n    return x\n").body[0]

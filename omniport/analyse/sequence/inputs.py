@@ -11,7 +11,7 @@ from omniport.analyse.expressions import text
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.operations import OperationRules
 from omniport.analyse.sequence.rules import BATCH
-from omniport.analyse.shapes import Dim, Instance, Opaque, Seq, Tensor
+from omniport.analyse.shapes import Dim, Instance, Opaque, Tensor
 from omniport.source.nodes import each_node
 
 
@@ -25,9 +25,6 @@ class TokenInputs(OperationRules):
         if annotation.lower().startswith("list[int]"):
             return Opaque(name)
         value = super().input(name, default, annotation)
-        told = annotation.startswith("torch.")
-        if isinstance(value, Tensor) and value.dims is None and not told and self.is_counted(name):
-            return self.maybe(Seq([value], many=True), id(value) in self.optional)
         if isinstance(value, Tensor) and name in library.VECTORS and name not in self.given:
             unpacked = self.unpacked(self.root, "forward", name)
             self.given |= {name: unpacked} if unpacked > 1 else {}
@@ -37,11 +34,6 @@ class TokenInputs(OperationRules):
         if isinstance(value, Tensor) and len(value.dims or ()) > 2:
             return self.maybe(value.with_dim(0, Dim(BATCH)), id(value) in self.optional)
         return value
-
-    def is_counted(self, name: str) -> bool:
-        """Whether the forward asks how many items a parameter has that nothing calls a tensor: it is a list of them."""
-        calls = (node for node in each_node(self.method_of(self.root.cls, "forward")) if isinstance(node, ast.Call))
-        return any(text(call) == f"len({name})" for call in calls)
 
     def unpacked(self, owner: Instance, method: str, name: str, depth: int = 3) -> int:
         """The number of sizes that a method, or one that it hands its parameter ``name`` on to, unpacks; 0 if none."""

@@ -97,11 +97,14 @@ def _check_ranks(module: ast.Module, region: Region) -> None:
 
 
 def lists(forward: ast.FunctionDef) -> set[str]:
-    """Parameters that are lists by their annotation, and that the forward never assigns to."""
+    """Parameters that are lists, and that the forward never assigns to: by their annotation, or because without one
+    it asks how many items they have."""
+    calls = {ast.unparse(node) for node in each_node(forward) if isinstance(node, ast.Call)}
     found = {
         argument.arg
         for argument in (*forward.args.args, *forward.args.kwonlyargs)
-        if argument.annotation is not None and ast.unparse(argument.annotation).lower().startswith("list")
+        if (argument.annotation is not None and ast.unparse(argument.annotation).lower().startswith("list"))
+        or (argument.annotation is None and f"len({argument.arg})" in calls)
     }
     names = (node for node in each_node(forward) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     return found - {node.id for node in names}
