@@ -29,7 +29,7 @@ class Options:
 
 
 def run(options: Options, out: TextIO, err: TextIO) -> bool:
-    """Check, print, and mend if asked to; whether nothing is left to do.
+    """Check, print, and mend if asked to; whether nothing is left that blocks.
 
     Raises:
         OmniportError: options that do not go together, or anything that ``check`` refuses.
@@ -53,7 +53,7 @@ def run(options: Options, out: TextIO, err: TextIO) -> bool:
         findings.write_statistics(report, out)
     else:
         findings.FORMATS[options.output_format](report, out)
-    return not report.findings
+    return not report.blocking
 
 
 def _check(options: Options) -> engine.Report:

@@ -28,9 +28,10 @@ def cache_folder() -> Path:
 
 
 def rule_set() -> str:
-    """A digest of all that decides what is found: the code of ``check``, the reader of registries, and Python's AST."""
+    """A digest of all that decides what is found: its code and what it imports, and Python's AST."""
     digest = hashlib.sha256(f"{__version__} {sys.version_info[:2]}".encode())
-    for file in (*sorted(_PACKAGE.rglob("*.py")), _PACKAGE.parent / "target" / "registry.py"):
+    beside = (_PACKAGE.parent / "target" / "registry.py", _PACKAGE.parent / "plan" / "todos.py")
+    for file in (*sorted(_PACKAGE.rglob("*.py")), *beside):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:20]
 

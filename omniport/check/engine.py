@@ -21,6 +21,8 @@ from omniport.errors import OmniportError
 
 #: not a rule: a file of a port that no rule can read
 SYNTAX_ERROR = "OP000"
+#: the rule whose findings are the TODOs of a port
+TODO_LEFT = "OP971"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class Report:
         """Findings per code, in the order of the codes."""
         return dict(sorted(collections.Counter(f.code for f in self.findings).items()))
 
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """Those that make the check fail."""
+        return tuple(f for f in self.findings if f.blocking)
+
+    @property
+    def todos(self) -> tuple[Finding, ...]:
+        """What omniport, or whoever wrote the port, left to do."""
+        return tuple(f for f in self.findings if f.code == TODO_LEFT)
+
     def to_json(self) -> str:
         """The report as JSON text, ending in a newline."""
         names = rule_names()
@@ -44,6 +56,8 @@ class Report:
             "ports": self.ports,
             "files": self.files,
             "counts": self.counts(),
+            "blocking": len(self.blocking),
+            "todos": {"left": len(self.todos), "blocking": sum(f.blocking for f in self.todos)},
             "findings": [{"name": names[f.code], **asdict(f)} for f in self.findings],
         }
         return json.dumps(data, indent=2) + "\n"

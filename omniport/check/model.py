@@ -30,7 +30,7 @@ class Finding:
 
     ``line`` and ``col`` are 1-based.  ``evidence`` is what in the source shows it, the line itself unless the rule
     has something better.  ``edits`` mend it without changing what a correct port does; a rule that has none leaves
-    the remedy to people.
+    the remedy to people.  What does not block is listed and counted, and lets the check pass.
     """
 
     code: str
@@ -40,6 +40,7 @@ class Finding:
     message: str
     evidence: str
     edits: tuple[Edit, ...] = ()
+    blocking: bool = True
 
 
 class Rule(abc.ABC):
@@ -71,11 +72,12 @@ class Rule(abc.ABC):
         evidence: str | None = None,
         *,
         edits: tuple[Edit, ...] = (),
+        blocking: bool = True,
     ) -> Finding:
         """A finding at a node of a file."""
         line, col = getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1
         shown = file.line(line) if evidence is None else evidence
-        return Finding(self.code, file.path.as_posix(), line, col, message, shown, edits)
+        return Finding(self.code, file.path.as_posix(), line, col, message, shown, edits, blocking)
 
     @classmethod
     def documentation(cls) -> str:

@@ -11,20 +11,24 @@ from omniport import __version__
 from omniport.check.engine import Report, rule_names
 from omniport.check.rules import load_rules
 from omniport.errors import printable
+from omniport.plan.todos import counted
 
 
 def write_text(report: Report, stream: TextIO) -> None:
     """One block per finding, ``path:line:col: CODE message`` above the evidence, and a last line that counts."""
-    bold, red, dim, end = ("\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m") if _colours(stream) else ("", "", "", "")
+    colours = ("\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m") if _colours(stream) else ("",) * 5
+    bold, red, yellow, dim, end = colours
     for finding in report.findings:
         place = f"{bold}{printable(finding.path)}{end}:{finding.line}:{finding.col}"
-        stream.write(f"{place}: {red}{finding.code}{end} {printable(finding.message)}\n")
+        colour = red if finding.blocking else yellow
+        stream.write(f"{place}: {colour}{finding.code}{end} {printable(finding.message)}\n")
         if finding.evidence:
             stream.write(f"{dim}    {printable(finding.evidence)}{end}\n")
     read = f"{_count(len(report.ports), 'port')}, {_count(report.files, 'file')}"
     if report.findings:
         counts = ", ".join(f"{code} {number}" for code, number in report.counts().items())
         stream.write(f"{_count(len(report.findings), 'finding')} in {read}: {counts}\n")
+        _write_todos(report, stream)
         if mended := sum(bool(f.edits) for f in report.findings):
             stream.write(f"`omniport check --fix` mends {mended} of them.\n")
         stream.write("`omniport explain CODE` says why a rule matters and what to do.\n")
@@ -43,7 +47,7 @@ def write_github(report: Report, stream: TextIO) -> None:
     for f in report.findings:
         title = f"{f.code} {names[f.code]}"
         place = f"file={_property(f.path)},line={f.line},col={f.col},title={_property(title)}"
-        stream.write(f"::error {place}::{_data(f.message)}\n")
+        stream.write(f"::{'error' if f.blocking else 'notice'} {place}::{_data(f.message)}\n")
 
 
 def write_sarif(report: Report, stream: TextIO) -> None:
@@ -68,7 +72,7 @@ def write_sarif(report: Report, stream: TextIO) -> None:
     results = [
         {
             "ruleId": f.code,
-            "level": "error",
+            "level": "error" if f.blocking else "note",
             "message": {"text": f.message},
             "locations": [
                 {
@@ -97,6 +101,13 @@ def write_statistics(report: Report, stream: TextIO) -> None:
         stream.write(f"{number:5}  {code}  {'[*] ' if code in mended else '    '}{names[code]}\n")
     read = f"{_count(len(report.ports), 'port')}, {_count(report.files, 'file')}"
     stream.write(f"{_count(len(report.findings), 'finding')} in {read}\n")
+    _write_todos(report, stream)
+
+
+def _write_todos(report: Report, stream: TextIO) -> None:
+    """How much is left to do, where anything is."""
+    if report.todos:
+        stream.write(f"{counted(len(report.todos), sum(f.blocking for f in report.todos))}\n")
 
 
 #: what ``--output-format`` offers
