@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.axes import in_front
 from omniport.analyse.convs import ConvOps
+from omniport.analyse.reshape import in_front
 from omniport.analyse.shapes import Const, Num, Opaque, Seq, Tensor
 
 #: Operations that are given one dimension, or none for the first; with the position of that argument.

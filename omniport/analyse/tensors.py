@@ -6,10 +6,10 @@ import ast
 from typing import Any
 
 from omniport.analyse import library
-from omniport.analyse.axes import in_front
 from omniport.analyse.expressions import Expressions, text
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
+from omniport.analyse.reshape import in_front
 from omniport.analyse.shapes import Const, Dim, Num, Opaque, Seq, Tensor
 
 ZERO, LAST = Num(Poly.of(0)), Num(Poly.of(-1))
