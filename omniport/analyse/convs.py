@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from omniport.analyse.facts import ConvFact, Demand
+from omniport.analyse.layers import LayerOps
 from omniport.analyse.products import ProductOps
 from omniport.analyse.shapes import Dim, Key, Leaf, Num, Part, Tensor
 from omniport.plan.model import ConvRole
 
 
-class ConvOps(ProductOps):
+class ConvOps(ProductOps, LayerOps):
     """The rules."""
 
     def conv(self, leaf: Leaf, x: Any) -> Tensor | None:
