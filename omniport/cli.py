@@ -8,17 +8,36 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from omniport import __version__
 from omniport.errors import FindingsError, OmniportError
-from omniport.options import Backbone, Into, Json, Model, Offline, Quiet, Revision, Source, Weights
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from omniport.options import (
+    Backbone,
+    Code,
+    Diff,
+    DryRun,
+    Feature,
+    Ignore,
+    Into,
+    Json,
+    Model,
+    Name,
+    Offline,
+    Plugin,
+    Port,
+    Quiet,
+    Revision,
+    Select,
+    Source,
+    Weights,
+    Which,
+    separated,
+)
+from omniport.output import console, print_json, print_plan, show_error
 
 
 class Commands(TyperGroup):
@@ -28,7 +47,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except OmniportError as error:
-            _fail(error)
+            show_error(error)
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
@@ -84,36 +103,18 @@ def _options(
     """Port a Hugging Face diffusion model to vLLM-Omni, and prove the port."""
 
 
-def _features(incomplete: str) -> list[str]:
-    """Names of features for the shell's completion."""
-    from omniport.verify.features import FEATURES
-
-    return [name for name in FEATURES if name.startswith(incomplete)]
-
-
-def _codes(incomplete: str) -> list[tuple[str, str]]:
-    """Codes of rules with their names, for the shell's completion."""
-    from omniport.check.engine import rule_names
-
-    return [(code, name) for code, name in rule_names().items() if code.startswith(incomplete.upper())]
-
-
 @app.command()
 def scaffold(
     model: Model,
     into: Into = None,
-    plugin: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a pip-installable out-of-tree package here.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the port (default: from the pipeline class).")
-    ] = None,
+    plugin: Plugin = None,
+    name: Name = None,
     revision: Revision = None,
     source: Source = None,
     backbone: Backbone = None,
     weights: Weights = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
-    diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
+    diff: Diff = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -143,7 +144,7 @@ def scaffold(
                 weights=weights,
             )
         if json:
-            _print_json(made.to_data())
+            print_json(made.to_data())
         else:
             typer.echo(made.text())
         return
@@ -164,7 +165,7 @@ def scaffold(
             offline=offline,
         )
     if json:
-        _print_json(result.to_data())
+        print_json(result.to_data())
     else:
         typer.echo(result.text())
 
@@ -186,21 +187,21 @@ def plan(
     if source is not None and port.is_custom(source):
         roles = port.custom_plan(model, source, backbone)
         if json:
-            _print_plan(roles)
+            print_plan(roles)
         else:
             from omniport.report.custom import render as render_roles
 
-            render_roles(roles, _console())
+            render_roles(roles, console())
         return
     _no_backbone(backbone)
     with progress.shown(quiet=quiet):
         result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
-        _print_plan(result)
+        print_plan(result)
     else:
         from omniport.report.plan import render
 
-        render(result, _console())
+        render(result, console())
 
 
 @app.command()
@@ -209,15 +210,8 @@ def check(
         list[Path] | None,
         typer.Argument(metavar="PATH", help="A port's folder, a file, a plugin or a tree (default: here)."),
     ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CODE", help="Only rules whose code starts so; repeat or use commas.", autocompletion=_codes
-        ),
-    ] = None,
-    ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Not rules whose code starts so; repeat or use commas.")
-    ] = None,
+    select: Select = None,
+    ignore: Ignore = None,
     output_format: Annotated[
         str, typer.Option(metavar="text|json|github|sarif", help="How findings are printed.")
     ] = "text",
@@ -237,8 +231,8 @@ def check(
 
     options = api.Options(
         paths=tuple(paths or [Path()]),
-        select=tuple(_split(select)),
-        ignore=tuple(_split(ignore)),
+        select=tuple(separated(select)),
+        ignore=tuple(separated(ignore)),
         output_format=output_format,
         statistics=statistics,
         fix=fix,
@@ -252,10 +246,7 @@ def check(
 
 @app.command()
 def explain(
-    code: Annotated[
-        str | None,
-        typer.Argument(metavar="CODE", help="Code or name of a rule; none lists all.", autocompletion=_codes),
-    ] = None,
+    code: Code = None,
 ) -> None:
     """A rule's meaning, why it matters, examples and the fix."""
     from omniport.report.rules import explanation, listing
@@ -279,14 +270,9 @@ def matrix(
 
 @app.command()
 def verify(
-    port: Annotated[
-        Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)
-    ],
-    feature: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Only these features; repeat or use commas.", autocompletion=_features),
-    ] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")] = None,
+    port: Port,
+    feature: Feature = None,
+    name: Which = None,
     details: Annotated[bool, typer.Option("--details", help="List every check.")] = False,
     report: Annotated[
         list[Path] | None,
@@ -300,7 +286,7 @@ def verify(
     from omniport.verify import api
     from omniport.verify.features import FEATURES
 
-    features = tuple(_split(feature)) or None
+    features = tuple(separated(feature)) or None
     with progress.shown(quiet=quiet, total=len(features or FEATURES)) as shown:
         shown.say("starting vLLM-Omni")
         result = api.verify(
@@ -312,30 +298,25 @@ def verify(
             reports=tuple(report or ()),
         )
     if json:
-        _print_json(result.to_data())
+        print_json(result.to_data())
     else:
         from omniport.report.verify_table import verify_table
 
-        _console().print(verify_table(result, details=details))
+        console().print(verify_table(result, details=details))
         if not result.ok and not details:
             typer.echo("`omniport verify --details` lists every check.", err=True)
     if not result.ok:
         raise typer.Exit(FindingsError.exit_code)
 
 
-Held = Annotated[Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)]
-Which = Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
-
-
 @app.command()
 def update(
-    port: Held,
+    port: Port,
     name: Which = None,
     revision: Revision = None,
     source: Source = None,
     dry_run: DryRun = False,
-    diff: Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")] = False,
+    diff: Diff = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -347,7 +328,7 @@ def update(
     with progress.shown(quiet=quiet):
         result = room(port, name=name, revision=revision, source=source, dry_run=dry_run, diff=diff, offline=offline)
     if json:
-        _print_json(result.to_data())
+        print_json(result.to_data())
     else:
         typer.echo(result.text())
     if result.conflicts:
@@ -356,7 +337,7 @@ def update(
 
 @app.command()
 def remove(
-    port: Held,
+    port: Port,
     name: Which = None,
     dry_run: DryRun = False,
     force: Annotated[bool, typer.Option("--force", help="Remove files that were edited since, too.")] = False,
@@ -367,7 +348,7 @@ def remove(
 
     result = room(port, name=name, dry_run=dry_run, force=force)
     if json:
-        _print_json(result.to_data())
+        print_json(result.to_data())
     else:
         typer.echo(result.text())
 
@@ -383,36 +364,6 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(FindingsError.exit_code)
 
 
-def _split(values: list[str] | None) -> list[str]:
-    """Values of an option that may be repeated, or hold several with commas between them."""
-    return [part for value in values or () for part in value.split(",") if part]
-
-
-def _print_json(data: object) -> None:
-    from json import dumps
-
-    typer.echo(dumps(data, indent=2))
-
-
 def _no_backbone(backbone: str | None) -> None:
     if backbone is not None:
         raise OmniportError("--backbone applies to a model's own code, given with --source DIR")
-
-
-def _print_plan(plan: object) -> None:
-    from omniport.plan.serial import dumps
-
-    typer.echo(dumps(plan), nl=False)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    """A console that honours NO_COLOR and writes no escape codes to a file or a pipe."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False, soft_wrap=stderr)
-
-
-def _fail(error: OmniportError) -> None:
-    from rich.text import Text
-
-    _console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)))

@@ -7,6 +7,26 @@ from typing import Annotated
 
 import typer
 
+
+def complete_features(incomplete: str) -> list[str]:
+    """Names of features for the shell's completion."""
+    from omniport.verify.features import FEATURES
+
+    return [name for name in FEATURES if name.startswith(incomplete)]
+
+
+def complete_codes(incomplete: str) -> list[tuple[str, str]]:
+    """Codes of rules with their names, for the shell's completion."""
+    from omniport.check.engine import rule_names
+
+    return [(code, name) for code, name in rule_names().items() if code.startswith(incomplete.upper())]
+
+
+def separated(values: list[str] | None) -> list[str]:
+    """Values of an option that may be repeated, or hold several with commas between them."""
+    return [part for value in values or () for part in value.split(",") if part]
+
+
 MODEL_HELP = "Hugging Face id (org/name), a local folder with that layout, or diffusers:<PipelineClass>."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
@@ -35,3 +55,29 @@ Revision = Annotated[str | None, typer.Option(metavar="REV", help="Branch, tag o
 Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Plugin = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a pip-installable out-of-tree package here.")]
+Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the port (default: from the pipeline class).")]
+Diff = Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")]
+
+Port = Annotated[Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)]
+Which = Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+Feature = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Only these features; repeat or use commas.", autocompletion=complete_features),
+]
+
+Code = Annotated[
+    str | None,
+    typer.Argument(metavar="CODE", help="Code or name of a rule; none lists all.", autocompletion=complete_codes),
+]
+Select = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CODE", help="Only rules whose code starts so; repeat or use commas.", autocompletion=complete_codes
+    ),
+]
+Ignore = Annotated[
+    list[str] | None, typer.Option(metavar="CODE", help="Not rules whose code starts so; repeat or use commas.")
+]

@@ -10,16 +10,7 @@ from omniport.analyse import library
 from omniport.analyse.facts import AttentionFact, Demand, LinearFact, NormFact, Site
 from omniport.analyse.ops import TensorOps, tensors_in
 from omniport.analyse.poly import Poly
-from omniport.analyse.shapes import (
-    Const,
-    Dim,
-    Key,
-    Leaf,
-    Num,
-    Opaque,
-    Part,
-    Tensor,
-)
+from omniport.analyse.shapes import Const, Dim, Key, Leaf, Num, Opaque, Part, Tensor
 
 _RANKS = 8  # a width that no parameter sets is sharded if that many ranks can share it
 

@@ -9,17 +9,7 @@ from typing import Any
 from omniport.analyse.facts import UnfitError
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import PER_RANK, RANKS, Poly
-from omniport.analyse.shapes import (
-    Const,
-    Either,
-    Instance,
-    Leaf,
-    Modules,
-    Num,
-    Opaque,
-    Seq,
-    Tensor,
-)
+from omniport.analyse.shapes import Const, Either, Instance, Leaf, Modules, Num, Opaque, Seq, Tensor
 from omniport.analyse.slices import Slices
 from omniport.analyse.syntax import text
 

@@ -10,19 +10,7 @@ from omniport.analyse.expressions import Env, text
 from omniport.analyse.facts import UnfitError
 from omniport.analyse.joins import Joins
 from omniport.analyse.poly import Poly
-from omniport.analyse.shapes import (
-    Closure,
-    Const,
-    Either,
-    Instance,
-    Method,
-    Num,
-    Opaque,
-    Seq,
-    Tensor,
-    adopt,
-    same,
-)
+from omniport.analyse.shapes import Closure, Const, Either, Instance, Method, Num, Opaque, Seq, Tensor, adopt, same
 from omniport.errors import UnsupportedError
 from omniport.source.nodes import each_node
 

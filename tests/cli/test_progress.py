@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from omniport import progress
-from omniport.cli import _codes, _features
+from omniport.options import complete_codes, complete_features
 from omniport.progress import Progress, mode_of
 from tests.support.hubserver import environment, serve
 
@@ -117,9 +117,9 @@ def test_every_shell_gets_its_completion(shell: str) -> None:
 
 
 def test_names_are_completed() -> None:
-    assert _features("la") == ["layerwise"] and "parity" in _features("")
-    assert [code for code, _ in _codes("op401")] == ["OP401"]
-    assert _codes("x") == []
+    assert complete_features("la") == ["layerwise"] and "parity" in complete_features("")
+    assert [code for code, _ in complete_codes("op401")] == ["OP401"]
+    assert complete_codes("x") == []
 
 
 def test_the_shell_is_told_the_commands() -> None:
