@@ -6,14 +6,13 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
-from omniport.analyse.demand import GIVEN, MEMBER
-from omniport.analyse.knowledge import DROPPED_PARAMETERS
+from omniport.analyse.demand import MEMBER
 from omniport.analyse.pipeline_arguments import apart, media_keys
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_components import (
@@ -25,32 +24,26 @@ from omniport.analyse.pipeline_components import (
     kept_buffers,
     settings,
 )
-from omniport.analyse.pipeline_guiders import guiders
-from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span
+from omniport.analyse.pipeline_guidance import Guidance
+from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, through_loop
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import STAGES, Decision, PipelinePlan, Scalar, Why
+from omniport.plan.model import STAGES, Decision, PipelinePlan
 from omniport.rewrite.pipeline import access, facts
-from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
-from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
-from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
+from omniport.rewrite.pipeline.blocks import suite
+from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.liveness import live_in
-from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
-from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.nodes import each_node
-from omniport.source.syntax import code
-from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.tree import SourceTree
 
 if TYPE_CHECKING:
     from omniport.target.features import TargetFeatures
 
 __all__ = ["Component", "Index", "analyse_pipeline", "component_role"]
-
-Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
 
 
 @refusing("reading the pipeline")
@@ -70,24 +63,7 @@ def analyse_pipeline(
     return _Analysis(source, module, class_name, index, name).plan()
 
 
-class _Analysis:
-    def __init__(self, source: SourceTree, module: SourceModule, class_name: str, index: Index, name: str) -> None:
-        self.source, self.module, self.class_name, self.index, self.name = source, module, class_name, index, name
-        self.node = module.class_def(class_name)
-        methods = {n.name: n for n in self.node.body if isinstance(n, ast.FunctionDef)}
-        if ENTRY not in methods or "__init__" not in methods:
-            what = f"class {class_name} does not define both __init__ and {ENTRY} itself"
-            raise UnsupportedError(what, *self.at(self.node))
-        self.call, self.init = methods[ENTRY], methods["__init__"]
-        self.dropped: list[Decision] = []
-        self.decisions: list[Decision] = []
-
-    def at(self, node: ast.AST) -> tuple[str, int]:
-        return self.module.file, getattr(node, "lineno", 0)
-
-    def why(self, reason: str, node: ast.AST) -> Why:
-        return Why(reason, *self.at(node))
-
+class _Analysis(Guidance):
     def plan(self) -> PipelinePlan:
         self.untouched_attention()
         for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
@@ -138,22 +114,6 @@ class _Analysis:
             pre_process=None,
             decisions=tuple(self.decisions),
         )
-
-    def decide(self, subject: str, value: Scalar, reason: str, line: int) -> None:
-        self.decisions.append(Decision(subject, value, Why(reason, self.module.file, line)))
-
-    def line_of(self, text: str, after: int = 0) -> int:
-        """First line of the call's body, below ``after``, that holds ``text``; the call's own line if none does."""
-        lines = self.module.text.splitlines()
-        for number in range(max(after, self.call.body[0].end_lineno or 0), self.call.end_lineno or 0):
-            if text in lines[number]:
-                return number + 1
-        return self.call.lineno
-
-    def line_in_class(self, text: str) -> int:
-        """First line of the class that holds ``text``; the line of ``class`` if none does."""
-        lines = self.module.text.splitlines()[: self.node.end_lineno]
-        return next((n for n, line in enumerate(lines, 1) if n > self.node.lineno and text in line), self.node.lineno)
 
     def untouched_attention(self) -> None:
         """Refuse a class that swaps the attention of its denoiser, which in the port is a layer of vLLM-Omni."""
@@ -278,86 +238,9 @@ class _Analysis:
                     continue
                 raise UnsupportedError(found[1], self.module.file, self.line_in_class(found[0]))
 
-    # -------------------------------------------------------------------------------------------- guidance and the loop
-    def given(self, methods: list[cst.FunctionDef], denoisers: Denoisers, line: int) -> None:
-        """Arguments that ports of denoisers leave out elsewhere, and for which this pipeline has a value."""
-        found: dict[str, None] = {}
-        for method in methods:
-            names = denoisers.names(method)
-            for call in denoiser_calls(method, names):
-                for key, value in keyword_arguments(call, denoisers, names) or ():
-                    left_out = any(p.match(key) for p, _, _ in DROPPED_PARAMETERS) and key not in knowledge.NOT_PORTED
-                    if left_out and code(value).strip() not in ("None", "{}"):
-                        found[key] = None
-        for key in found:
-            self.decide(f"{GIVEN} {key}", True, "the pipeline passes a value, so the denoiser's port takes it", line)
-
-    def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
-        entry = prepared(normal.entry, denoisers)
-        way: Way = "sequential"
-        if doubling(entry, denoisers):
-            helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
-            try:
-                form = guided(split(entry, helpers, denoisers, (self.module.file, line)), denoisers)
-                if not form.pairs:
-                    raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
-            except UnsupportedError as refusal:
-                form = guided(entry, denoisers)
-                if form.pairs and not doubled_for_denoiser(normal.entry, helpers, denoisers):
-                    return self.paired(way, form, line)
-                self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
-                return "whole", Guided(entry, (), 0)
-            way = "batched"
-        else:
-            form = guided(entry, denoisers)
-        if form.branches:
-            for subject, reason, node in guiders(self.source, self.module, self.call, tuple(self.decisions)):
-                self.decisions.append(Decision(subject, True, self.why(reason, node)))
-            self.decide("guidance", "branches", "a guider object says which calls a round makes", line)
-            return "branches", form
-        if not form.pairs:
-            embedded = any(name == "guidance" for name in re.findall(r"(\w+)=", code(entry)))
-            way = "embedded" if embedded else "none"
-            self.decide("guidance", way, f"{form.single} predictions a step, none of them a pair", line)
-            return way, form
-        return self.paired(way, form, line)
-
-    def paired(self, way: Way, form: Guided, line: int) -> tuple[Way, Guided]:
-        """The decisions about pairs of predictions."""
-        first = form.pairs[0]
-        if {p.form for p in form.pairs} != {first.form} or len({p.combine for p in form.pairs}) > 1:
-            raise UnsupportedError("pairs of predictions in different forms", self.module.file, line)
-        line = self.line_of(f"if {first.guard}:", line)
-        self.decide("guidance guard", first.guard, "the condition under which the second prediction runs", line)
-        default = first.combine == "default"
-        reason = "equals negative + scale * (positive - negative)" if default else "other formula: kept"
-        self.decide("guidance combine", first.combine, reason, line)
-        if first.scale is not None:
-            self.decide("guidance scale", first.scale, "the factor of that formula", line)
-        self.decide("prediction", first.form, "what is used of the denoiser's result", line)
-        if any(p.model for p in form.pairs):
-            self.decide("denoiser argument", "model", "the call says which denoiser runs", line)
-        if any(p.start for p in form.pairs):
-            self.decide("prediction start", START, "one side sees more tokens: cut where it is made", line)
-        if form.apart:
-            why = "each under its own condition, neither reads the other: one call for both"
-            self.decide("predictions apart", form.apart, why, line)
-        how = "mixin" if any(p.stepped for p in form.pairs) else "source"
-        reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
-        self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))
-        return way, form
-
     def loop_names(self, entry: cst.FunctionDef, denoisers: Denoisers, line: int) -> None:
-        block = suite(entry.body)
-        start, stop = find_span(entry, denoisers, self.module.file, line)
-        own = {p.name.value for p in entry.params.params} - {"self"} | bound(block[:start])
-        after = live_in(block[stop:])
-        inside = block[start:stop]
-        needed = live_in(inside)
-        order = [n for n in reads(*inside) if n in needed and n in own]
+        order, results = through_loop(entry, find_span(entry, denoisers, self.module.file, line))
         self.decide("diffuse arguments", ", ".join(order), "names that the loop reads and the call binds before", line)
-        changed = {n for s in statements(inside) for n in (*_elements(s), *_grown(s))} & own
-        results = [n for n in _ordered(bound(inside) | changed, inside) if n in after]
         if not results:
             raise UnsupportedError("the denoising leaves nothing behind", self.module.file, line)
         self.decide("diffuse results", ", ".join(results), "names that the loop binds and the call reads after", line)
@@ -386,33 +269,3 @@ class _Analysis:
         together = not reason
         reason = reason or "every argument is shared, or one for each prompt"
         self.decide("request batch", together, reason, self.call.lineno)
-
-
-def _elements(node: Statement) -> list[str]:
-    """Names whose elements a statement assigns to."""
-    found = []
-    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
-        for target in small.targets if isinstance(small, cst.Assign) else ():
-            if isinstance(target.target, cst.Subscript) and isinstance(target.target.value, cst.Name):
-                found.append(target.target.value.value)
-    return found
-
-
-def _grown(node: Statement) -> list[str]:
-    """Names of lists that a statement appends to."""
-    found = []
-    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
-        call = small.value if isinstance(small, cst.Expr) else None
-        if (
-            isinstance(call, cst.Call)
-            and isinstance(call.func, cst.Attribute)
-            and call.func.attr.value in ("append", "extend")
-            and isinstance(call.func.value, cst.Name)
-        ):
-            found.append(call.func.value.value)
-    return found
-
-
-def _ordered(names: set[str], block: list[Any]) -> list[str]:
-    text = " ".join(code(s) for s in block)
-    return sorted(names, key=lambda n: match.start() if (match := re.search(rf"\b{n}\b", text)) else 0)

@@ -1,16 +1,19 @@
-"""The denoising of a normalised pipeline: where it stands in the call, and what it reads of the denoiser."""
+"""The denoising of a normalised pipeline: where it stands in the call, and what goes through it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.pipeline.blocks import Statement, statements, suite
+from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
+from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.walk import attributes, calls
-from omniport.source.syntax import dotted
+from omniport.source.syntax import code, dotted
 
 PREDICT = ("self.predict_noise_maybe_with_cfg", "self.predict_noise_with_multi_branch_cfg")
 
@@ -33,6 +36,19 @@ def find_span(entry: cst.FunctionDef, denoisers: Denoisers, file: str, line: int
     while start and _configures_scheduler(block[start - 1]):
         start -= 1
     return start, stop
+
+
+def through_loop(entry: cst.FunctionDef, span: tuple[int, int]) -> tuple[list[str], list[str]]:
+    """Names that the denoising reads and the call binds before it; names that it binds and the call reads after it."""
+    block = suite(entry.body)
+    start, stop = span
+    own = {p.name.value for p in entry.params.params} - {"self"} | bound(block[:start])
+    after = live_in(block[stop:])
+    inside = block[start:stop]
+    needed = live_in(inside)
+    order = [n for n in reads(*inside) if n in needed and n in own]
+    changed = {n for s in statements(inside) for n in (*_elements(s), *_grown(s))} & own
+    return order, [n for n in _ordered(bound(inside) | changed, inside) if n in after]
 
 
 def _returns(node: Statement) -> bool:
@@ -63,3 +79,33 @@ def denoiser_members(nodes: Iterable[cst.FunctionDef], denoisers: Denoisers) -> 
         for name in denoisers.attributes:
             found.update(dict.fromkeys(attributes(node, name)))
     return tuple(n for n in found if n not in ("config", "dtype", "device") and not n.startswith("__"))
+
+
+def _elements(node: Statement) -> list[str]:
+    """Names whose elements a statement assigns to."""
+    found = []
+    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
+        for target in small.targets if isinstance(small, cst.Assign) else ():
+            if isinstance(target.target, cst.Subscript) and isinstance(target.target.value, cst.Name):
+                found.append(target.target.value.value)
+    return found
+
+
+def _grown(node: Statement) -> list[str]:
+    """Names of lists that a statement appends to."""
+    found = []
+    for small in node.body if isinstance(node, cst.SimpleStatementLine) else ():
+        call = small.value if isinstance(small, cst.Expr) else None
+        if (
+            isinstance(call, cst.Call)
+            and isinstance(call.func, cst.Attribute)
+            and call.func.attr.value in ("append", "extend")
+            and isinstance(call.func.value, cst.Name)
+        ):
+            found.append(call.func.value.value)
+    return found
+
+
+def _ordered(names: set[str], block: list[Any]) -> list[str]:
+    text = " ".join(code(s) for s in block)
+    return sorted(names, key=lambda n: match.start() if (match := re.search(rf"\b{n}\b", text)) else 0)

@@ -1,0 +1,96 @@
+"""How a pipeline guides: its pairs of predictions, and what it passes to the denoiser that others leave out."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import libcst as cst
+
+from omniport.analyse import pipeline_knowledge as knowledge
+from omniport.analyse.demand import GIVEN
+from omniport.analyse.knowledge import DROPPED_PARAMETERS
+from omniport.analyse.pipeline_guiders import guiders
+from omniport.analyse.pipeline_record import Record
+from omniport.errors import UnsupportedError
+from omniport.plan.model import Decision
+from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
+from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
+from omniport.rewrite.pipeline.narrowed import START
+from omniport.rewrite.pipeline.normal import ENTRY, NormalClass
+from omniport.rewrite.pipeline.prepared import prepared
+from omniport.source.syntax import code
+
+Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
+
+
+class Guidance(Record):
+    """Decides about the calls of the denoiser."""
+
+    def given(self, methods: list[cst.FunctionDef], denoisers: Denoisers, line: int) -> None:
+        """Arguments that ports of denoisers leave out elsewhere, and for which this pipeline has a value."""
+        found: dict[str, None] = {}
+        for method in methods:
+            names = denoisers.names(method)
+            for call in denoiser_calls(method, names):
+                for key, value in keyword_arguments(call, denoisers, names) or ():
+                    left_out = any(p.match(key) for p, _, _ in DROPPED_PARAMETERS) and key not in knowledge.NOT_PORTED
+                    if left_out and code(value).strip() not in ("None", "{}"):
+                        found[key] = None
+        for key in found:
+            self.decide(f"{GIVEN} {key}", True, "the pipeline passes a value, so the denoiser's port takes it", line)
+
+    def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
+        entry = prepared(normal.entry, denoisers)
+        way: Way = "sequential"
+        if doubling(entry, denoisers):
+            helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
+            try:
+                form = guided(split(entry, helpers, denoisers, (self.module.file, line)), denoisers)
+                if not form.pairs:
+                    raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
+            except UnsupportedError as refusal:
+                form = guided(entry, denoisers)
+                if form.pairs and not doubled_for_denoiser(normal.entry, helpers, denoisers):
+                    return self.paired(way, form, line)
+                self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
+                return "whole", Guided(entry, (), 0)
+            way = "batched"
+        else:
+            form = guided(entry, denoisers)
+        if form.branches:
+            for subject, reason, node in guiders(self.source, self.module, self.call, tuple(self.decisions)):
+                self.decisions.append(Decision(subject, True, self.why(reason, node)))
+            self.decide("guidance", "branches", "a guider object says which calls a round makes", line)
+            return "branches", form
+        if not form.pairs:
+            embedded = any(name == "guidance" for name in re.findall(r"(\w+)=", code(entry)))
+            way = "embedded" if embedded else "none"
+            self.decide("guidance", way, f"{form.single} predictions a step, none of them a pair", line)
+            return way, form
+        return self.paired(way, form, line)
+
+    def paired(self, way: Way, form: Guided, line: int) -> tuple[Way, Guided]:
+        """The decisions about pairs of predictions."""
+        first = form.pairs[0]
+        if {p.form for p in form.pairs} != {first.form} or len({p.combine for p in form.pairs}) > 1:
+            raise UnsupportedError("pairs of predictions in different forms", self.module.file, line)
+        line = self.line_of(f"if {first.guard}:", line)
+        self.decide("guidance guard", first.guard, "the condition under which the second prediction runs", line)
+        default = first.combine == "default"
+        reason = "equals negative + scale * (positive - negative)" if default else "other formula: kept"
+        self.decide("guidance combine", first.combine, reason, line)
+        if first.scale is not None:
+            self.decide("guidance scale", first.scale, "the factor of that formula", line)
+        self.decide("prediction", first.form, "what is used of the denoiser's result", line)
+        if any(p.model for p in form.pairs):
+            self.decide("denoiser argument", "model", "the call says which denoiser runs", line)
+        if any(p.start for p in form.pairs):
+            self.decide("prediction start", START, "one side sees more tokens: cut where it is made", line)
+        if form.apart:
+            why = "each under its own condition, neither reads the other: one call for both"
+            self.decide("predictions apart", form.apart, why, line)
+        how = "mixin" if any(p.stepped for p in form.pairs) else "source"
+        reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
+        self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))
+        return way, form
