@@ -2,8 +2,8 @@
 
     python -m omniport.corpus.custom --tree .corpus/custom --markdown docs/custom-repositories.md
 
-Scaffolding reads the packages as text.  The last stage alone runs them, in a process of its own: it builds the original
-class and the port's on the meta device at toy width and compares the names and shapes of their tensors.
+Scaffolding reads the packages as text.  The last stage alone runs them, in processes of their own: it builds the
+original class and the port's at toy width and compares the names and shapes of their tensors, and their outputs.
 """
 
 from __future__ import annotations
@@ -16,138 +16,15 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
+from omniport.corpus.custom_samples import SAMPLES, Sample
 from omniport.errors import OmniportError
 
 TOLERANCE = 1e-5  # relative
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One distribution, what a reader finds in it, and toy sizes of its denoiser.
-
-    ``expected`` maps a role to a name that must be its best candidate (or among the best, joined by ``|``).
-    """
-
-    requirement: str
-    root: str  # folder of the sources in the archive
-    backbone: str | None  # given with --backbone where the reader rightly asks
-    expected: dict[str, str]
-    arguments: str = ""  # Python expression of the constructor's keyword arguments; empty: not built
-    why_not_built: str = ""
-    extras: tuple[str, ...] = ()  # distributions that the original imports
-    stubs: tuple[str, ...] = ()  # packages that it imports and, at this width, does not use
-    inputs: str = ""  # Python expression of the forward's keyword arguments; empty: the outputs are not compared
-    why_not_run: str = ""
-    shims: tuple[tuple[str, str], ...] = ()  # modules in place of packages that cannot be had here, and their text
-    kernels: tuple[
-        tuple[str, str], ...
-    ] = ()  # functions of the original's file that need CUDA, and plain ones for them
-    asks: bool = field(default=False)  # whether the reader must ask
-
-
-#: timm needs torchvision, which has no build beside the CPU wheel of vLLM; its Mlp has these names
-MLP = """
-from torch import nn
-class Mlp(nn.Module):
-    def __init__(self, in_features, hidden_features, act_layer=nn.GELU, drop=0):
-        super().__init__()
-        self.fc1 = nn.Linear(in_features, hidden_features)
-        self.act = act_layer()
-        self.fc2 = nn.Linear(hidden_features, in_features)
-    def forward(self, x):
-        return self.fc2(self.act(self.fc1(x)))
-"""
-
-#: plain attention over [B, L, N, C] in the dtype that is given, for a function that asserts CUDA and half floats
-PLAIN = """
-def flash_attention(q, k, v, k_lens=None, window_size=(-1, -1)):
-    assert window_size == (-1, -1)
-    real = None if k_lens is None else (torch.arange(k.size(1)) < k_lens[:, None])[:, None, None]
-    q, k, v = (x.transpose(1, 2) for x in (q.to(v.dtype), k.to(v.dtype), v))
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=real).transpose(1, 2)
-"""
-
-SAMPLES = (
-    Sample(
-        "OmniGen==1.0.3",
-        "OmniGen-1.0.3",
-        None,
-        {"backbone": "OmniGen", "vae": "AutoencoderKL", "denoise loop": "OmniGenScheduler.__call__"},
-        "dict(transformer_config=Phi3Config(hidden_size=64, intermediate_size=96, num_hidden_layers=2, "
-        "num_attention_heads=4, vocab_size=50, pad_token_id=0), pos_embed_max_size=8)",
-        stubs=("timm", "peft"),
-        inputs="dict(x=randn(1, 4, 8, 8), timestep=randn(1), input_ids=torch.arange(4)[None], input_img_latents=None, "
-        "input_image_sizes={}, attention_mask=torch.ones(1, 21, 21), position_ids=torch.arange(21)[None])",
-    ),
-    Sample(
-        "wan22==2.2.11",
-        "wan22-2.2.11",
-        None,
-        {"backbone": "WanModel", "block": "WanAttentionBlock|WanAnimateAttentionBlock", "vae": "WanVAE_",
-         "text encoder": "T5EncoderModel|T5Encoder|T5Decoder|XLMRobertaWithHead",
-         "denoise loop": "WanT2V.generate|WanAnimate.generate"},
-        "dict(dim=48, ffn_dim=96, freq_dim=32, text_dim=24, num_heads=4, num_layers=2)",
-        inputs="dict(x=[randn(16, 2, 4, 6), randn(16, 1, 4, 6)], t=torch.rand(2, 12) * 900, "
-        "context=[randn(5, 24), randn(7, 24)], seq_len=12)",
-        kernels=(("flash_attention", PLAIN),),
-    ),
-    Sample(
-        "ltx-video==0.1.2",
-        "ltx_video-0.1.2",
-        None,
-        {"backbone": "Transformer3DModel", "block": "BasicTransformerBlock", "attention": "Attention",
-         "vae": "CausalVideoAutoencoder", "denoise loop": "LTXVideoPipeline.__call__"},
-        "dict(num_attention_heads=4, attention_head_dim=16, in_channels=8, out_channels=8, num_layers=2, "
-        "cross_attention_dim=64, caption_channels=32, positional_embedding_type='rope', "
-        "adaptive_norm='single_scale_shift', "
-        "qk_norm='rms_norm', standardization_norm='rms_norm', positional_embedding_theta=10000.0, "
-        "positional_embedding_max_pos=[20, 2048, 2048], timestep_scale_multiplier=1000, attention_bias=True)",
-        inputs="dict(hidden_states=randn(1, 6, 8), indices_grid=torch.rand(1, 3, 6) * 10, "
-        "encoder_hidden_states=randn(1, 5, 32), timestep=torch.tensor([[0.5]]), return_dict=False)",
-    ),
-    Sample(
-        "f5-tts==1.1.22",
-        "f5_tts-1.1.22",
-        "f5_tts/model/backbones/dit.py:DiT",
-        {"backbone": "DiT", "block": "DiTBlock", "attention": "Attention", "denoise loop": "CFM.sample"},
-        "dict(dim=64, depth=2, heads=4, dim_head=16, ff_mult=2, mel_dim=10, text_num_embeds=20, text_dim=24, "
-        "conv_layers=1, attn_mask_enabled=True)",
-        extras=("x-transformers==2.11.23", "einx==0.3.0", "frozendict", "loguru"),
-        stubs=("librosa", "torchaudio", "pypinyin", "rjieba", "jieba"),
-        inputs="dict(x=randn(2, 7, 10), cond=randn(2, 7, 10), text=torch.arange(10).view(2, 5), time=torch.rand(2), "
-        "mask=torch.arange(7) < torch.tensor([[7], [5]]))",
-        asks=True,
-    ),
-    Sample(
-        "tangoflux==0.1.0",
-        "tangoflux-0.1.0",
-        None,
-        {"backbone": "TangoFlux", "vae": "AutoencoderOobleck", "denoise loop": "TangoFlux.inference_flow"},
-        why_not_built="its constructor loads a published text encoder",
-    ),
-    Sample(
-        "cosmos-predict2==1.0.9",
-        "cosmos_predict2-1.0.9",
-        "cosmos_predict2/models/video2world_dit.py:MinimalV1LVGDiT",
-        {"backbone": "MinimalV1LVGDiT|MiniTrainDIT", "block": "Block|MultiViewBlock", "vae": "VAE_",
-         "text encoder": "CosmosT5TextEncoder", "denoise loop": "Text2ImagePipeline.__call__"},
-        why_not_built="its attention is transformer_engine's, a package for CUDA only",
-    ),
-    Sample(
-        "dit-ml==0.2.10",
-        "dit_ml-0.2.10",
-        "dit_ml/dit.py:DiT",
-        {"backbone": "DiT", "block": "DiTBlock", "attention": "Attention"},
-        "dict(num_patches=6, hidden_size=48, depth=2, num_heads=4)",
-        inputs="dict(x=randn(2, 6, 48), t=randn(2, 48))",
-        shims=(("timm", ""), ("timm.models", ""), ("timm.models.vision_transformer", MLP)),
-        asks=True,
-    ),
-)  # fmt: skip
 
 
 @dataclass
@@ -231,62 +108,132 @@ def run(sample: Sample, sources: Path, tree: Path) -> Row:
     if not sample.arguments:
         row.names = sample.why_not_built
         return row
-    row.names, row.tensors, row.error = compare(sample, root, sources, tree, name)
-    if row.error is None and row.tensors and row.names.startswith("the "):  # equal tensors, but a call failed
-        row.numbers, row.names = row.names, ""
+    compared = compare(sample, root, sources, tree, name)
+    row.names, row.tensors, row.error = compared.difference, compared.tensors, compared.error
+    if row.error is not None and row.error > TOLERANCE:
+        said = [f"relative error {row.error:.1e}"]
     elif row.error is None:
-        row.numbers = sample.why_not_run or "the tensors differ"
-    elif row.error > TOLERANCE:
-        row.numbers = f"relative error {row.error:.1e}"
-    if sample.kernels:
-        kernels = ", ".join(name for name, _ in sample.kernels)
-        row.numbers = "; ".join(filter(None, (row.numbers, f"plain attention stands in for the original's {kernels}")))
-    if sample.shims:
-        stand_in = f"a module of our own stands in for {sample.shims[-1][0]} on both sides"
-        row.numbers = "; ".join(filter(None, (row.numbers, stand_in)))
+        said = [compared.failed or (sample.why_not_run if not row.names else "the tensors differ")]
+    else:
+        said = []
+    row.numbers = "; ".join([*filter(None, said), *_stand_ins(sample)])
     return row
 
 
-def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) -> tuple[str, int, float | None]:
+def _stand_ins(sample: Sample) -> list[str]:
+    """What is not the original's own in a comparison."""
+    said = [f"plain attention stands in for the original's {name}" for name, _ in sample.kernels]
+    both = [("a toy one", "the published ", [name for name, _ in sample.published])]
+    both += [("a module of our own", "", [name for name, text in sample.shims if text])]
+    said += [f"{what} stands in for {kind}{name} on both sides" for what, kind, names in both for name in names]
+    if sample.pinned:
+        said.append(f"the original runs with {' and '.join(sample.pinned)}, which it names")
+    return [*said, *([sample.note] if sample.note else [])]
+
+
+@dataclass(frozen=True)
+class Comparison:
     """Original beside port at toy width.
 
-    Returns the reason why their tensors differ (empty if they do not), how many there are, and the relative error of
-    the output in fp32 with all parameters redrawn (None where it was not run).
+    Attributes:
+        difference: which tensors differ; empty where none does.
+        tensors: how many the original has.
+        error: the largest relative error of an output, in fp32 with all parameters redrawn; None where not run.
+        failed: what ended in an error, and in which.
     """
+
+    difference: str
+    tensors: int
+    error: float | None
+    failed: str
+
+
+def compare(sample: Sample, root: Path, sources: Path, tree: Path, name: str) -> Comparison:
+    """Build both sides, and call them where the sample has inputs."""
     from omniport.custom import read_repository
 
     backbone = read_repository(root, sample.backbone).backbone
     assert backbone is not None
-    extras = sources / "extras"
-    for extra in sample.extras:
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(extras), extra]
-        subprocess.run(pip, capture_output=True, check=False)
+    extras, pinned = (sources / f"{kind}-{sample.root}" for kind in ("extras", "pinned"))
+    try:
+        _install(sample.extras, extras)
+        _install(sample.pinned, pinned)
+    except OmniportError as error:
+        return Comparison(str(error), 0, None, "")
     given = {
         "root": str(root),
         "file": backbone.file,
         "class": backbone.name,
         "arguments": sample.arguments,
         "extras": str(extras),
+        "pinned": str(pinned),
         "stubs": list(sample.stubs),
         "shims": dict(sample.shims),
         "inputs": sample.inputs,
+        "watched": list(sample.watched),
         "kernels": dict(sample.kernels),
+        "published": dict(sample.published),
         "tree": str(tree),
         "name": name,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "answer.json")  # vLLM writes to the standard output as well
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "omniport.corpus.custom_meta", json.dumps(given), str(answer)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        if done.returncode or not answer.is_file():
-            return (done.stderr.strip().splitlines() or ["it ended without a word"])[-1], 0, None
-        found = json.loads(answer.read_text("utf-8"))
-    return found["reason"] or found["failed"], found["tensors"], found["error"]
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            theirs = _side("original", given, Path(scratch))
+            ours = _side("port", {**given, "tensors": theirs["tensors"]}, Path(scratch))
+        except OmniportError as error:
+            return Comparison(str(error), 0, None, "")
+    failed = theirs["failed"] or ours["failed"]
+    return Comparison(difference(theirs["tensors"], ours["tensors"]), len(theirs["tensors"]), ours["error"], failed)
+
+
+def _install(distributions: tuple[str, ...], folder: Path) -> None:
+    """Put distributions, without what they require, in a folder that one process has on its path.
+
+    Raises:
+        OmniportError: the package index does not have one of them.
+    """
+    if not distributions or folder.is_dir():
+        return
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *distributions]
+    if subprocess.run(pip, capture_output=True, check=False).returncode:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OmniportError(f"the package index does not have all of {', '.join(distributions)}")
+
+
+def _side(side: str, given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What the process of one side found.
+
+    Raises:
+        OmniportError: it ended in an error; the last line of it.
+    """
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "omniport.corpus.custom_meta",
+        side,
+        json.dumps(given),
+        str(folder),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    answer = folder / f"{side}.json"  # vLLM writes to the standard output as well
+    if done.returncode or not answer.is_file():
+        said = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        raise OmniportError(f"the {side} cannot be built here: {said}")
+    found: dict[str, Any] = json.loads(answer.read_text("utf-8"))
+    return found
+
+
+def difference(theirs: dict[str, list[int]], ours: dict[str, list[int]]) -> str:
+    """Which tensors differ, and how; empty where none does."""
+    lines = [f"missing {k}" for k in sorted(theirs.keys() - ours.keys())]
+    lines += [f"surplus {k}" for k in sorted(ours.keys() - theirs.keys())]
+    lines += [
+        f"shape of {k}: {ours[k]}, not {theirs[k]}" for k in sorted(theirs.keys() & ours.keys()) if theirs[k] != ours[k]
+    ]
+    more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
+    return "; ".join(lines[:5]) + more
 
 
 def markdown(rows: list[Row]) -> str:

@@ -1,7 +1,9 @@
-"""Build an original class and its port at toy width, compare their tensors and outputs; runs foreign code.
+"""Build an original class or its port at toy width: its tensors and its outputs; runs foreign code.
 
-Started by :mod:`omniport.corpus.custom` in a process of its own.  Packages on the way to the original's file are
-entered without running their ``__init__``, which often import a whole training stack.
+Started by :mod:`omniport.corpus.custom` twice, for each side in a process of its own, so that neither the original's
+packages nor what stands in for them can change the port.  The original redraws its parameters and leaves them, with
+what it computes, to the port.  Packages on the way to the original's file are entered without running their
+``__init__``, which often import a whole training stack.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import json
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -80,72 +82,116 @@ def tensors(module: object) -> dict[str, list[int]]:
 
 
 def main() -> None:
-    given = json.loads(sys.argv[1])
+    given, folder = json.loads(sys.argv[2]), Path(sys.argv[3])
     sys.path.append(given["extras"])
-    sys.path.insert(0, given["tree"])
+    side = {"original": _original, "port": _port}[sys.argv[1]]
+    Path(folder, f"{sys.argv[1]}.json").write_text(json.dumps(side(given, folder)), "utf-8")
+
+
+def _scope(given: dict[str, Any]) -> dict[str, Any]:
+    """Stand-ins are in place; the names that the expressions of the table may use."""
     import torch
     import transformers
 
-    scope = {"Phi3Config": transformers.Phi3Config, "torch": torch}
     sys.meta_path.append(Stubs(given["stubs"]))
     for name, text in given["shims"].items():
         shim = sys.modules[name] = types.ModuleType(name)
         shim.__spec__ = ModuleSpec(name, None)  # transformers asks for it
+        shim.__path__ = []
         exec(text, shim.__dict__)  # our own table
-    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
-    reference = original(Path(given["root"]), given["file"], given["class"])
-    arguments = eval(given["arguments"], scope)  # our own table
-    theirs_module = sys.modules[reference.__module__]
-    for name, text in given["kernels"].items():
-        assert hasattr(theirs_module, name)
-        exec(text, kernels := {"torch": torch})  # our own table
-        setattr(theirs_module, name, kernels[name])
-    net = reference(**arguments).eval()
-    theirs = tensors(net)
-    error, failed = None, ""
-    with one_rank():
-        port = getattr(module, given["class"])(**arguments).eval()
-        ours = _unfused(port)
-        if given["inputs"] and ours == theirs:
-            try:
-                error = relative(net, port, lambda: eval(given["inputs"], {**scope, "randn": torch.randn}))
-            except Exception as raised:
-                failed = str(raised)
-    lines = [f"missing {k}" for k in sorted(theirs.keys() - ours.keys())]
-    lines += [f"surplus {k}" for k in sorted(ours.keys() - theirs.keys())]
-    lines += [f"shape of {k}" for k in sorted(theirs.keys() & ours.keys()) if theirs[k] != ours[k]]
-    answer = {"reason": "; ".join(lines[:5]), "tensors": len(theirs), "error": error, "failed": failed}
-    Path(sys.argv[2]).write_text(json.dumps(answer), "utf-8")
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, shim)
+    return {"Phi3Config": transformers.Phi3Config, "torch": torch, "randn": torch.randn}
 
 
-def relative(net: Any, port: Any, inputs: Callable[[], dict[str, Any]]) -> float:
-    """Relative error of the port's outputs, all parameters of both redrawn and given through ``load_weights``."""
+def _replace(module: types.ModuleType, texts: dict[str, str]) -> None:
+    """Put definitions of our own table in place of the module's of the same name."""
+    import torch
+    import transformers
+
+    for name, text in texts.items():
+        assert hasattr(module, name), f"{module.__name__} has no {name}"
+        exec(text, found := {"torch": torch, "transformers": transformers})  # our own table
+        setattr(module, name, found[name])
+
+
+def _original(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Its tensors; where inputs are given, their redrawn values and what it computes are left in ``folder``."""
+    sys.path.insert(0, given["pinned"])
+    import torch
+
+    scope = _scope(given)
+    kind = original(Path(given["root"]), given["file"], given["class"])
+    _replace(sys.modules[kind.__module__], {**given["kernels"], **given["published"]})
+    net: Any = kind(**eval(given["arguments"], scope)).eval()  # our own table
+    failed = ""
+    if given["inputs"]:
+        torch.manual_seed(1)
+        for parameter in net.parameters():
+            parameter.data = torch.randn_like(parameter) * 0.2 + (0.5 if parameter.ndim == 1 else 0.0)
+        torch.save(net.state_dict(), folder / "weights")
+        try:
+            torch.save(outputs(net, given, scope), folder / "outputs")
+        except Exception as raised:
+            failed = f"the original does not run here: {type(raised).__name__}: {raised}"
+    return {"tensors": tensors(net), "failed": failed}
+
+
+def _port(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Its tensors under the original's names; the relative error of each output where the original left any."""
+    sys.path.insert(0, given["tree"])
     import torch
 
     from omniport.verify.engine import finish_loading, relative_error
 
-    torch.manual_seed(1)
-    for parameter in net.parameters():
-        parameter.data = torch.randn_like(parameter) * 0.2 + (0.5 if parameter.ndim == 1 else 0.0)
-    port.load_weights(iter(net.state_dict().items()))
-    finish_loading(port)
-    found = []
-    for whose, model in (("original", net), ("port", port)):
-        torch.manual_seed(2)
-        try:
-            with torch.no_grad():
-                output = model(**inputs())
-        except Exception as raised:
-            raise RuntimeError(f"the {whose} does not run here: {type(raised).__name__}: {raised}") from raised
-        found.append(torch.cat([each.flatten() for each in _flat(output)]))
-    return relative_error(found[1], found[0])
+    scope = _scope(given)
+    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
+    _replace(module, given["published"])
+    error, failed = None, ""
+    with one_rank():
+        port = getattr(module, given["class"])(**eval(given["arguments"], scope)).eval()  # our own table
+        ours = _unfused(port)
+        if (folder / "outputs").is_file() and ours == given["tensors"]:
+            try:
+                port.load_weights(iter(torch.load(folder / "weights").items()))
+                finish_loading(port)
+                found = outputs(port, given, scope)
+                expected = torch.load(folder / "outputs")
+                error = max(map(relative_error, found, expected)) if len(found) == len(expected) else float("inf")
+            except Exception as raised:
+                failed = f"the port does not run here: {type(raised).__name__}: {raised}"
+    return {"tensors": ours, "error": error, "failed": failed}
+
+
+def outputs(net: Any, given: dict[str, Any], scope: dict[str, Any]) -> list[Any]:
+    """What ``net`` returns for the inputs of the table, and what its watched submodules do on the way."""
+    import torch
+
+    found: list[Any] = []
+    for name in given["watched"]:
+        net.get_submodule(name).register_forward_hook(lambda _, __, output: found.extend(_flat(output)))
+    torch.manual_seed(2)  # for the inputs, and for what is drawn on the way
+    with torch.no_grad():
+        output = net(**eval(given["inputs"], scope))  # our own table
+    return found + _flat(output)
 
 
 def _flat(output: Any) -> list[Any]:
-    """Every tensor of an output."""
+    """Every tensor and number of an output.
+
+    Raises:
+        TypeError: something else, which cannot be compared.
+    """
+    import torch
+
+    if output is None:
+        return []
     if isinstance(output, list | tuple):
         return [tensor for each in output for tensor in _flat(each)]
-    return [output]
+    if isinstance(output, torch.Tensor | int | float):
+        return [torch.as_tensor(output)]
+    raise TypeError(f"an output of type {type(output).__name__}")
 
 
 def _unfused(port: object) -> dict[str, list[int]]:

@@ -22,16 +22,16 @@ def test_names_and_shapes_are_compared(tmp_path: Path) -> None:
     scaffold_custom("org/toy", FIXTURES / "fusion", into=root, name="toy")
     inputs = "dict(x=randn(2, 5, 32), t=randn(2))"
     sample = Sample("fusion", "fusion", None, {}, "dict(width=32, heads=4)", inputs=inputs)
-    reason, tensors, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
-    assert (reason, tensors) == ("", 30)
-    assert error is not None and error <= TOLERANCE
+    sound = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert (sound.difference, sound.tensors, sound.failed) == ("", 30, "")
+    assert sound.error is not None and sound.error <= TOLERANCE
     file = root / "vllm_omni" / "diffusion" / "models" / "toy" / "toy_transformer.py"
-    sound = file.read_text("utf-8")
-    assert sound.count("self.head_dim**-0.5") == 1
-    file.write_text(sound.replace("self.head_dim**-0.5", "1.0"), "utf-8")
-    _, _, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
-    assert error is not None and error > TOLERANCE
-    file.write_text(sound, "utf-8")
-    file.write_text(file.read_text("utf-8").replace("self.head =", "self.tail =").replace("self.head(", "self.tail("))
-    reason, _, error = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
-    assert "missing head.weight" in reason and "surplus tail.weight" in reason and error is None
+    text = file.read_text("utf-8")
+    assert text.count("self.head_dim**-0.5") == 1
+    file.write_text(text.replace("self.head_dim**-0.5", "1.0"), "utf-8")
+    other = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert other.error is not None and other.error > TOLERANCE
+    file.write_text(text.replace("self.head =", "self.tail =").replace("self.head(", "self.tail("))
+    renamed = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
+    assert "missing head.weight" in renamed.difference and "surplus tail.weight" in renamed.difference
+    assert renamed.error is None
