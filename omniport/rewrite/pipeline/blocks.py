@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -157,12 +158,26 @@ def rewrite_lines(
     An emptied block passes; a condition without effect that guards nothing any more goes, unless ``keep`` says not to.
     """
     out: Block = []
+    heading: list[cst.EmptyLine] = []
     for node in block:
+        if heading and not node.leading_lines:
+            node = node.with_changes(leading_lines=heading)
+        heading = []
         if isinstance(node, cst.SimpleStatementLine):
-            out.extend(change(node))
+            out.extend(new := change(node))
+            heading = [] if new else _section(node)
         elif (new := _inside(node, change, keep)) is not None:
             out.append(new)
     return out
+
+
+def _section(node: cst.SimpleStatementLine) -> list[cst.EmptyLine]:
+    """The lines above a statement if they head a section (``# 3. Prepare``), which the next statement then opens."""
+    lines = list(node.leading_lines)
+    return lines if any(line.comment and _SECTION.match(line.comment.value) for line in lines) else []
+
+
+_SECTION = re.compile(r"# \d+\.")
 
 
 def _inside(node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep: bool) -> Any:

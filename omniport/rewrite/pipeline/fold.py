@@ -103,9 +103,22 @@ class _Fold(cst.CSTTransformer):
     ) -> cst.BaseExpression:
         left = evaluate(updated_node.left, self.facts)
         if left is UNKNOWN:
-            return updated_node
+            return _true_or_false(updated_node, self.facts)
         stops = bool(left) is isinstance(updated_node.operator, cst.Or)
         return _parenthesised(updated_node.left if stops else updated_node.right, updated_node)
+
+
+def _true_or_false(node: cst.BooleanOperation, facts: Facts) -> cst.BaseExpression:
+    """``x is None and False`` is False: what its right side decides where the left one can only be True or False."""
+    right = evaluate(node.right, facts)
+    boolean = isinstance(node.left, cst.Comparison) or (
+        isinstance(node.left, cst.UnaryOperation) and isinstance(node.left.operator, cst.Not)
+    )
+    if not boolean or not isinstance(right, bool):
+        return node
+    if right is isinstance(node.operator, cst.Or):
+        return literal(right) if pure(node.left) else node
+    return _parenthesised(node.left, node)
 
 
 def _parenthesised(node: cst.BaseExpression, outer: cst.BaseExpression) -> cst.BaseExpression:
@@ -242,24 +255,27 @@ def _unwrapped(item: cst.WithItem, facts: Facts) -> bool:
     return name is not None and name.split(".")[-1] in facts.unwrapped
 
 
-def constant_locals(block: Block) -> frozenset[str]:
-    """Names whose every binding in ``block`` is ``name = None``."""
-    empty: set[str] = set()
-    other: set[str] = set()
+def constant_locals(block: Block) -> dict[str, bool | None]:
+    """Names whose every binding in ``block`` is ``name = None``, or each ``name = False``, or each ``name = True``."""
+    found: dict[str, set[str]] = {}
     for node in statements(block):
         if isinstance(node, cst.SimpleStatementLine):
             for small in node.body:
-                if isinstance(small, cst.Assign) and dotted(small.value) == "None":
-                    empty |= small_bound(small)
-                else:
-                    other |= small_bound(small)
+                value = dotted(small.value) if isinstance(small, cst.Assign | cst.AnnAssign) and small.value else ""
+                for name in small_bound(small):
+                    found.setdefault(name, set()).add(value if value and value in _CONSTANTS else "")
         else:
-            other |= head_bound(node)
-    return frozenset(empty - other)
+            for name in head_bound(node):
+                found.setdefault(name, set()).add("")
+    one = {name: next(iter(values)) for name, values in found.items() if len(values) == 1}
+    return {name: _CONSTANTS[value] for name, value in one.items() if value}
+
+
+_CONSTANTS: dict[str, bool | None] = {"None": None, "False": False, "True": True}
 
 
 def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, Any] | None = None) -> cst.FunctionDef:
-    """A function under ``facts``, locals that can only be None included.
+    """A function under ``facts``, locals of one constant included.
 
     ``arguments`` are values of its own parameters.  They are believed even where the body rebinds one, as long as
     folding removes every such binding; a parameter that is still bound afterwards keeps its unknown value.
@@ -278,8 +294,8 @@ def fold_function(node: cst.FunctionDef, facts: Facts, arguments: Mapping[str, A
         for name in wrong:
             del arguments[name]
     parameters = {p.name.value for p in all_parameters(node.params)}
-    while names := constant_locals(block) - parameters:
-        block = fold_block(_without_bindings(block, names), outer.having(dict.fromkeys(names)))
+    while values := {n: v for n, v in constant_locals(block).items() if n not in parameters}:
+        block = fold_block(_without_bindings(block, frozenset(values)), outer.having(values))
     return changed(node, body=indented(block or [cst.SimpleStatementLine([cst.Pass()])], node.body))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import libcst as cst
 
 from omniport.errors import UnsupportedError
+from omniport.rewrite.pipeline.absent import refused, stopped, whole
 from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, Facts, evaluate
@@ -145,6 +146,10 @@ class _Work:
         self.parameters: list[tuple[str, str]] = []
         self.constants: dict[str, dict[str, Any]] = {m: {} for m in self.methods}
         self.dirty = set(self.methods)
+        own = frozenset(name for name, _ in request.init)
+        #: Components that the model does not have, and methods that only say so: dotted name -> component.
+        self.absent = {n: n[5:] for n, v in request.values if v is None and n.startswith("self.") and n[5:] in own}
+        self.refusing: dict[str, str] = {}
 
     def run(self) -> None:
         self.constants[ENTRY] = dict(self.request.arguments)
@@ -192,13 +197,24 @@ class _Work:
         facts = self.facts
         if name == ENTRY:
             facts = dataclasses.replace(facts, lists=self.request.lists)
-        new = fold_function(old, facts, self.constants[name])
+        new = fold_function(self._stopped(old), facts, self.constants[name])
         kept = drop_dead_stores(suite(new.body))
         block = config_locals(kept, parameter_names(new), facts.configs)
         if block is not kept:
             self.dirty.add(name)  # what is read of the config can be folded now
         new = changed(new, body=indented(block, new.body))
         self.methods[name] = new
+        if name in self._candidates() and (component := refused(block, self.absent)):
+            self.refusing[f"self.{name}"] = component
+            self.dirty |= {m for m, node in self.methods.items() if name in attributes(node)}
+
+    def _stopped(self, node: cst.FunctionDef) -> cst.FunctionDef:
+        """A method that ends where it uses a component which the model does not have."""
+        read = attributes(node)
+        if not any(n[5:] in read for n in (*self.absent, *self.refusing)):
+            return node
+        block = whole(stopped(suite(node.body), self.absent, self.refusing), self.absent)
+        return changed(node, body=indented(block, node.body))
 
     # -------------------------------------------------------------------------------------------------- unused parts
     def _drop_unreachable(self) -> None:
@@ -292,6 +308,9 @@ class _Work:
         for part in ("params", "kwonly_params", "posonly_params"):
             kept = [p for p in getattr(params, part) if p.name.value != name]
             params = params.with_changes(**{part: kept})
+        if len(all_parameters(params)) == 1:  # a comma behind it would keep the signature on several lines
+            only = all_parameters(params)[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+            params = params.with_changes(params=[only] if params.params else params.params)
         self.methods[method] = node.with_changes(params=params)
         self.parameters.append((method, name))
         self.dirty.add(method)
