@@ -145,7 +145,7 @@ def _port_findings(name: str, sources: list[Path], codes: Collection[str], cache
         port, broken = parse_port(name, contents)
         return [*broken, *check_port(port, [rule for code, rule in load_rules().items() if code in codes])]
     tree = tree_of(sources[0])
-    beside = read_files(tree.inputs()) if tree is not None else {}
+    beside = read_files(tree.inputs(name)) if tree is not None else {}
     root = os.path.commonpath([path.parent for path in sources])
     places = [os.path.relpath(path, root) for path in sources]
     paths = [shown(path) for path in (*contents, *beside)]

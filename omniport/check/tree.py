@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omniport.check.source import SourceFile, constant, keyword
 from omniport.errors import OmniportError
+from omniport.plan.todos import DOWNLOAD
 
 if TYPE_CHECKING:
     from omniport.target.registry import RegistryView
@@ -29,10 +30,21 @@ class Tree:
     def root(self) -> Path:
         return self.diffusion.parent.parent
 
-    def inputs(self) -> list[Path]:
+    def inputs(self, port: str) -> list[Path]:
         """The files that rules read beside those of the port."""
         files = [self.diffusion / "registry.py", self.diffusion / METADATA, self.root / FEATURES_PAGE]
-        return [file for file in files if file.is_file()]
+        return [file for file in (*files, self._script(port)) if file.is_file()]
+
+    def _script(self, port: str) -> Path:
+        return self.root / DOWNLOAD.format(name=port)
+
+    def download_of(self, port: str) -> SourceFile | None:
+        """The script that fetches the weights of a port, if it has one that is Python."""
+        file = self._script(port)
+        try:
+            return SourceFile(shown(file), file.read_text("utf-8")) if file.is_file() else None
+        except (OSError, ValueError, SyntaxError):
+            return None
 
     @functools.cached_property
     def registry(self) -> RegistryView | None:

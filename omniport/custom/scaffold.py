@@ -21,14 +21,15 @@ from omniport.custom.notice import notice
 from omniport.custom.submodels import Kind, SubModel, bring, modules
 from omniport.custom.todo import marker, todo
 from omniport.custom.transformer import port_transformer
+from omniport.custom.unmarked import heads
 from omniport.custom.weight_names import MODULE, weight_names
 from omniport.emit.render import render
 from omniport.errors import OmniportError, refusing
 from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
+from omniport.plan.todos import DOWNLOAD
 
-DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
 KINDS: tuple[Kind, ...] = ("fusion", "autoencoder")
 _WIDTH = 108  # of a comment in a constructor
 _SHOWN = 3  # places named as evidence of one gap
@@ -144,7 +145,8 @@ def custom_port(
     others |= {o.component.name: o.code for o in brought}
     if naming.table is not None:
         others[MODULE] = weight_names(naming.table)
-    return CustomPort(plan, notice(root, chosen.file) + made.code, pipeline, others)
+    of_code, of_pipeline = heads(plan.todos, (made.code, pipeline, *others.values()))
+    return CustomPort(plan, notice(root, chosen.file) + of_code + made.code, of_pipeline + pipeline, others)
 
 
 def _folder(hybrid: ModelPlan | None, chosen: Candidate) -> str | None:
@@ -184,6 +186,7 @@ def _gaps(roles: CustomPlan, configs: Configs) -> tuple[Decision, ...]:
             ("DECODE", "vae"),
         )
     ]
+    found.append(todo("DENOISE", "put encode_prompt, diffuse and decode together", _evidence(roles, "denoise loop")))
     if configs.chosen is None:
         found.append(todo("CONFIG", _config_evidence(roles, configs), _evidence(roles, "config source")))
     if not roles.permissive:

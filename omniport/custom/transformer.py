@@ -97,9 +97,10 @@ def _native(
             raise UnsupportedError(f"its own attention function: {decision.why.reason}", backbone.file, backbone.line)
     if not plan.attentions and not kept:
         kept = [Why("no attention of it was recognised", backbone.file, backbone.line)]
+    code, calls = _mark_attention(external.guard(_with_helpers(code, module), found.foreign, dependencies))
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)
+    todos += tuple(todo("ATTN", c, Why(c, backbone.file, backbone.line)) for c in calls[len(kept) :])
     todos += _unknown(found, dependencies)
-    code, _ = _mark_attention(external.guard(_with_helpers(code, module), found.foreign, dependencies))
     named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."), dropped=(*dropped, *plan.dropped))
     return CustomTransformer(code, named, todos, True)
 

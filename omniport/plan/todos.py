@@ -1,10 +1,17 @@
 """What rules cannot write in a port of a custom repository, and which of it a port cannot serve without.
 
 Source of the ids: the artefacts of Path B (guide ``add-diffusion-model``, steps B2 to B7).  ``omniport check`` reads
-this table at every start: nothing is imported here.
+this table at every start: nothing heavy is imported here.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: the script that fetches the weights of a port, in a tree
+DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
 
 #: id -> (what is left, whether the port cannot serve without it)
 IDS: dict[str, tuple[str, bool]] = {
@@ -28,6 +35,27 @@ IDS: dict[str, tuple[str, bool]] = {
 def blocks(identity: str) -> bool:
     """Whether a port cannot serve without it; an id that nobody knows does."""
     return identity not in IDS or IDS[identity][1]
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A TODO in a file: the 1-based line, the column from 0, its id (empty: none is given) and the text behind it."""
+
+    line: int
+    col: int
+    identity: str
+    text: str
+
+
+_MARKER = re.compile(r"OMNIPORT-TODO(?:\(([^()]*)\))?(?:: (.{1,80}))?")
+
+
+def markers(text: str) -> Iterator[Marker]:
+    """Every TODO of a file, from top to bottom."""
+    if "OMNIPORT-TODO" in text:
+        for number, line in enumerate(text.splitlines(), 1):
+            for found in _MARKER.finditer(line):
+                yield Marker(number, found.start(), found[1] or "", found[2] or "")
 
 
 def counted(left: int, blocking: int) -> str:

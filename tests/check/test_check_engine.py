@@ -165,7 +165,8 @@ def test_an_unknown_code_is_a_mistake(entry: str) -> None:
 def test_json_holds_everything(tmp_path: Path) -> None:
     report = check([write(tmp_path, {"x/pipeline_x.py": CUDA}) / "x"])
     data = json.loads(report.to_json())
-    assert list(data) == ["schema", "omniport", "ports", "files", "counts", "findings"]
+    assert list(data) == ["schema", "omniport", "ports", "files", "counts", "blocking", "todos", "findings"]
+    assert (data["blocking"], data["todos"]) == (1, {"left": 0, "blocking": 0})
     assert (data["schema"], data["ports"], data["files"], data["counts"]) == (1, ["x"], 1, {"OP701": 1})
     (finding,) = data["findings"]
     assert finding == {
@@ -177,6 +178,7 @@ def test_json_holds_everything(tmp_path: Path) -> None:
         "message": "'cuda' names a CUDA device; use the worker's own",
         "evidence": "return x.to('cuda')",
         "edits": [],
+        "blocking": True,
     }
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
 from omniport.check.source import last_name
-from omniport.plan.todos import blocks
+from omniport.plan.todos import blocks, markers
 
-_MARKER = re.compile(r"OMNIPORT-TODO(?:\(([^()]*)\))?(?:: (.{1,80}))?")
 _STUBS = frozenset({"encode_prompt", "diffuse", "decode", "forward", "denoise", "prepare_latents"})
 
 
 class TodoLeft(Rule):
     """A gap that omniport counted in a port of a custom repository is still open.
 
-    A comment or message ``OMNIPORT-TODO(ID)`` says what could not be written and where the source does it; or the
-    marker is gone and the method still only raises ``NotImplementedError``.  What a port can serve without is listed
+    A comment or message ``OMNIPORT-TODO(ID)``, in the port or in the script that fetches its weights, says what could
+    not be written and where the source does it; or the marker is gone and the method still only raises
+    ``NotImplementedError``.  What a port can serve without is listed
     and counted as every other, and lets the check pass: NATIVE, ATTN, REVISION, REPO_ID and DEPENDENCY.  Every other
     id blocks, one that omniport does not know as well.
 
@@ -64,16 +63,15 @@ class TodoLeft(Rule):
     )
 
     def check(self, port: Port) -> Iterator[Finding]:
-        for file in port.files:
+        script = port.tree.download_of(port.name) if port.tree is not None else None
+        for file in (*port.files, *([script] if script is not None else [])):
             marked = set()
-            for number, line in enumerate(file.text.splitlines(), 1):
-                for found in _MARKER.finditer(line):
-                    marked.add(number)
-                    place = ast.Pass(lineno=number, col_offset=found.start())
-                    identity, blocking = found[1] or "a TODO without an id", blocks(found[1] or "")
-                    message = f"{identity} is open{'' if blocking else ', not blocking'}"
-                    detail = f": {found[2]}" if found[2] else ""
-                    yield self.at(file, place, message + detail, blocking=blocking)
+            for found in markers(file.text):
+                marked.add(found.line)
+                place = ast.Pass(lineno=found.line, col_offset=found.col)
+                identity, blocking = found.identity or "a TODO without an id", blocks(found.identity)
+                message = f"{identity} is open{'' if blocking else ', not blocking'}"
+                yield self.at(file, place, message + (f": {found.text}" if found.text else ""), blocking=blocking)
             for node in file.nodes(ast.FunctionDef):
                 if node.name in _STUBS and _only_raises(node) and not marked & _lines(node):
                     yield self.at(file, node, f"{node.name} only raises NotImplementedError")
