@@ -220,7 +220,7 @@ class Evaluator:
         name = dotted(node.func) or ""
         arguments = self.arguments(node, env)
         values = [value for _, value in arguments]
-        known = known_call(self, name, node, values)
+        known = known_call(self.variant, self.element, name, node, values)
         if known is not None:
             return known
         if isinstance(node.func, cst.Attribute):

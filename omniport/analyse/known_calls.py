@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Many
-from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.binding import torch_version
 from omniport.analyse.values import NONE, PRESENT, UNKNOWN, Const, Instances, ModuleList, Sequence, Value, join
+from omniport.analyse.variants import Variant
 from omniport.source.syntax import dotted
 
-if TYPE_CHECKING:
-    from omniport.analyse.evaluate import Evaluator
 
-
-def known_call(interpreter: Evaluator, name: str, node: cst.Call, values: Many[Value]) -> Value | None:
+def known_call(
+    variant: Variant, element: Callable[[Value], Value], name: str, node: cst.Call, values: Many[Value]
+) -> Value | None:
     """What ``name(...)`` gives; None where nothing is known of such a call.
 
     Args:
+        variant: of the module whose code holds the call.
+        element: what iterating over a value gives.
         name: dotted name of the callee, empty if it has none.
         values: the facts of the arguments, in order.
     """
@@ -30,12 +32,12 @@ def known_call(interpreter: Evaluator, name: str, node: cst.Call, values: Many[V
     if name == "len" and len(values) == 1:
         return _length(values[0])
     if name in ("hasattr", "getattr") and len(values) >= 2 and isinstance(values[1], Const):
-        return _attribute(interpreter, name, dotted(node.args[0].value) or "", values)
+        return _attribute(variant, name, dotted(node.args[0].value) or "", values)
     if name == "self.set_processor" and values:
-        interpreter.variant.attributes["processor"] = values[0]
+        variant.attributes["processor"] = values[0]
         return NONE
     if name in ("enumerate", "zip"):
-        elements = tuple(interpreter.element(value) for value in values)
+        elements = tuple(element(value) for value in values)
         return ModuleList((Sequence((PRESENT, *elements) if name == "enumerate" else elements),), repeated=True)
     if name in knowledge.CONTAINERS:
         inner = values[0] if values else Sequence(())
@@ -56,9 +58,8 @@ def _length(value: Value) -> Value:
     return Const(len(value.value)) if isinstance(value, Const) and hasattr(value.value, "__len__") else PRESENT
 
 
-def _attribute(interpreter: Evaluator, name: str, owner: str, values: Many[Value]) -> Value | None:
+def _attribute(variant: Variant, name: str, owner: str, values: Many[Value]) -> Value | None:
     """``hasattr`` and ``getattr`` with a default, of the module itself."""
-    variant = interpreter.variant
     wanted = values[1].value if isinstance(values[1], Const) else None
     known = {**variant.constants, **variant.attributes}
     unsure = wanted in variant.unsure

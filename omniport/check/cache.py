@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from omniport import __version__
-from omniport.check.model import Edit, Finding
+from omniport.check.finding import Edit, Finding
 from omniport.folders import own_cache
 
 _PACKAGE = Path(__file__).parent

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from omniport import __version__
 from omniport.check.cache import FindingCache
-from omniport.check.model import Finding, Rule
+from omniport.check.finding import Finding
+from omniport.check.model import Rule
 from omniport.check.port import Port, find_ports, parse_port, read_files
 from omniport.check.rules import load_rules, rule_codes
 from omniport.check.suppress import suppressions

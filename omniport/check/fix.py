@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from omniport.check.model import Edit, Finding
+from omniport.check.finding import Edit, Finding
 from omniport.errors import OmniportError
 
 

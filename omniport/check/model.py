@@ -1,46 +1,16 @@
-"""What a rule is, and what it finds."""
+"""What a rule is."""
 
 from __future__ import annotations
 
 import abc
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from omniport.check.port import Port
-    from omniport.check.source import SourceFile
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Text to put in the place of a range of a file: lines from 1, columns from 0 in UTF-8 bytes, as in ``ast``."""
-
-    line: int
-    col: int
-    end_line: int
-    end_col: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One place of a port that breaks a rule.
-
-    ``line`` and ``col`` are 1-based.  ``evidence`` is what in the source shows it, the line itself unless the rule
-    has something better.  ``edits`` mend it without changing what a correct port does; a rule that has none leaves
-    the remedy to people.  What does not block is listed and counted, and lets the check pass.
-    """
-
-    code: str
-    path: str
-    line: int
-    col: int
-    message: str
-    evidence: str
-    edits: tuple[Edit, ...] = ()
-    blocking: bool = True
+from omniport.check.finding import Edit as Edit
+from omniport.check.finding import Finding as Finding
+from omniport.check.port import Port
+from omniport.check.source import SourceFile
 
 
 class Rule(abc.ABC):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from omniport.check.model import Finding
+from omniport.check.finding import Finding
 from omniport.check.source import SourceFile, class_attributes, last_name
 from omniport.check.tree import Tree, shown, tree_of
 from omniport.errors import OmniportError

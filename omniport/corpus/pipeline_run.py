@@ -6,9 +6,10 @@ import gc
 from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omniport.analyse.demand import Demand, demand_of
+from omniport.corpus.pipeline_write import Written
 from omniport.corpus.produce import MODELS
 from omniport.corpus.proofs import Proofs
 from omniport.corpus.results import StageResult
@@ -17,9 +18,6 @@ from omniport.errors import OmniportError
 from omniport.source.tree import SourceTree
 from omniport.verify.pipelines import RECIPES, Recipe
 from omniport.verify.repairs import IN_WORKER
-
-if TYPE_CHECKING:
-    from omniport.corpus.pipelines import Written
 
 STAGES = ("import", "load", "e2e", "cfg2", "omni")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omniport.check.engine import check, select_codes
-from omniport.check.model import Finding
+from omniport.check.finding import Finding
 from omniport.check.port import Port, find_ports
 from omniport.check.rules import load_rules
 from omniport.check.source import SourceFile, dotted, has_star, keyword

@@ -9,7 +9,8 @@ import pytest
 
 from omniport.corpus.classes import corpus_classes
 from omniport.corpus.facts import facts_text, transformer_facts
-from omniport.corpus.pipelines import corpus_pipelines, write
+from omniport.corpus.pipeline_write import write
+from omniport.corpus.pipelines import corpus_pipelines
 from omniport.port import analyse_transformer
 from omniport.source.tree import SourceTree
 

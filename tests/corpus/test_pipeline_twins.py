@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from omniport.corpus.pipeline_run import job_of, write_transformers
-from omniport.corpus.pipelines import Written, finish, write
+from omniport.corpus.pipeline_write import Written, finish, write
 from omniport.corpus.produce import MODELS, fresh_tree
 from omniport.corpus.proofs import Proofs
 from omniport.corpus.results import StageResult

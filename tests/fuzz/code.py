@@ -130,17 +130,17 @@ def _pipelines(draw: Any) -> tuple[str, str]:
 
 def _pipeline(case: tuple[str, str]) -> None:
     from omniport.analyse.pipeline import analyse_pipeline
-    from omniport.corpus.pipelines import _port, _transformers
+    from omniport.corpus.pipeline_write import denoiser_classes, named_port
     from omniport.rewrite.pipeline.module import render_pipeline
 
     name, text = case
     tree = Mutant(source().find_class(name, "pipelines").name, _as_read(text))
     index, _ = synthesise(name, tree)
     plan = analyse_pipeline(tree, name, index, features.DEFAULT, name=default_name(name))
-    transformers = _transformers(index, tree)
+    transformers = denoiser_classes(index, tree)
     if not transformers:
         raise OmniportError("no transformer in the index")
-    _valid(render_pipeline(tree, _port(default_name(name), plan, transformers[0]), features.DEFAULT))
+    _valid(render_pipeline(tree, named_port(default_name(name), plan, transformers[0]), features.DEFAULT))
 
 
 def _published() -> list[tuple[str, dict[str, Any]]]:
