@@ -61,9 +61,9 @@ corpus-pipelines: $(READY)
 # Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
 # hand, and sequence parallelism; writes docs/agreement-cache.md, docs/agreement-tensor.md and docs/agreement-sequence.md.
 agreement: $(READY)
-	$(BIN)/python -m omniport.report.cache_agreement docs/agreement-cache.md
-	$(BIN)/python -m omniport.report.agreement > docs/agreement-tensor.md
-	$(BIN)/python -m omniport.report.sequence_agreement > docs/agreement-sequence.md
+	$(BIN)/python -m omniport.corpus.cache_agreement docs/agreement-cache.md
+	$(BIN)/python -m omniport.corpus.agreement > docs/agreement-tensor.md
+	$(BIN)/python -m omniport.corpus.sequence_agreement > docs/agreement-sequence.md
 
 # Time every command, and a scaffold of every pipeline of diffusers; writes them into docs/performance.md.  About ten
 # minutes on a quiet machine; on a busy one the figures mean nothing.

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from omniport.corpus import oracles
+from omniport.corpus.agreement import Layer, by_class, by_path, inferred
 from omniport.plan.model import LinearPlan, Why
-from omniport.report import oracles
-from omniport.report.agreement import Layer, by_class, by_path, inferred
 from omniport.source.tree import SourceTree
 
 PLAN = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from omniport.corpus.cache_agreement import Comparison, adapters_of, compare, markdown, read_adapters
 from omniport.errors import OmniportError
 from omniport.plan.model import BlockListPlan, Why
-from omniport.report.cache_agreement import Comparison, adapters_of, compare, markdown, read_adapters
 
 TEXT = """
 @BlockAdapterRegister.register("Canvas")

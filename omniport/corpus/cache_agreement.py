@@ -1,6 +1,6 @@
 """Where Omniport and cache-dit's own adapters agree about which lists of blocks are cached, and how.
 
-``python -m omniport.report.cache_agreement FILE`` plans every transformer class of diffusers, reads the adapters of the
+``python -m omniport.corpus.cache_agreement FILE`` plans every transformer class of diffusers, reads the adapters of the
 installed cache-dit as text, and writes a page of Markdown.
 """
 

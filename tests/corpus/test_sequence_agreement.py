@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from omniport.analyse.parallel import plan_parallel
+from omniport.corpus import sequence_oracles as oracles
+from omniport.corpus.sequence_agreement import Row, page, reason, split_here
 from omniport.plan.model import FeaturePlan, Why
-from omniport.report import sequence_oracles as oracles
-from omniport.report.sequence_agreement import Row, page, reason, split_here
 from tests.support.normal import CANVAS, normal_form, transformer_plan
 
 PLAN = """
