@@ -7,23 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omniport.errors import FindingsError, OmniportError
-from omniport.update import in_tree, recorded_port
+from omniport.recorded import FileOutcome, in_tree, outcome_data, outcome_lines, recorded_port
 
 if TYPE_CHECKING:
     from omniport.target.manifest import Manifest
 
 Verb = Literal["delete", "edit", "identical", "gone", "conflict"]
-
-
-@dataclass(frozen=True)
-class FileRemoval:
-    """What becomes of a file: ``delete`` it, ``edit`` our rows out of it, or it is ``gone`` or without such rows."""
-
-    path: str
-    verb: Verb
-    old: str | None
-    new: str | None
-    reason: str = ""
+#: ``edit`` takes our rows out of a file; one that is ``identical`` has no such rows.
+FileRemoval = FileOutcome[Verb]
 
 
 @dataclass(frozen=True)
@@ -40,14 +31,12 @@ class RemovalResult:
             "name": self.name,
             "root": str(self.root),
             "dry_run": self.dry_run,
-            "files": [
-                {"path": f.path, "verb": f.verb, **({"reason": f.reason} if f.reason else {})} for f in self.files
-            ],
+            "files": outcome_data(self.files),
         }
 
     def text(self) -> str:
         lines = [f"{self.name} of {self.root}", ""]
-        lines += [f"{f.verb:>9}  {f.path}{'  (' + f.reason + ')' if f.reason else ''}" for f in self.files]
+        lines += outcome_lines(self.files)
         if self.dry_run:
             lines += ["", "dry run: nothing was written"]
         return "\n".join(lines)

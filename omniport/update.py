@@ -8,27 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omniport.errors import OmniportError
+from omniport.recorded import FileOutcome, in_tree, outcome_data, outcome_lines, recorded_port
 
 if TYPE_CHECKING:
-    from omniport.target.manifest import Manifest
     from omniport.target.write import FileChange
 
 Verb = Literal["create", "edit", "merge", "identical", "keep", "delete", "conflict"]
-
-
-@dataclass(frozen=True)
-class FileUpdate:
-    """What becomes of a file: ``old`` is its text on disk, ``new`` the one it gets; None where there is no file.
-
-    ``keep`` is a file that stays as it is although the port has another one now, ``merge`` one that holds both sides'
-    changes.
-    """
-
-    path: str
-    verb: Verb
-    old: str | None
-    new: str | None
-    reason: str = ""
+#: ``keep`` is a file that stays as it is although the port has another one now, ``merge`` one with both sides' changes.
+FileUpdate = FileOutcome[Verb]
 
 
 @dataclass(frozen=True)
@@ -55,9 +42,7 @@ class UpdateResult:
             "dry_run": self.dry_run,
             "was": self.was,
             "now": self.now,
-            "files": [
-                {"path": f.path, "verb": f.verb, **({"reason": f.reason} if f.reason else {})} for f in self.files
-            ],
+            "files": outcome_data(self.files),
             "notes": list(self.notes),
         }
 
@@ -66,7 +51,7 @@ class UpdateResult:
             f"  {key}: {self.was.get(key)} -> {self.now[key]}" for key in self.now if self.was.get(key) != self.now[key]
         ]
         lines = [f"{self.name} in {self.root}", *(changed or ["  the inputs are the same"]), ""]
-        lines += [f"{f.verb:>9}  {f.path}{'  (' + f.reason + ')' if f.reason else ''}" for f in self.files]
+        lines += outcome_lines(self.files)
         lines += [f"note: {note}" for note in self.notes]
         if self.conflicts:
             lines += ["", f"{len(self.conflicts)} file(s) with conflicts; resolve them where they are marked"]
@@ -139,32 +124,6 @@ def update(
         dry_run=dry_run,
         diffs=tuple(_diff(f) for f in files if f.old != f.new) if diff else (),
     )
-
-
-def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
-    """The root and the manifest of the port at ``where``.
-
-    Raises:
-        OmniportError: there is none, or there are several and ``name`` does not say which.
-    """
-    from omniport.target import manifest
-
-    if not where.exists():
-        raise OmniportError(f"{where}: no such folder")
-    root = where.absolute()
-    ports = manifest.find(root)
-    if name is not None and name not in ports:
-        raise OmniportError(f"{where} holds no port named {name!r}; it holds {', '.join(ports) or 'none'}")
-    if not ports:
-        raise OmniportError(f"{where} holds no port: there is no .omniport/<name>.json; give its tree or its plugin")
-    if name is None and len(ports) > 1:
-        raise OmniportError(f"{where} holds several ports ({', '.join(ports)}); choose one with --name")
-    return root, ports[name or next(iter(ports))]
-
-
-def in_tree(port: Manifest) -> bool:
-    """Whether a port is part of a tree rather than a package of its own."""
-    return port.port.pipeline_module.startswith("vllm_omni.")
 
 
 def _merged(root: Path, base: Mapping[str, str], changes: Sequence[FileChange]) -> list[FileUpdate]:

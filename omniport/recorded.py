@@ -1,0 +1,62 @@
+"""Ports that were written before: which one is meant, and what becomes of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from omniport.errors import OmniportError
+
+if TYPE_CHECKING:
+    from omniport.target.manifest import Manifest
+
+Verb = TypeVar("Verb", bound=str)
+
+
+@dataclass(frozen=True)
+class FileOutcome(Generic[Verb]):
+    """What becomes of a file: ``old`` is its text on disk, ``new`` the one it gets; None where there is no file."""
+
+    path: str
+    verb: Verb
+    old: str | None
+    new: str | None
+    reason: str = ""
+
+
+def outcome_data(files: Iterable[FileOutcome[Any]]) -> list[dict[str, str]]:
+    """A row for each file, as JSON holds it."""
+    return [{"path": f.path, "verb": f.verb, **({"reason": f.reason} if f.reason else {})} for f in files]
+
+
+def outcome_lines(files: Iterable[FileOutcome[Any]]) -> list[str]:
+    """A line for each file, as a command prints it."""
+    return [f"{f.verb:>9}  {f.path}{'  (' + f.reason + ')' if f.reason else ''}" for f in files]
+
+
+def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
+    """The root and the manifest of the port at ``where``.
+
+    Raises:
+        OmniportError: there is none, or there are several and ``name`` does not say which.
+    """
+    from omniport.target import manifest
+
+    if not where.exists():
+        raise OmniportError(f"{where}: no such folder")
+    root = where.absolute()
+    ports = manifest.find(root)
+    if name is not None and name not in ports:
+        raise OmniportError(f"{where} holds no port named {name!r}; it holds {', '.join(ports) or 'none'}")
+    if not ports:
+        raise OmniportError(f"{where} holds no port: there is no .omniport/<name>.json; give its tree or its plugin")
+    if name is None and len(ports) > 1:
+        raise OmniportError(f"{where} holds several ports ({', '.join(ports)}); choose one with --name")
+    return root, ports[name or next(iter(ports))]
+
+
+def in_tree(port: Manifest) -> bool:
+    """Whether a port is part of a tree rather than a package of its own."""
+    return port.port.pipeline_module.startswith("vllm_omni.")
