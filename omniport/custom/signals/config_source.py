@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from omniport.custom.facts import Facts, dotted
+from omniport.custom.scopes import scopes
 from omniport.custom.signals import backbone
-from omniport.custom.signals.loader import _scopes
 from omniport.custom.signals.score import Score
 from omniport.plan.custom import Candidate
 
@@ -23,7 +23,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
     for file in facts.tree.files:
         if file.side and not any(part in ("demo", "scripts", "examples", "tools") for part in file.parts):
             continue
-        for scope, body in _scopes(file):
+        for scope, body in scopes(file):
             score = Score("config source", scope, file, body[0])
             reads: list[tuple[str, ast.Call]] = []
             for statement in body:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from omniport.custom.facts import Facts, dotted
-from omniport.custom.signals.loader import _scopes
+from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
 from omniport.plan.custom import Candidate
 
@@ -27,7 +27,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
             p in ("train", "training", "trainer", "eval", "tests", "callbacks", "data", "datasets") for p in file.parts
         ):
             continue
-        for name, body in _scopes(file):
+        for name, body in scopes(file):
             score = Score("denoise loop", name, file, body[0])
             for statement in body:
                 _weigh(score, statement)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from omniport.custom.code import CodeFile
 from omniport.custom.facts import Facts, dotted
+from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
 from omniport.plan.custom import Candidate
 
@@ -22,7 +22,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
     for file in facts.tree.files:
         if any(part in ("train", "training", "trainer", "eval", "tests", "callbacks") for part in file.parts):
             continue
-        for name, body in _scopes(file):
+        for name, body in scopes(file):
             score = Score("loader", name, file, body[0])
             for statement in body:
                 for node in ast.walk(statement):
@@ -41,19 +41,3 @@ def _weigh(score: Score, node: ast.Call, own: set[str]) -> None:
         score.add(_CALLS[last or called], f"calls {last or called}", node)
     elif last == "from_pretrained" and owner.rsplit(".", 1)[-1] in own:
         score.add(4, f"calls {called}, a class of the repository", node)
-
-
-def _scopes(file: CodeFile) -> Iterator[tuple[str, list[ast.stmt]]]:
-    """Functions, methods and the module's own statements (scripts load at module level)."""
-    loose: list[ast.stmt] = []
-    for node in file.tree.body:
-        if isinstance(node, ast.FunctionDef):
-            yield node.name, node.body
-        elif isinstance(node, ast.ClassDef):
-            for member in node.body:
-                if isinstance(member, ast.FunctionDef):
-                    yield f"{node.name}.{member.name}", member.body
-        elif not isinstance(node, ast.Import | ast.ImportFrom):
-            loose.append(node)
-    if loose:
-        yield "<module>", loose

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from omniport.custom.facts import Facts
-from omniport.custom.signals.loader import _scopes
+from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
 from omniport.plan.custom import Candidate
 
@@ -19,7 +19,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
     for file in facts.tree.files:
         if any(part in ("train", "training", "trainer", "eval", "tests", "datasets") for part in file.parts):
             continue
-        for name, body in _scopes(file):
+        for name, body in scopes(file):
             score = Score("pre and post", name, file, body[0])
             for node in (n for statement in body for n in ast.walk(statement)):
                 _weigh(score, node)
