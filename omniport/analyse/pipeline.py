@@ -36,6 +36,7 @@ from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
+from omniport.rewrite.pipeline.processor import buildable
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.nodes import each_node
 from omniport.source.tree import SourceTree
@@ -246,8 +247,6 @@ class _Analysis(Guidance):
         self.decide("diffuse results", ", ".join(results), "names that the loop binds and the call reads after", line)
 
     def result(self, normal: NormalClass, entry: cst.FunctionDef, output: Output) -> Processed | None:
-        from omniport.rewrite.pipeline.post import buildable
-
         line = self.line_of("    return ")
         self.decide("result", output.source, f"returned as {', '.join(k for k, _ in output.values)}", line)
         if output.dropped:
