@@ -224,7 +224,7 @@ class Evaluator:
         if known is not None:
             return known
         if isinstance(node.func, cst.Attribute):
-            method = self.method(node.func, name, arguments, env)
+            method = self.method(node.func, arguments, env)
             if method is not None:
                 return method
         target = self.value(node.func, env)
@@ -240,9 +240,7 @@ class Evaluator:
             return functools.reduce(join, [r for r in results if r is not None] or [UNKNOWN])
         return PRESENT if name.split(".")[0] in ("torch", "F", "nn", "np", "math", "int", "float", "str") else UNKNOWN
 
-    def method(
-        self, func: cst.Attribute, name: str, arguments: list[tuple[str | None, Value]], env: Env
-    ) -> Value | None:
+    def method(self, func: cst.Attribute, arguments: list[tuple[str | None, Value]], env: Env) -> Value | None:
         """A call ``owner.method(...)`` whose owner decides the outcome; None to go on."""
         attr, owner = func.attr.value, dotted(func.value)
         if owner == "self" and attr in self.variant.methods and attr not in self.variant.attributes:

@@ -29,7 +29,7 @@ class OpenOps(ConvOps):
         pairs = zip(a.known[len(a.known) - count :], b.known[len(b.known) - count :], strict=True)
         return Tensor(None, tuple(self.meet(x, y) for x, y in pairs))
 
-    def last_axis(self, x: Tensor, dim: Any, sizes: list[Any] | None = None) -> Any:
+    def last_axis(self, x: Tensor, dim: Any) -> Any:
         """``dim`` counted from the last dimension, None if it is not known to be one of the known ones.
 
         A positive one is the last where only the last is known: what cuts a width into parts or heads cuts it there.

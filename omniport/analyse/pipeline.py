@@ -71,7 +71,7 @@ class _Analysis(Guidance):
             (self.dropped if decision.value is None else self.decisions).append(decision)
         self.batching()
         denoisers = self.denoisers()
-        self.decided(denoisers)
+        self.decided()
         arguments, gone, outputs = find_arguments(self.call, self.module)
         self.dropped += gone
         normal = normalise(
@@ -184,7 +184,7 @@ class _Analysis(Guidance):
         return tuple(n for n in names if n in parameters)
 
     # ------------------------------------------------------------------------------------------------- what is decided
-    def decided(self, denoisers: Denoisers) -> None:
+    def decided(self) -> None:
         names = {
             reading.dotted(n): n for n in reading.walk_reversed(self.node) if isinstance(n, ast.Name | ast.Attribute)
         }

@@ -139,7 +139,6 @@ LATENTS = re.compile(r"(\w+_)?latents\Z")
 #: Parameters that hold media, if their annotation says so.
 MEDIA = re.compile(r"(\w+_)?(image|images|video|audio|mask|waveforms|controls)(_reference)?\Z")
 MEDIA_TYPES = frozenset({"PipelineImageInput", "PipelineMaskInput", "Image", "ndarray", "Tensor", "FloatTensor"})
-NO_MEDIA = re.compile(r"(\w+_)?attention_mask\Z")
 
 #: Media of a request by the name that vLLM-Omni's front ends fill; the first parameter that matches takes it, each
 #: other one comes under its own name.

@@ -82,7 +82,7 @@ def write(source: Path | None, name: str) -> Written:
         module = find_pipeline(class_name, tree).name
         plan = analyse_pipeline(tree, class_name, index, features, name=port)
         stages.append(StageResult("plan", "ok", detail=f"guidance {plan.cfg}", seconds=_since(started)))
-        transformers = denoiser_classes(index, tree)
+        transformers = denoiser_classes(index)
         code = render_pipeline(tree, named_port(port, plan, transformers[0]), features)
         stages.append(StageResult("scaffold", "ok"))
     except Exception as error:
@@ -96,7 +96,7 @@ def _since(started: float) -> float:
     return round(time.monotonic() - started, 2)
 
 
-def denoiser_classes(index: ModelIndex, tree: SourceTree) -> tuple[str, ...]:
+def denoiser_classes(index: ModelIndex) -> tuple[str, ...]:
     """Classes of the denoisers that the index names."""
     found: dict[str, None] = {}
     for name, entry in index.components.items():

@@ -102,7 +102,7 @@ def produce(source: Path | None, tree: Path, name: str, file: str) -> Produced:
         detail = f"{len(plan.classes)} classes, {len(plan.linears)} linears, {len(plan.attentions)} attentions"
         stages.append(StageResult("plan", "ok", detail=detail, seconds=_since(started)))
         started = time.monotonic()
-        stages.append(_scaffold(analysis, tree, name, file, cpu, started))
+        stages.append(_scaffold(analysis, tree, file, cpu, started))
     except Exception as error:
         stage = "scaffold" if stages else "plan"
         facts = facts or {"refused": str(error)}
@@ -118,7 +118,7 @@ def _left_out(plan: TransformerPlan) -> tuple[LeftOut, ...]:
     return (*inputs, *values)
 
 
-def _scaffold(analysis: Any, tree: Path, name: str, file: str, cpu: float, started: float) -> StageResult:
+def _scaffold(analysis: Any, tree: Path, file: str, cpu: float, started: float) -> StageResult:
     from omniport.check.engine import check
     from omniport.emit.format import format_files, ruff_settings
     from omniport.emit.split import CACHED_BLOCKS, split_cached_blocks

@@ -316,14 +316,14 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 wrong = unclear_refusals(lambda case=case: build(port, config, case))  # type: ignore[misc]
                 problems += [f"{case.variant}: {problem}" for problem in wrong]
             shares_held = {
-                "share": _published_share(port, config, reference, engine.transformer_class(port)),
+                "share": _published_share(config, reference, engine.transformer_class(port)),
                 "hand share": _hand_share(port, config, reference, root),
             }
             measures |= {key: round(value, 4) for key, value in shares_held.items() if value is not None}
     return {"figure": worst, "reason": "; ".join(problems), "detail": "; ".join(details), "measures": measures}
 
 
-def _published_share(port: Port, config: Any, reference: Any, cls: Any) -> float | None:
+def _published_share(config: Any, reference: Any, cls: Any) -> float | None:
     """Share of the block parameters that this rank holds at published size in a port's class ``cls``."""
     from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
 
@@ -347,7 +347,7 @@ def _hand_share(port: Port, config: Any, reference: Any, root: Path) -> float | 
     if module is None:
         return None
     try:
-        return _published_share(port, config, reference, getattr(importlib.import_module(module), port.name))
+        return _published_share(config, reference, getattr(importlib.import_module(module), port.name))
     except Exception:  # it takes another config than the reference: nothing is known of its share
         return None
 

@@ -141,7 +141,7 @@ def apply(
         names = "+".join(got[number][0] for number in sorted(got))
         filled.setdefault(whole, []).append((names, (rows, *tails.pop())))
     _reshape(mapper, filled, faults)
-    _tie(mapper, filled, faults)
+    _tie(mapper, filled)
     unused = [rule for rule in table.rules if rule not in mapper.used]
     faults += [f"the rule {_rule(rule)} fits nothing" for rule in unused]
     return filled, dropped, Proof(tuple(faults), len(filled), tuple(dropped), ())
@@ -165,7 +165,7 @@ def _reshape(mapper: Mapper, filled: dict[str, list[tuple[str, Shape]]], faults:
                     filled[name][number] = (source, rule.sizes)
 
 
-def _tie(mapper: Mapper, filled: dict[str, list[tuple[str, Shape]]], faults: list[str]) -> None:
+def _tie(mapper: Mapper, filled: dict[str, list[tuple[str, Shape]]]) -> None:
     for rule in mapper.rules:
         if rule.verb == "tie" and rule.names[0] in filled:
             mapper.used.add(rule)

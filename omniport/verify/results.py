@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 State = Literal["validated", "limited", "unsupported", "not tested"]
-STATES: tuple[State, ...] = ("validated", "limited", "unsupported", "not tested")
 
 
 @dataclass(frozen=True)

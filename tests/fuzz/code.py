@@ -137,7 +137,7 @@ def _pipeline(case: tuple[str, str]) -> None:
     tree = Mutant(source().find_class(name, "pipelines").name, _as_read(text))
     index, _ = synthesise(name, tree)
     plan = analyse_pipeline(tree, name, index, features.DEFAULT, name=default_name(name))
-    transformers = denoiser_classes(index, tree)
+    transformers = denoiser_classes(index)
     if not transformers:
         raise OmniportError("no transformer in the index")
     _valid(render_pipeline(tree, named_port(default_name(name), plan, transformers[0]), features.DEFAULT))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.port import Port
-from omniport.check.source import SourceFile, bound_names, dotted, keyword, last_name
+from omniport.check.source import bound_names, dotted, keyword, last_name
 
 
 class TimestepInModelDtype(Rule):
@@ -58,11 +58,11 @@ class TimestepInModelDtype(Rule):
                 times = bound_names(loop.target)
                 for call in file.calls("to", within=loop):
                     kind = keyword(call, "dtype") or (call.args[0] if call.args else None)
-                    if dotted(kind).endswith("od_config.dtype") and _is_time(file, call, times):
+                    if dotted(kind).endswith("od_config.dtype") and _is_time(call, times):
                         yield self.at(file, call, "a time of up to 1000 keeps 8 bits in bfloat16")
 
 
-def _is_time(file: SourceFile, call: ast.Call, times: set[str]) -> bool:
+def _is_time(call: ast.Call, times: set[str]) -> bool:
     """Whether what is cast is a variable of the loop, or an expansion of one."""
     value = call.func.value if isinstance(call.func, ast.Attribute) else None
     if (
