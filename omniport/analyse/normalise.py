@@ -181,7 +181,9 @@ def _laid_out(module: cst.Module) -> cst.Module:
                     params, flat = member.params.visit(_Layout()), cst.SimpleWhitespace("")
                     member = tidy_leading_lines(member.with_changes(params=params, whitespace_before_params=flat))
                 members.append(member)
-            node = node.with_changes(body=node.body.with_changes(body=members))
+            # the copyright notice stands at the top of the module, and what is above a class marks a copy
+            lines = [line for line in node.leading_lines if line.comment is None]
+            node = node.with_changes(body=node.body.with_changes(body=members), leading_lines=lines)
         body.append(node)
     return module.with_changes(body=body)
 

@@ -38,7 +38,7 @@ class OpenOps(ConvOps):
             return None
         at = int(dim.poly.constant)
         if at >= 1 and len(x.tail) == 1 and x.tail[0].parts:
-            for key in x.sources if at == 1 else ():
+            for key in sorted(x.sources) if at == 1 else ():
                 self.facts.linears[key].vector = True  # its features are dimension 1
             return Num(type(dim.poly).of(-1))
         return dim if -len(x.tail) <= at < 0 else None

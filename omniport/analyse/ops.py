@@ -96,7 +96,7 @@ class TensorOps:
         for value in values:
             if isinstance(value, Seq):
                 self.counted(value.items, what, heads=heads)
-            for atom in value.poly.atoms if isinstance(value, Num) else ():
+            for atom in sorted(value.poly.atoms) if isinstance(value, Num) else ():
                 self.barrier(_LENGTH.findall(atom), f"{what} the number of tokens")
                 if RANKS in atom and not heads:
                     read = [dim for dim in self.local if dim.size.atoms <= value.poly.atoms]
@@ -160,7 +160,7 @@ class TensorOps:
 
     def exactly(self, size: Poly) -> Poly:
         """``size`` with the divisions of constructors exact, as a reshape to quotient and divisor says they are."""
-        for atom in size.atoms & self.floors.keys():
+        for atom in sorted(size.atoms & self.floors.keys()):
             rest = size.divide(Poly.of(atom))
             size = rest * self.floors[atom] if rest is not None else size
         return size

@@ -11,7 +11,7 @@ from omniport.analyse.shapes import Dim, Part, Seq, Tensor
 
 def unit_of(size: Poly, number: int) -> Poly | None:
     """What ``size`` is ``number`` times of, where a condition of the constructor sets that number."""
-    counts = (atom for atom in size.atoms if str(number) in atom.split(" or ") and " or " in atom)
+    counts = (atom for atom in sorted(size.atoms) if str(number) in atom.split(" or ") and " or " in atom)
     return next((unit for atom in counts if (unit := size.divide(Poly.of(atom))) is not None), None)
 
 
@@ -28,7 +28,7 @@ class PackedOps(TensorOps):
         unit = unit_of(dim.size, number)
         if unit is None or number == 1 or len(dim.parts) > 1 or dim.streams:
             return None
-        for key in dim.sources:
+        for key in sorted(dim.sources):
             count = dim.size.divide(unit)
             if count is not None:
                 self.decisions.units.setdefault(key, (unit, count))

@@ -263,7 +263,9 @@ class _Matcher:
         kept = {n for n in names if n in parameters}  # these must not be touched
         short: dict[str, tuple[str, str]] = {}
         for tensor, (parameter, reason) in self.pairs.items():
-            short.setdefault(*_shortest(tensor, parameter, reason, moves, patterns({n: names[n] for n in kept})))
+            short.setdefault(
+                *_shortest(tensor, parameter, reason, moves, patterns({n: names[n] for n in sorted(kept)}))
+            )
         fused = {n for rule in made for n in rule.names}
         for short_name, (new, reason) in short.items():
             if short_name not in fused:

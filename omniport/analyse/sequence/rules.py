@@ -136,7 +136,7 @@ class TokenRules(PathRules):
             size = self.canonical(count.poly)
             if self.sized(size).streams:
                 return Opaque(text(node))
-            for atom in size.atoms:
+            for atom in sorted(size.atoms):
                 if atom.startswith("len("):
                     self.border(atom[4:-1], size, Poly.of(atom) - size)
         return super().eval_compare(node, env)
@@ -276,7 +276,8 @@ class TokenRules(PathRules):
         """A new axis: it is one of tokens if its size counts tokens."""
         if size == BATCH:
             return Dim(BATCH)
-        streams = tuple(name for atom in size.atoms if (name := atom[4:-1]).isidentifier() and atom == f"len({name})")
+        atoms = sorted(size.atoms)
+        streams = tuple(name for atom in atoms if (name := atom[4:-1]).isidentifier() and atom == f"len({name})")
         whole = Poly.of(0)
         for name in streams:
             whole = whole + Poly.of(f"len({name})")

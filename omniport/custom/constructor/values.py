@@ -117,7 +117,7 @@ def bound(
         scope[spec.kwarg.arg] = strange
     defaults = dict(zip(names[len(names) - len(spec.defaults) :], spec.defaults, strict=True))
     defaults |= {a.arg: d for a, d in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if d is not None}
-    for name in known - scope.keys():
+    for name in sorted(known - scope.keys()):
         if name in defaults:
             scope[name] = default(defaults[name])
         elif strict:

@@ -1,7 +1,8 @@
 """Lines in front of statements that a port does not keep.
 
 Blank lines at the start of a body and before an ``else``; comments about what the port has none of, attention
-processors and torch's own attention function; what the reference's authors have still to do.
+processors, torch's own attention function, hooks of other libraries and marks of copies; what the reference's authors
+have still to do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from omniport.source.transform import transform
 _Statement = TypeVar("_Statement", cst.SimpleStatementLine, cst.If, cst.For)
 #: A paragraph that speaks of one of these explains the reference, not the port.
 _REFERENCE = re.compile(
-    r"\w*Processor\b|\bprocessor\b|\battn\.\w+|\bscaled_dot_product_attention\b|\bsdpa?\b", re.ASCII
+    r"\w*Processor\b|\bprocessor\b|\battn\.\w+|\bscaled_dot_product_attention\b|\bsdpa?\b"
+    r"|\baccelerate\b|# Copied from ",
+    re.ASCII,
 )
 _TO_DO = re.compile(r"#\s*(#+\s*)?(TODO|FIXME|HACK|XXX)\b")
 

@@ -23,6 +23,7 @@ from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
 from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
+from omniport.rewrite.pipeline.remarks import without_remarks
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.walk import calls
@@ -105,7 +106,7 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     classes[plan.transformer.class_name] = local
     imports = import_lines(body, module, source, classes)
     head = "\n".join(comment_at_top(module.text)) if header is None else header
-    return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n{body.strip()}\n")
+    return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n{without_remarks(body).strip()}\n")
 
 
 def _methods(

@@ -73,3 +73,15 @@ def test_other_lines_stay() -> None:
 
 def test_a_docstring_keeps_its_distance() -> None:
     check_noop(rewrite, 'class A:\n    def f(self, x):\n        """Says so."""\n\n        return x\n')
+
+
+def test_marks_of_copies_and_hooks_of_other_libraries_go() -> None:
+    for comment in ("# Copied from package.module.Class.method", "# with accelerate this\n        # is elsewhere"):
+        check_transformed(
+            rewrite,
+            f"class A:\n    def f(self, x):\n        y = x\n        {comment}\n        return y\n",
+            "class A:\n    def f(self, x):\n        y = x\n        return y\n",
+        )
+    check_noop(
+        rewrite, "class A:\n    def f(self, x):\n        y = x\n        # copied to all ranks\n        return y\n"
+    )
