@@ -123,11 +123,12 @@ def run(sample: Sample, sources: Path, tree: Path) -> Row:
 def _stand_ins(sample: Sample) -> list[str]:
     """What is not the original's own in a comparison."""
     said = [f"plain attention stands in for the original's {name}" for name, _ in sample.kernels]
-    both = [("a toy one", "the published ", [name for name, _ in sample.published])]
-    both += [("a module of our own", "", [name for name, text in sample.shims if text])]
-    said += [f"{what} stands in for {kind}{name} on both sides" for what, kind, names in both for name in names]
+    published = [name for name, _ in sample.published]
+    packages = list(dict.fromkeys(name.split(".")[0] for name, _ in sample.shims))
+    for what, names in (("toy sizes of the published", published), ("modules of our own for", packages)):
+        said += [f"{what} {' and '.join(names)} on both sides"] if names else []
     if sample.pinned:
-        said.append(f"the original runs with {' and '.join(sample.pinned)}, which it names")
+        said.append(f"the original runs with {', '.join(sample.pinned)}, the releases it is written for")
     return [*said, *([sample.note] if sample.note else [])]
 
 

@@ -88,8 +88,12 @@ def main() -> None:
     Path(folder, f"{sys.argv[1]}.json").write_text(json.dumps(side(given, folder)), "utf-8")
 
 
-def _scope(given: dict[str, Any]) -> dict[str, Any]:
-    """Stand-ins are in place; the names that the expressions of the table may use."""
+@contextmanager
+def _stand_ins(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Modules of our own are in place; yields the names that the expressions of the table may use.
+
+    They go afterwards: other packages ask what is installed, and must not be misled.
+    """
     import torch
     import transformers
 
@@ -102,7 +106,9 @@ def _scope(given: dict[str, Any]) -> dict[str, Any]:
         parent, _, child = name.rpartition(".")
         if parent:
             setattr(sys.modules[parent], child, shim)
-    return {"Phi3Config": transformers.Phi3Config, "torch": torch, "randn": torch.randn}
+    yield {"Phi3Config": transformers.Phi3Config, "torch": torch, "randn": torch.randn}
+    for name in given["shims"]:
+        del sys.modules[name]
 
 
 def _replace(module: types.ModuleType, texts: dict[str, str]) -> None:
@@ -121,8 +127,8 @@ def _original(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     sys.path.insert(0, given["pinned"])
     import torch
 
-    scope = _scope(given)
-    kind = original(Path(given["root"]), given["file"], given["class"])
+    with _stand_ins(given) as scope:
+        kind = original(Path(given["root"]), given["file"], given["class"])
     _replace(sys.modules[kind.__module__], {**given["kernels"], **given["published"]})
     net: Any = kind(**eval(given["arguments"], scope)).eval()  # our own table
     failed = ""
@@ -145,11 +151,11 @@ def _port(given: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     from omniport.verify.engine import finish_loading, relative_error
 
-    scope = _scope(given)
-    module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
-    _replace(module, given["published"])
     error, failed = None, ""
-    with one_rank():
+    with one_rank():  # before the stand-ins, of which vLLM must not know
+        with _stand_ins(given) as scope:
+            module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
+        _replace(module, given["published"])
         port = getattr(module, given["class"])(**eval(given["arguments"], scope)).eval()  # our own table
         ours = _unfused(port)
         if (folder / "outputs").is_file() and ours == given["tensors"]:

@@ -73,6 +73,55 @@ class T5TokenizerFast:
         return transformers.BatchEncoding({"input_ids": ids, "attention_mask": (ids != 0).long()})
 """
 
+#: transformer_engine is for CUDA only; its norm, attention and rotation as its manual describes them, without the
+#: ``_extra_state`` entries that hold no weights
+TE = """
+import torch
+class RMSNorm(torch.nn.Module):
+    def __init__(self, hidden_size, eps=1e-5):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+    def reset_parameters(self):
+        torch.nn.init.ones_(self.weight)
+    def forward(self, x):
+        return torch.nn.functional.rms_norm(x, self.weight.shape, self.weight, self.eps)
+"""
+TE_ATTENTION = """
+import torch
+class DotProductAttention(torch.nn.Module):
+    def __init__(self, heads, channels, num_gqa_groups, attention_dropout, qkv_format, attn_mask_type):
+        super().__init__()
+        assert (num_gqa_groups, attention_dropout, qkv_format, attn_mask_type) == (heads, 0, "bshd", "no_mask")
+    def forward(self, q, k, v):
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+def apply_rotary_pos_emb(t, freqs, tensor_format, fused):
+    assert tensor_format == "bshd"
+    freqs = freqs.transpose(0, 1)  # [S, 1, 1, D] to [1, S, 1, D]
+    first, second = t.chunk(2, dim=-1)
+    return t * freqs.cos() + torch.cat((-second, first), dim=-1) * freqs.sin()
+"""
+TE_GRAPHS = """
+class TransformerEngineBaseModule:
+    pass
+def get_all_rng_states():
+    return {}
+def graph_safe_rng_available():
+    return False
+"""
+#: torchvision has no build beside the CPU wheel of vLLM; the nearest pixel
+RESIZE = """
+import torch
+from enum import Enum
+from types import SimpleNamespace
+class InterpolationMode(Enum):
+    NEAREST = "nearest"
+def _resize(img, size, interpolation):
+    return torch.nn.functional.interpolate(img, size, mode=interpolation.value)
+functional = SimpleNamespace(resize=_resize)
+"""
+
 SAMPLES = (
     Sample(
         "OmniGen==1.0.3",
@@ -81,9 +130,11 @@ SAMPLES = (
         {"backbone": "OmniGen", "vae": "AutoencoderKL", "denoise loop": "OmniGenScheduler.__call__"},
         "dict(transformer_config=Phi3Config(hidden_size=64, intermediate_size=96, num_hidden_layers=2, "
         "num_attention_heads=4, vocab_size=50, pad_token_id=0), pos_embed_max_size=8)",
+        pinned=("transformers==4.45.2", "tokenizers==0.20.3", "huggingface_hub==0.26.5", "diffusers==0.30.3"),
         stubs=("timm", "peft"),
-        inputs="dict(x=randn(1, 4, 8, 8), timestep=randn(1), input_ids=torch.arange(4)[None], input_img_latents=None, "
-        "input_image_sizes={}, attention_mask=torch.ones(1, 21, 21), position_ids=torch.arange(21)[None])",
+        inputs="dict(x=randn(1, 4, 8, 8), timestep=randn(1), input_ids=torch.arange(6)[None], "
+        "input_img_latents=[randn(1, 4, 4, 4)], input_image_sizes={0: [[1, 5]]}, "
+        "attention_mask=torch.ones(1, 23, 23).tril(16), position_ids=torch.arange(23)[None])",
     ),
     Sample(
         "wan22==2.2.11",
@@ -142,7 +193,26 @@ SAMPLES = (
         "cosmos_predict2/models/video2world_dit.py:MinimalV1LVGDiT",
         {"backbone": "MinimalV1LVGDiT|MiniTrainDIT", "block": "Block|MultiViewBlock", "vae": "VAE_",
          "text encoder": "CosmosT5TextEncoder", "denoise loop": "Text2ImagePipeline.__call__"},
-        why_not_built="its attention is transformer_engine's, a package for CUDA only",
+        "dict(max_img_h=8, max_img_w=8, max_frames=4, in_channels=4, out_channels=4, patch_spatial=2, "
+        "patch_temporal=1, model_channels=48, num_blocks=2, num_heads=2, crossattn_emb_channels=24, "
+        "use_crossattn_projection=True, crossattn_proj_in_channels=20, pos_emb_cls='rope3d', "
+        "use_adaln_lora=True, adaln_lora_dim=8)",
+        extras=("iopath==0.1.10", "portalocker", "termcolor"),
+        stubs=("megatron", "pynvml", "hydra", "wandb", "fvcore", "boto3"),
+        inputs="dict(x_B_C_T_H_W=randn(1, 4, 2, 4, 6), timesteps_B_T=torch.rand(1, 2) * 900, "
+        "crossattn_emb=randn(1, 5, 20), condition_video_input_mask_B_C_T_H_W=torch.ones(1, 1, 2, 4, 6), "
+        "fps=torch.tensor([16.0]), padding_mask=torch.zeros(1, 1, 8, 12))",
+        shims=(
+            ("transformer_engine", ""),
+            ("transformer_engine.pytorch", TE),
+            ("transformer_engine.pytorch.attention", TE_ATTENTION),
+            ("transformer_engine.pytorch.distributed", TE_GRAPHS),
+            ("transformer_engine.pytorch.module", ""),
+            ("transformer_engine.pytorch.module.base", TE_GRAPHS),
+            ("torchvision", ""),
+            ("torchvision.transforms", RESIZE),
+        ),
+        note="transformer_engine's `_extra_state` entries, which hold no weights, are not among the tensors",
     ),
     Sample(
         "dit-ml==0.2.10",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from omniport.corpus.custom import TOLERANCE, Sample, compare
+from omniport.corpus.custom import TOLERANCE, Sample, compare, difference
+from omniport.corpus.custom_meta import _flat
 from omniport.custom.into import scaffold_custom
 from tests.support.ports import installed_package
 
@@ -35,3 +36,19 @@ def test_names_and_shapes_are_compared(tmp_path: Path) -> None:
     renamed = compare(sample, FIXTURES / "fusion", tmp_path, root, "toy")
     assert "missing head.weight" in renamed.difference and "surplus tail.weight" in renamed.difference
     assert renamed.error is None
+
+
+def test_differences_are_named() -> None:
+    theirs = {f"b.{i}": [2] for i in range(6)} | {"a": [2, 3]}
+    assert difference(theirs, dict(theirs)) == ""
+    assert difference(theirs, theirs | {"a": [3, 2]}) == "shape of a: [3, 2], not [2, 3]"
+    said = difference(theirs, {"c": [1]})
+    assert said == "missing a; missing b.0; missing b.1; missing b.2; missing b.3; and 3 more"
+
+
+def test_an_output_of_another_kind_is_not_compared() -> None:
+    import torch
+
+    assert [t.tolist() for t in _flat((torch.ones(1), None, [0.5]))] == [[1.0], 0.5]
+    with pytest.raises(TypeError, match="an output of type dict"):
+        _flat((torch.ones(1), {}))
