@@ -12,6 +12,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.flatten_base import flatten_base
 from omniport.source.nodes import each_node
 from omniport.source.slice import definition
+from omniport.source.slice import method as method_of
 from omniport.source.tree import SourceModule, SourceTree
 
 
@@ -51,9 +52,7 @@ class Closure:
                 continue
             own = found[0].class_def(found[1]).body  # parsed already; mixins are large, and most lack the method
             if any(isinstance(member, ast.FunctionDef) and member.name == method for member in own):
-                members = definition(found[0], found[1], cst.ClassDef).body.body
-                functions = (m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == method)
-                return next(functions), found[0]
+                return method_of(found[0], found[1], method), found[0]
             inherited = self.mixin_method(*found, method)
             if inherited is not None:
                 return inherited

@@ -26,6 +26,7 @@ from omniport.analyse.shapes import (
 )
 from omniport.analyse.statements import Statements
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import methods
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -67,13 +68,8 @@ class Walk(Calls, Statements):
     # ------------------------------------------------------------------------------------------------------ the model
     def run(self) -> Facts:
         """Build the root symbolically and follow its forward."""
-        root = self.root = Instance(self.normal.root)
-        init = self.method_of(root.cls, "__init__")
-        for name, default, _ in parameters(init)[1:]:
-            value = ast.literal_eval(default) if isinstance(default, ast.Constant) else default
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            root.bindings[name] = Num(Poly.of(name)) if number or default is None else Opaque(name)
-        self.construct(root, {})
+        self.build()
+        root = self.root
         env: Env = {"self": root}
         for name, default, annotation in parameters(self.method_of(root.cls, "forward"))[1:]:
             env[name] = self.input(name, default, annotation)
@@ -87,6 +83,16 @@ class Walk(Calls, Statements):
         self.demand(self.facts.outputs, "is a result of the model")
         return self.facts
 
+    def build(self) -> None:
+        """Construct the root."""
+        root = self.root = Instance(self.normal.root)
+        init = self.method_of(root.cls, "__init__")
+        for name, default, _ in parameters(init)[1:]:
+            value = ast.literal_eval(default) if isinstance(default, ast.Constant) else default
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            root.bindings[name] = Num(Poly.of(name)) if number or default is None else Opaque(name)
+        self.construct(root, {})
+
     def construct(self, instance: Instance, given: dict[str, Any]) -> None:
         """Run ``__init__`` of a class of the normal form."""
         self.facts.instances.setdefault(instance.cls, []).append(instance)
@@ -97,9 +103,9 @@ class Walk(Calls, Statements):
         self.building -= 1
 
     def method_of(self, cls: str, name: str) -> ast.FunctionDef:
-        for node in self.classes[cls].body:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                return node
+        found = methods(self.classes[cls]).get(name)
+        if found is not None:
+            return found
         raise self.unsupported(f"class {cls} has no {name}", self.classes[cls])
 
     def body(self, instance: Instance, name: str, env: Env) -> Any:

@@ -69,11 +69,10 @@ class Entry(Lenient):
                 if isinstance(taker, Leaf) and (kind := taker.cls.rpartition(".")[2]) in (*library.RANKS, "Linear"):
                     return library.RANKS.get(kind)
                 for item in taker.items if isinstance(taker, Either) else [taker]:
-                    taken = parameters(self.method_of(item.cls, "forward")) if isinstance(item, Instance) else []
+                    taken = parameters(self.method_of(item.cls, "forward")) if isinstance(item, Instance) else ()
                     if isinstance(item, Instance) and len(taken) > 1 and (rank := self.rank_of(item, taken[1][0])):
                         return rank
-        said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(forward) or "")
-        return len([size for size in said[1].split(",") if size.strip()]) if said else None  # "(length,)" is one size
+        return _said(forward, name)
 
     def origins_of(self, name: str) -> frozenset[str]:
         """What a parameter of the root comes from; its number per sample may be several, if the forward asks."""
@@ -104,13 +103,22 @@ def _shape_uses(function: ast.FunctionDef) -> tuple[list[tuple[str, int]], list[
     return unpacked, calls
 
 
-def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None, str]]:
+@functools.lru_cache(maxsize=500)
+def _said(function: ast.FunctionDef, name: str) -> int | None:
+    """The rank of a parameter that the docstring gives the shape of."""
+    said = re.search(rf"\b{name} \([^)]*?of shape `?\(([^)]*)\)", ast.get_docstring(function) or "")
+    return len([size for size in said[1].split(",") if size.strip()]) if said else None  # "(length,)" is one size
+
+
+@functools.lru_cache(maxsize=500)
+def parameters(function: ast.FunctionDef) -> tuple[tuple[str, ast.expr | None, str], ...]:
     """Name, default and annotation of each parameter; the defaults of keyword-only ones included."""
-    args, spec = function.args, []
+    args = function.args
+    spec: list[tuple[str, ast.expr | None, str]] = []
     positional = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
     for arg, default in zip(positional, [*defaults, *args.defaults], strict=True):
         spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
     for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         spec.append((arg.arg, default, text(arg.annotation) if arg.annotation else ""))
-    return spec
+    return tuple(spec)

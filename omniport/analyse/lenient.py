@@ -13,7 +13,7 @@ from omniport.analyse.facts import Demand
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Either, Instance, Method, Modules, Num, Opaque, Seq, Tensor, modules_in
 from omniport.errors import UnsupportedError
-from omniport.source.nodes import each_node
+from omniport.source.nodes import each_node, methods
 
 
 class Lenient(Expressions):
@@ -80,7 +80,7 @@ class Lenient(Expressions):
         return [ratio for a, b in pairs if (ratio := a.quotient(b)) is not None]
 
     def has_method(self, owner: Instance, name: str) -> bool:
-        return any(isinstance(n, ast.FunctionDef) and n.name == name for n in self.classes[owner.cls].body)
+        return name in methods(self.classes[owner.cls])
 
     def mark(self) -> tuple[Any, ...]:
         """What a failed walk leaves behind has to be put back."""

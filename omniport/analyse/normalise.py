@@ -42,6 +42,7 @@ from omniport.source.syntax import code as text_of
 from omniport.source.toplevel import conditional_statements
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.walk import walk
 
 _ROUNDS = 20
 WIDTH = 120  # columns, as in the target's ruff settings
@@ -73,8 +74,10 @@ def normalise(
     """
     specialised = specialise(tree, module, root, config, demand.given)
     body = cst.Module(list(tidy(specialised, root, demand.members).values()))
-    code, origins = split_markers(text_of(_laid_out(body)))
-    imports, decisions = import_lines(tree, specialised, code)
+    marked = text_of(_laid_out(body))
+    text = ast.parse(marked)
+    code, origins = split_markers(marked, text)
+    imports, decisions = import_lines(tree, specialised, text)
     head = "\n".join([*header(module.text), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")
     lines: list[Origin | None] = [None] * offset
@@ -83,7 +86,6 @@ def normalise(
         parts = _wrapped(line)
         wrapped += parts
         lines += [Origin(*origins[number]) if number in origins else None] * len(parts)
-    text = ast.parse(code)
     cls = next(n for n in text.body if isinstance(n, ast.ClassDef) and n.name == root)
     functions = {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
     return Normalised(
@@ -171,6 +173,23 @@ class _Layout(cst.CSTTransformer):
         return updated_node.with_changes(params=params)
 
 
+_COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+_PLAIN = frozenset({cst.Name, cst.Attribute, cst.Integer, cst.Float, cst.SimpleString, cst.Annotation, cst.Param})
+_PLAIN |= {cst.BinaryOperation, cst.BitOr, cst.UnaryOperation, cst.Minus}
+
+
+def _flat(params: cst.Parameters) -> cst.Parameters:
+    """What ``params.visit(_Layout())`` gives; most parameters hold no comma but the one behind them."""
+    if params.posonly_params or params.kwonly_params or params.star_kwarg or isinstance(params.star_arg, cst.Param):
+        return cst.ensure_type(params.visit(_Layout()), cst.Parameters)
+    if not all(type(part) in _PLAIN for param in params.params for part in walk(param)):
+        return cst.ensure_type(params.visit(_Layout()), cst.Parameters)
+    changed = [p.with_changes(comma=_COMMA) if isinstance(p.comma, cst.Comma) else p for p in params.params]
+    if changed:
+        changed[-1] = changed[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
+    return params.with_changes(params=changed)
+
+
 def _laid_out(module: cst.Module) -> cst.Module:
     body = []
     for node in module.body:
@@ -178,7 +197,7 @@ def _laid_out(module: cst.Module) -> cst.Module:
             members = []
             for member in node.body.body:
                 if isinstance(member, cst.FunctionDef):
-                    params, flat = member.params.visit(_Layout()), cst.SimpleWhitespace("")
+                    params, flat = _flat(member.params), cst.SimpleWhitespace("")
                     member = tidy_leading_lines(member.with_changes(params=params, whitespace_before_params=flat))
                 members.append(member)
             # the copyright notice stands at the top of the module, and what is above a class marks a copy
@@ -198,13 +217,12 @@ _FIXED = {
 }
 
 
-def import_lines(tree: SourceTree, specialised: Specialised, code: str) -> tuple[list[str], list[Decision]]:
-    """The imports that the free names of ``code`` need, each from where the reference defines it.
+def import_lines(tree: SourceTree, specialised: Specialised, parsed: ast.Module) -> tuple[list[str], list[Decision]]:
+    """The imports that the free names of the classes in ``parsed`` need, each from where the reference defines it.
 
     Raises:
         UnsupportedError: a name that no module of the reference explains, or that two explain differently.
     """
-    parsed = ast.parse(code)
     plain: set[str] = set()
     lines: dict[str, str] = {}
     decisions: list[Decision] = []

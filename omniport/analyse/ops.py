@@ -43,10 +43,10 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     found: list[Tensor] = []
     for value in values:
         kind = type(value)
-        if kind not in HOLD_TENSORS:
-            continue
         if kind is Tensor:
             found.append(value)
+        elif kind not in HOLD_TENSORS:
+            continue
         elif kind is Fields:
             found.extend(tensors_in(value.items.values()))
         elif kind is not Method:
@@ -146,6 +146,8 @@ class TensorOps:
 
     def canonical(self, size: Poly) -> Poly:
         """``size`` with each stream's length named by its representative."""
+        if not any("len(" in atom for atom in size.atoms):
+            return size
         result = Poly.of(0)
         for monomial, factor in size.terms:
             term = Poly((((), factor),))
@@ -166,7 +168,7 @@ class TensorOps:
         return size
 
     def equal(self, a: Poly, b: Poly) -> bool:
-        return self.canonical(a) == self.canonical(b)
+        return a == b or self.canonical(a) == self.canonical(b)
 
     def reduce(self, x: Tensor, at: int, name: str, *, keep: bool) -> Tensor:
         """An operation along dimension ``at``, which stays, becomes one entry, or goes."""
@@ -235,9 +237,9 @@ class TensorOps:
             self.in_step(a.streams, b.streams)
         else:
             self.barrier(a.streams + b.streams, "a token axis meets a tensor that has one entry for each token")
-        if len(a.parts) == len(b.parts) == 1 and a.size.quotient(b.size) in self.ratios:
+        if self.ratios and len(a.parts) == len(b.parts) == 1 and a.size.quotient(b.size) in self.ratios:
             return a  # heads of queries, where there are as many of them as of keys
-        if str(b.size) < str(a.size):
+        if a.size is not b.size and str(b.size) < str(a.size):
             a, b = b, a  # sizes that meet are equal; one spelling of them makes loops stable
         if not a.parts and not b.parts:
             return a if a.streams else b

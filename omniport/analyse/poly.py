@@ -110,12 +110,16 @@ class Poly:
         """Whether it is surely below zero: no term is positive."""
         return bool(self.terms) and all(factor < 0 for _, factor in self.terms)
 
-    @property
+    @functools.cached_property
     def atoms(self) -> frozenset[str]:
         """Names that occur."""
         return frozenset(atom for monomial, _ in self.terms for atom in monomial)
 
     def __str__(self) -> str:
+        return self._text
+
+    @functools.cached_property
+    def _text(self) -> str:
         def term(monomial: Monomial, factor: Fraction) -> str:
             names = [atom if atom.isidentifier() else f"({atom})" for atom in monomial]
             if factor == 1 and names:

@@ -134,14 +134,17 @@ class Statements(Joins):
         self.undecided -= 1
         self.ratios = self.compared(node.test, other)
         for name, value in after.items():
-            instance.attributes[name] = self.join(value, instance.attributes.get(name, Const(None)))
+            met = instance.attributes.get(name, Const(None))
+            instance.attributes[name] = value if met is value else self.join(value, met)
         if ended and not other_ended:
             env.clear()
             env.update(other)
         elif not ended and not other_ended:
             for name, value in other.items():
-                if name not in env or self.read_again(name):
-                    env[name] = self.join(env[name], value) if name in env else value
+                if name not in env:
+                    env[name] = value
+                elif env[name] is not value and self.read_again(name):
+                    env[name] = self.join(env[name], value)
         self.ratios = []
         return ended and other_ended
 

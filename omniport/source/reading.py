@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError
+from omniport.source.nodes import IS_NODE
 
 if TYPE_CHECKING:
     import libcst
@@ -113,13 +114,14 @@ def check_nesting(tree: ast.AST, file: str) -> None:
     for _ in range(MAX_NESTING):
         below: list[ast.AST] = []
         for node in level:
-            if isinstance(node, ast.BoolOp) and len(node.values) > MAX_NESTING:
+            if type(node) is ast.BoolOp and len(node.values) > MAX_NESTING:
                 raise OmniportError(f"{file}:{node.lineno}: more than {MAX_NESTING} terms in one condition; refused")
             for value in node.__dict__.values():  # as ast.iter_child_nodes, at half the cost
-                if isinstance(value, ast.AST):
+                kind = type(value)
+                if IS_NODE[kind]:
                     below.append(value)
-                elif type(value) is list:
-                    below += [item for item in value if isinstance(item, ast.AST)]
+                elif kind is list:
+                    below += [item for item in value if IS_NODE[type(item)]]
         if not below:
             return
         level = below

@@ -44,13 +44,41 @@ def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
     return reparse_cst(_marked(module, name), module.file).body[0]  # comments are all that is new in it
 
 
+@functools.lru_cache(maxsize=500)
+def method(module: SourceModule, cls: str, name: str) -> cst.FunctionDef:
+    """The method ``name`` that the class ``cls`` defines, as :func:`definition` of the class holds it.
+
+    Raises:
+        UnsupportedError: the class defines none.
+    """
+    body = module.class_def(cls).body
+    for at, node in enumerate(body):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            first = (body[at - 1].end_lineno or 0) + 1 if at else _first(node)
+            held = reparse_cst("class _:\n" + _with_markers(module, node, first), module.file).body[0]
+            assert isinstance(held, cst.ClassDef) and isinstance(held.body.body[0], cst.FunctionDef)
+            return held.body.body[0]
+    raise UnsupportedError(f"{cls} has no method {name}", module.file)
+
+
 def _marked(module: SourceModule, name: str) -> str:
     """The text of a definition with a marker on every statement."""
     node = module.definitions.get(name)
     if not isinstance(node, ast.ClassDef | ast.FunctionDef):
         raise UnsupportedError(f"{name} is no class or function at the top level of the module", module.file)
+    return _with_markers(module, node, _first(node), own=False)
+
+
+def _first(node: ast.ClassDef | ast.FunctionDef) -> int:
+    """The line on which a definition begins, decorators included."""
+    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+
+
+def _with_markers(
+    module: SourceModule, node: ast.ClassDef | ast.FunctionDef, first: int, *, own: bool = True
+) -> str:
+    """The lines from ``first`` to the end of ``node`` with a marker on every statement, ``node`` itself if ``own``."""
     lines = module.text.splitlines()
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
     ends: dict[int, int] = {}
     heads: dict[int, int] = {}
     for child in each_node(node):
@@ -64,7 +92,7 @@ def _marked(module: SourceModule, name: str) -> str:
     out: list[str] = []
     for number in range(first, (node.end_lineno or first) + 1):
         line = lines[number - 1]
-        if number in heads and number != first:
+        if number in heads and (own or number != first):
             out.append(f"{' ' * heads[number]}#@{module.file}:{number}")
         out.append(f"{line}  #@{module.file}:{ends[number]}" if number in ends else line)
     return "\n".join(out) + "\n"
@@ -83,10 +111,13 @@ def marker(node: cst.CSTNode) -> tuple[str, int] | None:
     return None
 
 
-def split_markers(code: str) -> tuple[str, dict[int, tuple[str, int]]]:
-    """Take the markers off ``code``: the clean text, and its 1-based lines -> (file, line) of the source."""
+def split_markers(code: str, parsed: ast.Module | None = None) -> tuple[str, dict[int, tuple[str, int]]]:
+    """Take the markers off ``code``: the clean text, and its 1-based lines -> (file, line) of the source.
+
+    ``parsed`` is the tree of ``code``, where one is in hand.
+    """
     spans: dict[int, int] = {}
-    for node in each_node(ast.parse(code)):
+    for node in each_node(parsed or ast.parse(code)):
         simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
         if simple and node.end_lineno is not None:  # type: ignore[attr-defined]
             spans[node.end_lineno] = node.lineno  # type: ignore[attr-defined]
@@ -96,8 +127,8 @@ def split_markers(code: str) -> tuple[str, dict[int, tuple[str, int]]]:
     origins: dict[int, tuple[str, int]] = {}
     pending: tuple[str, int] | None = None
     for number, line in enumerate(code.splitlines(), 1):
-        found = _MARK.search(line)
-        text = _MARK.sub("", line)
+        found = _MARK.search(line) if "#@" in line else None
+        text = line[: found.start()] if found else line
         if found and not text.strip():
             pending = (found.group(1), int(found.group(2)))
             continue

@@ -31,6 +31,7 @@ class ClosedSettings(FlagRules):
 
     settings: dict[str, str]
     closed: dict[str, tuple[str, ...]]  # settings of the root, and the values that they may have
+    weighed: set[str]  # values that a constructor compares with words
 
     def statement(self, node: ast.stmt, env: Env) -> bool:
         if self.building and isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise):
@@ -44,6 +45,8 @@ class ClosedSettings(FlagRules):
         word = getattr(node.comparators[0], "value", None)
         if isinstance(node.ops[0], ast.Eq | ast.NotEq) and isinstance(word, str):
             value = self.eval(node.left, env)
+            if isinstance(value, Opaque) and self.building:
+                self.weighed.add(value.text)
             if isinstance(value, Opaque) and value.text in self.settings:
                 return Const((self.settings[value.text] == word) == isinstance(node.ops[0], ast.Eq))
             if isinstance(value, Opaque) and value.text in self.closed and not self.building:

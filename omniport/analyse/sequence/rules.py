@@ -68,6 +68,8 @@ class TokenRules(PathRules):
 
     def canonical(self, size: Poly) -> Poly:
         """``size`` with lengths named by the streams that they are made of."""
+        if not any(atom.startswith("len(") for atom in size.atoms):
+            return size
         result = Poly.of(0)
         for monomial, factor in size.terms:
             term = Poly((((), factor),))

@@ -57,6 +57,8 @@ class _Task:
     flags: tuple[tuple[str, bool], ...] = ()  # boolean parameters, and what they are
     settings: tuple[tuple[str, str], ...] = ()  # and what settings with a few values are
     hints: list[dict[str, Form]] = field(default_factory=list)  # what helped under other ranks and settings
+    places: list[_Place] = field(default_factory=list)  # and where the region was found to begin
+    built: dict[frozenset[tuple[str, int]], Checkpoint] = field(default_factory=dict)  # see :class:`SequenceWalk`
     #: By what is assumed of conditions, and by statement: where a walk can go on from
     checkpoints: dict[frozenset[tuple[str, Form]], dict[int, Checkpoint]] = field(default_factory=dict)
 
@@ -115,19 +117,9 @@ def _of_all_ranks(task: _Task) -> Region:
 
 def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     """The region under one rank of each parameter, and the other ranks that the forward asks for."""
-    normal, source, decided = task.normal, task.source, task.decided
-    plain = SequenceWalk(
-        normal,
-        source,
-        decided,
-        None,
-        ranks=dict(task.ranks),
-        kinds=dict(task.kinds),
-        flags=dict(task.flags),
-        settings=dict(task.settings),
-    )
-    plain.run()
-    task.checkpoints[frozenset()] = plain.checkpoints
+    if task.places and (known := _as_before(task, task.places[-1])) is not None:
+        return known
+    plain = _plain(task)
     traces = plain.record.traces
     ends = [*(trace.attentions for trace in traces[1:]), len(plain.facts.attentions)]
     starts = [at for at, trace in enumerate(traces) if ends[at] > trace.attentions]
@@ -146,8 +138,10 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         part = task if primary else replace(task, left=[min(task.left[0], _STATEMENTS // 4)])
         spent = refused is not None and task.left[0] <= 0  # one more walk is made, which tells little
         for batch in (0, 1) if _turned(body[:start]) else (0,):
+            place = _Place(start, carriers, frozenset(primary), starts[-1], batch)
             try:
-                found = _search(part, _Place(start, carriers, frozenset(primary), starts[-1], batch))
+                found = _search(part, place)
+                task.places.append(place)
                 return replace(found, front=front), ranks
             except Refused as error:
                 refused = refused if batch or spent else error
@@ -158,6 +152,39 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         front = front or joined or not primary
     assert refused is not None
     raise refused
+
+
+def _plain(task: _Task, until: int | None = None) -> SequenceWalk:
+    """A walk that assumes nothing, as far as the statement ``until``."""
+    walk = SequenceWalk(
+        task.normal,
+        task.source,
+        task.decided,
+        None,
+        ranks=dict(task.ranks),
+        kinds=dict(task.kinds),
+        flags=dict(task.flags),
+        settings=dict(task.settings),
+        until=until,
+        built=task.built,
+    )
+    walk.run()
+    task.checkpoints[frozenset()] = walk.checkpoints
+    return walk
+
+
+def _as_before(task: _Task, place: _Place) -> tuple[Region, dict[str, int]] | None:
+    """As :func:`_region` where other ranks or settings have their region, None if these have none there."""
+    plain = _plain(task, place.start)
+    body = plain.method_of(plain.root.cls, "forward").body
+    alive = {name for name, value in plain.alive.items() if isinstance(value, Tensor)}
+    carriers = frozenset(alive & _stored(body[place.start : place.last + 1]))
+    if carriers != place.carriers or place.start not in plain.checkpoints:
+        return None
+    try:
+        return _search(replace(task, left=list(task.left)), place), _ranks(body)
+    except Refused:
+        return None
 
 
 def _others(before: Any, after: Any) -> bool:

@@ -28,7 +28,9 @@ from omniport.source.tree import SourceTree
 _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min", "or"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
-_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints"})
+_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "until"})
+#: And those that say what comes into the forward, which the constructors do not know.
+_GIVEN = _ASSUMED | {"given", "flags", "settings", "built"}
 
 
 class SequenceWalk(ClosedSettings):
@@ -50,12 +52,16 @@ class SequenceWalk(ClosedSettings):
         kinds: dict[str, int] | None = None,
         flags: dict[str, bool] | None = None,
         settings: dict[str, str] | None = None,
+        until: int | None = None,
+        built: dict[frozenset[tuple[str, int]], Checkpoint] | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
         self.primary, self.last = primary, last
         self.given, self.kinds, self.flags = ranks or {}, kinds or {}, flags or {}
-        self.settings, self.closed = settings or {}, {}
+        self.settings, self.closed, self.weighed = settings or {}, {}, set()
+        self.until = until  # the statement in front of which the walk ends
+        self.built = built  # by kinds: the model as its constructors leave it
         self.record = Record()
         self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
@@ -73,6 +79,17 @@ class SequenceWalk(ClosedSettings):
         self.sized_at: dict[int, int] = {}  # by line: how often a tensor of unknown sizes was made there
         self.origin = origin
         self.checkpoints: dict[int, Checkpoint] = {}  # by statement
+
+    def build(self) -> None:
+        """Construct the root, unless a walk over the same model has done so."""
+        key = frozenset(self.kinds.items())
+        known = self.built.get(key) if self.built is not None and not self.forms else None
+        if known is not None and known.env.keys().isdisjoint(self.settings):
+            known.restore(self)
+            return
+        super().build()
+        if self.built is not None and known is None and not self.forms and not self.settings.keys() & self.weighed:
+            self.built[key] = Checkpoint(0, self, dict.fromkeys(self.weighed), _GIVEN)
 
     def run(self) -> Facts:
         """The whole forward, or what comes behind ``origin``."""
@@ -94,6 +111,9 @@ class SequenceWalk(ClosedSettings):
         for at, node in enumerate(body[first:], first):
             if self.origin is None and (at == self.start if self.start is not None else self.may_attend(node)):
                 self.checkpoints[at] = Checkpoint(at, self, env, _ASSUMED)
+            if at == self.until:
+                self.alive = dict(env)
+                return True
             if at == self.start:
                 self.seed(env)
             facts = self.facts
@@ -299,7 +319,7 @@ class SequenceWalk(ClosedSettings):
 
     def join(self, a: Any, b: Any) -> Any:
         """Tokens that may be absent, and others that stand for them then: which of them it is has to be known."""
-        for one, other in ((a, b), (b, a)):
+        for one, other in ((a, b), (b, a)) if a is not b else ():
             if not (id(one) in self.optional and isinstance(one, Tensor) and isinstance(other, Tensor)):
                 continue
             mine, others = (set(self.made_of(tuple(x.streams))) for x in (one, other))
