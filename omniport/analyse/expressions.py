@@ -82,16 +82,15 @@ class Expressions(Operators):
 
     def eval(self, node: ast.expr, env: Env) -> Any:
         """The abstract value of an expression."""
-        kind = type(node)
-        if kind is ast.Name:
+        if type(node) is ast.Name:
             value = self.eval_name(node, env)
             if type(value) in HOLD_TENSORS:
                 for tensor in tensors_in((value,)):
                     self.read |= tensor.origins or _UNKNOWN
             return value
-        if kind is ast.Constant:  # which reads nothing
+        if type(node) is ast.Constant:  # which reads nothing
             return self.eval_constant(node, env)
-        handler = getattr(self, _HANDLERS[kind], None)
+        handler = getattr(self, _HANDLERS[type(node)], None)
         if handler is None:
             raise self.unsupported(f"expression {text(node)}", node)
         outer, self.read = self.read, set()

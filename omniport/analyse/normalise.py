@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 import functools
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -42,6 +41,7 @@ from omniport.source.syntax import code as text_of
 from omniport.source.toplevel import conditional_statements
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.unmarked import unmarked, wrapped
 from omniport.source.walk import walk
 
 _ROUNDS = 20
@@ -74,22 +74,32 @@ def normalise(
     """
     specialised = specialise(tree, module, root, config, demand.given)
     body = cst.Module(list(tidy(specialised, root, demand.members).values()))
-    marked = text_of(_laid_out(body))
+    laid_out = _laid_out(body)
+    marked = text_of(laid_out)
     text = ast.parse(marked)
     code, origins = split_markers(marked, text)
     imports, decisions = import_lines(tree, specialised, text)
     head = "\n".join([*header(module.text), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")
     lines: list[Origin | None] = [None] * offset
-    wrapped: list[str] = []
+    text_lines: list[str] = []
+    wraps = 0  # comments that are too long
     for number, line in enumerate(code.splitlines(), 1):
         parts = _wrapped(line)
-        wrapped += parts
+        wraps += len(parts) > 1
+        text_lines += parts
         lines += [Origin(*origins[number]) if number in origins else None] * len(parts)
+    classes, count = unmarked((cst.ensure_type(node, cst.ClassDef) for node in laid_out.body), WIDTH)
     cls = next(n for n in text.body if isinstance(n, ast.ClassDef) and n.name == root)
     functions = {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
     return Normalised(
-        form=NormalForm(head + "\n".join(wrapped) + "\n", root, tuple(lines)),
+        form=NormalForm(
+            head + "\n".join(text_lines) + "\n",
+            root,
+            tuple(lines),
+            classes if count == wraps else (),  # those within brackets are wrapped in the text alone
+            head,
+        ),
         classes=specialised.plans,
         dropped=specialised.dropped,
         parameters=_names(functions["__init__"]),
@@ -101,10 +111,8 @@ def normalise(
 def _wrapped(line: str) -> list[str]:
     """A comment line that is too long, as several; any other line as it is."""
     text = line.lstrip()
-    if len(line) <= WIDTH or not text.startswith("# "):
-        return [line]
-    start = line[: len(line) - len(text)] + "# "
-    return textwrap.wrap(text[2:], WIDTH, initial_indent=start, subsequent_indent=start)
+    start = line[: len(line) - len(text)]
+    return [start + part for part in wrapped(text, len(start), WIDTH)]
 
 
 def _names(node: ast.FunctionDef) -> tuple[str, ...]:

@@ -124,7 +124,7 @@ def render_transformer(
     Raises:
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
     """
-    module = cst.parse_module(normal.code)
+    module = _module(normal)
     module = _each_class(module, lambda node: split_forward(node, plan) if node.name.value == normal.root else node)
     module = _each_class(module, lambda node: drop_dropout(gather_lists(node)))
     classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
@@ -152,6 +152,16 @@ def render_transformer(
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     return _assemble(module, plan, header, norm + rotate)
+
+
+def _module(normal: NormalForm) -> cst.Module:
+    """The normal form as a tree."""
+    if not normal.classes:
+        return cst.parse_module(normal.code)
+    head = cst.parse_module(normal.head)
+    first = normal.classes[0]
+    first = first.with_changes(leading_lines=(*head.footer, *first.leading_lines))
+    return head.with_changes(body=(*head.body, first, *normal.classes[1:]), footer=())
 
 
 def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:

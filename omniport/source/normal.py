@@ -14,7 +14,11 @@ from __future__ import annotations
 
 import ast
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import libcst
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class NormalForm:
     code: str
     root: str
     origins: tuple[Origin | None, ...]  # one for each line of ``code``; None where no source line stands behind it
+    #: The classes of ``code`` as trees, where they are in hand: the text is theirs, blanks aside.
+    classes: tuple[libcst.ClassDef, ...] = field(default=(), compare=False, repr=False)
+    head: str = field(default="", compare=False, repr=False)  # the text in front of them
 
     @functools.cached_property
     def tree(self) -> ast.Module:

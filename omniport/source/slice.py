@@ -74,9 +74,7 @@ def _first(node: ast.ClassDef | ast.FunctionDef) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
-def _with_markers(
-    module: SourceModule, node: ast.ClassDef | ast.FunctionDef, first: int, *, own: bool = True
-) -> str:
+def _with_markers(module: SourceModule, node: ast.ClassDef | ast.FunctionDef, first: int, *, own: bool = True) -> str:
     """The lines from ``first`` to the end of ``node`` with a marker on every statement, ``node`` itself if ``own``."""
     lines = module.text.splitlines()
     ends: dict[int, int] = {}
