@@ -24,6 +24,7 @@ from omniport.options import (
     Ignore,
     Into,
     Json,
+    Media,
     Model,
     Name,
     Offline,
@@ -112,6 +113,7 @@ def scaffold(
     revision: Revision = None,
     source: Source = None,
     backbone: Backbone = None,
+    media: Media = None,
     weights: Weights = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     diff: Diff = False,
@@ -136,6 +138,7 @@ def scaffold(
                 into=into,
                 name=name,
                 backbone=backbone,
+                media=media,
                 dry_run=dry_run,
                 diff=diff,
                 force=force,
@@ -148,7 +151,7 @@ def scaffold(
         else:
             typer.echo(made.text())
         return
-    _no_backbone(backbone)
+    _no_answers(backbone, media)
     if weights is not None:
         raise OmniportError("--weights is for a model with code of its own: give that code with --source DIR")
     with progress.shown(quiet=quiet):
@@ -177,6 +180,7 @@ def plan(
     revision: Revision = None,
     source: Source = None,
     backbone: Backbone = None,
+    media: Media = None,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -185,7 +189,7 @@ def plan(
     from omniport import port, progress
 
     if source is not None and port.is_custom(source):
-        roles = port.custom_plan(model, source, backbone)
+        roles = port.custom_plan(model, source, backbone, media)
         if json:
             print_plan(roles)
         else:
@@ -193,7 +197,7 @@ def plan(
 
             render_roles(roles, console())
         return
-    _no_backbone(backbone)
+    _no_answers(backbone, media)
     with progress.shown(quiet=quiet):
         result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
@@ -364,6 +368,7 @@ def doctor(json: Json = False) -> None:
         raise typer.Exit(FindingsError.exit_code)
 
 
-def _no_backbone(backbone: str | None) -> None:
-    if backbone is not None:
-        raise OmniportError("--backbone applies to a model's own code, given with --source DIR")
+def _no_answers(backbone: str | None, media: str | None) -> None:
+    for name, value in (("--backbone", backbone), ("--media", media)):
+        if value is not None:
+            raise OmniportError(f"{name} applies to a model's own code, given with --source DIR")

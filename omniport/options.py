@@ -44,6 +44,13 @@ Backbone = Annotated[
     str | None,
     typer.Option(metavar="FILE:CLASS", help="The denoiser of a model's own code, where it cannot be told."),
 ]
+Media = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[IN-to-]OUT",
+        help="What a model's own code takes and gives, where it cannot be told: image, image+audio-to-video.",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(

@@ -240,15 +240,16 @@ def is_custom(source: Path) -> bool:
     return False
 
 
-def custom_plan(model: str, source: Path, backbone: str | None = None) -> CustomPlan:
+def custom_plan(model: str, source: Path, backbone: str | None = None, media: str | None = None) -> CustomPlan:
     """The role report of the code at ``source``, which the weights of ``model`` are made for (Path B).
 
     Raises:
-        OmniportError: the code cannot be read, ``backbone`` names no class of it, or ``model`` is a class of diffusers.
+        OmniportError: the code cannot be read, ``backbone`` names no class of it, ``media`` has no such form, or
+            ``model`` is a class of diffusers.
     """
     from omniport.custom import read_repository
     from omniport.hub.names import parse_model
 
     if parse_model(model).form == "diffusers":
         raise OmniportError(f"{model} is a class of diffusers; --source takes a diffusers checkout for it")
-    return read_repository(source, backbone)
+    return read_repository(source, backbone, media)

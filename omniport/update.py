@@ -100,9 +100,16 @@ def update(
     base = pristine(root, known)
     model = str(known.inputs["model"])
     if custom and source is not None:
-        backbone = dict(known.inputs.get("options") or {}).get("backbone")
+        asked = dict(known.inputs.get("options") or {})
         made = generate_custom(
-            model, source, target=target, name=known.name, backbone=backbone, revision=revision, offline=offline
+            model,
+            source,
+            target=target,
+            name=known.name,
+            backbone=asked.get("backbone"),
+            media=asked.get("media"),
+            revision=revision,
+            offline=offline,
         )
     else:
         found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=known.name)

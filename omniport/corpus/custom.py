@@ -21,6 +21,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from omniport.corpus import custom_media
 from omniport.corpus.custom_samples import SAMPLES, Sample
 from omniport.errors import OmniportError
 
@@ -94,7 +95,7 @@ def run(sample: Sample, sources: Path, tree: Path) -> Row:
             wrong.append(f"{role}: {name}, not {expected}")
     if sample.asks and asked.backbone is not None:
         wrong.append("the reader did not ask which denoiser is meant")
-    row.roles = "; ".join(wrong)
+    row.roles = "; ".join(wrong + custom_media.wrong(sample.requirement, plan))
     name = f"custom_{sample.requirement.split('==')[0].replace('-', '_').lower()}"
     try:
         result = scaffold_custom("org/" + name, root, into=tree, name=name, backbone=sample.backbone)
@@ -244,7 +245,8 @@ def markdown(rows: list[Row]) -> str:
         "# Custom repositories (Path B)",
         "",
         f"Run on {datetime.now(timezone.utc):%Y-%m-%d}. Third-party packages, fetched from the package index at the",
-        "time of the run and read as text. *roles*: each role's best candidate is what a reader named. *port*:",
+        "time of the run and read as text. *roles*: each role's best candidate is what a reader named, and so are the",
+        "media that go in and come out, or the question about them. *port*:",
         "written, every import found; native where the passes of Path A rewrote it, else its classes word for word.",
         "*tensors*: names and shapes of the port's state dict beside the original's, both at toy width.",
         "*output*: relative error of the whole denoiser in fp32 on the CPU, all parameters redrawn at random, loaded",

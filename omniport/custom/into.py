@@ -19,6 +19,7 @@ def scaffold_custom(
     into: Path | None,
     name: str | None = None,
     backbone: str | None = None,
+    media: str | None = None,
     dry_run: bool = False,
     diff: bool = False,
     force: bool = False,
@@ -34,6 +35,7 @@ def scaffold_custom(
         into: the tree.
         name: of the port.
         backbone: ``file.py:Class``.
+        media: what it takes and gives, as :mod:`omniport.custom.media` reads it.
         dry_run: whether nothing is written.
         diff: whether the changes are shown.
         force: whether what is not ours may be replaced.
@@ -63,6 +65,7 @@ def scaffold_custom(
         target=target,
         name=name,
         backbone=backbone,
+        media=media,
         force=force,
         revision=revision,
         offline=offline,
@@ -78,6 +81,7 @@ def generate_custom(
     target: Target,
     name: str | None = None,
     backbone: str | None = None,
+    media: str | None = None,
     force: bool = False,
     revision: str | None = None,
     offline: bool = False,
@@ -100,6 +104,7 @@ def generate_custom(
         source,
         name=name,
         backbone=backbone,
+        media=media,
         protocol=target.features.component_protocol,
         weights=found,
         offline=offline,
@@ -122,7 +127,12 @@ def generate_custom(
         "revision": found.revision,
         "source": made.plan.model.source,
         "vllm_omni": target.version,
-        "options": {"name": made.plan.name, "backbone": backbone, "weights": weights.name if weights else None},
+        "options": {
+            "name": made.plan.name,
+            "backbone": backbone,
+            "media": media,
+            "weights": weights.name if weights else None,
+        },
     }
     changes += emit.record_files(
         made.plan, changes, target.root, plugin=False, inputs=inputs, model_index={}, configs={}

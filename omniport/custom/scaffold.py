@@ -16,6 +16,7 @@ from omniport.custom.configs import find as find_configs
 from omniport.custom.download import gaps as download_gaps
 from omniport.custom.download import script, sources
 from omniport.custom.hybrid import LIBRARIES, denoiser, model_plan, own, stock
+from omniport.custom.media_code import attributes, bases, media_decisions, question
 from omniport.custom.naming import Naming, compare
 from omniport.custom.notice import notice
 from omniport.custom.submodels import Kind, SubModel, bring, modules
@@ -26,7 +27,7 @@ from omniport.custom.weight_names import MODULE, weight_names
 from omniport.emit.render import render
 from omniport.errors import OmniportError, refusing
 from omniport.hub.names import parse_model
-from omniport.plan.custom import Candidate, CustomPlan
+from omniport.plan.custom import Candidate, CustomPlan, MediaPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 from omniport.plan.todos import DOWNLOAD
 
@@ -55,6 +56,7 @@ def custom_port(
     *,
     name: str | None,
     backbone: str | None,
+    media: str | None = None,
     protocol: str,
     weights: Weights,
     offline: bool = False,
@@ -69,7 +71,8 @@ def custom_port(
     tree = read_code(root)
     if hybrid is not None and backbone is None:
         backbone = denoiser(hybrid, tree)
-    roles = read_repository(root, backbone)
+    known = stock(hybrid) if hybrid is not None else ()
+    roles = read_repository(root, backbone, media, tuple((c.class_name, c.why) for c in known))
     if roles.backbone is None:
         raise OmniportError("; ".join(question.reason for question in roles.questions))
     chosen = roles.backbone
@@ -79,7 +82,6 @@ def custom_port(
     naming = compare(tree, chosen, weights, configs.chosen.values if configs.chosen else {})
     models: list[SubModel] = []
     left: list[Decision] = []
-    known = stock(hybrid) if hybrid is not None else ()
     brought, todos = own(hybrid, root, tree, roles.dependencies) if hybrid is not None else ((), ())
     left += todos
     for kind in KINDS:
@@ -94,6 +96,7 @@ def custom_port(
         left.append(todo("FUSION", f"{fusion.class_name} in fusion.py", fusion.why))
     family = "".join(part.capitalize() for part in name.split("_")) if name else chosen.name.removesuffix("Model")
     pipeline_class = hybrid.pipeline_class if hybrid is not None else f"{family}Pipeline"
+    assert roles.media is not None  # there is a denoiser
     gaps = _gaps(roles, configs)
     used = [m.weights.name for m in (naming.match, vae.match if vae else None) if m is not None]
     fetched = sources(tree, roles, model, weights, tuple(used), offline)
@@ -105,7 +108,10 @@ def custom_port(
         transformer=chosen.name,
         title=f"{chosen.name} of {model}",
         native=made.native,
-        protocol=protocol,
+        protocols=sorted([*([protocol] if protocol else []), *bases(roles.media)]),
+        bases=[*([protocol] if protocol else []), *bases(roles.media)],
+        attributes=attributes(roles.media),
+        media_todo=_wrapped("MEDIA", question(roles.media)) if roles.media.questions else [],
         subfolder=naming.match.weights.folder or None if naming.match else _folder(hybrid, chosen),
         pattern=_pattern(weights, naming) if naming.match else _single_file(roles),
         mapped=naming.table is not None,
@@ -134,7 +140,7 @@ def custom_port(
         name=port_name,
         model=_model(model, pipeline_class, roles, weights, hybrid),
         transformer=made.plan,
-        pipeline=_pipeline(pipeline_class, chosen, naming.decisions),
+        pipeline=_pipeline(pipeline_class, chosen, roles.media, naming.decisions),
         todos=(*made.todos, *naming.todos(chosen), *left, *gaps),
     )
     others = dict(modules(tuple(models)))
@@ -187,6 +193,8 @@ def _gaps(roles: CustomPlan, configs: Configs) -> tuple[Decision, ...]:
         )
     ]
     found.append(todo("DENOISE", "put encode_prompt, diffuse and decode together", _evidence(roles, "denoise loop")))
+    if roles.media is not None and roles.media.questions:
+        found.append(todo("MEDIA", question(roles.media), roles.media.questions[0]))
     if configs.chosen is None:
         found.append(todo("CONFIG", _config_evidence(roles, configs), _evidence(roles, "config source")))
     if not roles.permissive:
@@ -229,16 +237,16 @@ def _model(model: str, pipeline_class: str, roles: CustomPlan, weights: Weights,
     )
 
 
-def _pipeline(class_name: str, backbone: Candidate, decisions: tuple[Decision, ...]) -> PipelinePlan:
+def _pipeline(class_name: str, backbone: Candidate, media: MediaPlan, decisions: tuple[Decision, ...]) -> PipelinePlan:
     return PipelinePlan(
         class_name=class_name,
         module=backbone.file.removesuffix(".py").replace("/", "."),
-        output="image",
+        output=media.output or "unknown",
         arguments=(),
         dropped=(),
         cfg="none",
         transformer_attributes=(),
         post_process=None,
         pre_process=None,
-        decisions=decisions,
+        decisions=(*decisions, *media_decisions(media)),
     )

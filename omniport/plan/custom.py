@@ -12,7 +12,7 @@ from omniport.plan.model import Why
 
 CustomRole = Literal[
     "backbone", "block", "attention", "fusion", "vae", "text encoder", "loader", "denoise loop", "config source",
-    "pre and post",
+    "pre and post", "media",
 ]  # fmt: skip
 Position = Literal["hard", "soft", "lazy"]
 Provenance = Literal["declared", "known name", "not on the index", "unknown"]
@@ -50,11 +50,35 @@ class Dependency:
     why: Why
 
 
+Medium = Literal["image", "video", "audio"]
+
+
+@dataclass(frozen=True)
+class MediaPlan:
+    """What a port takes besides text, and what it gives.
+
+    ``output`` is None where that is not certain; then, and where what goes in is not, ``questions`` says what to ask.
+    ``several``: a request may bring more than one picture.  ``warm_up`` says why no start-up request can be answered.
+    ``sample_rate`` in Hz, of sound that comes out, where the source has it as a number.
+    """
+
+    output: Medium | None
+    inputs: tuple[Medium, ...]
+    several: bool
+    warm_up: Why | None
+    sample_rate: int | None
+    color_format: str
+    output_why: tuple[Why, ...]
+    inputs_why: tuple[Why, ...]  # one for each input
+    questions: tuple[Why, ...]
+
+
 @dataclass(frozen=True)
 class CustomPlan:
     """The role report of a repository.
 
-    ``backbone`` is the accepted one, None where it must be asked; then ``questions`` says what to ask.
+    ``backbone`` is the accepted one, None where it must be asked; then ``questions`` says what to ask, and ``media``,
+    which is that of this denoiser, is None.
     """
 
     source: str  # the folder's name and its files
@@ -67,3 +91,4 @@ class CustomPlan:
     permissive: bool
     questions: tuple[Why, ...]
     notes: tuple[Why, ...]
+    media: MediaPlan | None

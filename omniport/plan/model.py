@@ -345,14 +345,15 @@ STAGES = "pipeline stages"
 class PipelinePlan:
     """Everything the port's pipeline file is written from.
 
-    ``cfg``: no guidance; a scale that the denoiser takes; two calls a step; one call of a doubled batch, split in two;
-    one such call that stays whole on every rank (the decision "guidance" says why); as many calls as a guider object
-    says (branches).
+    ``output`` is unknown where a custom repository does not say it, which is then a TODO of the port.  ``cfg``: no
+    guidance; a scale that the denoiser takes; two calls a step; one call of a doubled batch, split in two; one such
+    call that stays whole on every rank (the decision "guidance" says why); as many calls as a guider object says
+    (branches).
     """
 
     class_name: str
     module: str
-    output: Literal["image", "video", "audio"]
+    output: Literal["image", "video", "audio", "unknown"]
     arguments: tuple[ArgumentPlan, ...]
     dropped: tuple[Decision, ...]
     cfg: Literal["none", "embedded", "sequential", "batched", "whole", "branches"]

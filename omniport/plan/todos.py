@@ -19,6 +19,7 @@ IDS: dict[str, tuple[str, bool]] = {
     "ATTN": ("this attention is the repository's own call", False),
     "ENCODE_PROMPT": ("how a prompt becomes embeddings", True),
     "DENOISE": ("the denoising loop and its guidance", True),
+    "MEDIA": ("what the model takes besides text, and what it gives", True),
     "DECODE": ("how latents become the output", True),
     "REMAP": ("tensor names of the checkpoint that are not the class's", True),
     "FUSION": ("how the denoiser and the fusion are built of one another", True),

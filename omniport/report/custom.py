@@ -26,10 +26,11 @@ def _parts(plan: CustomPlan) -> Iterator[RenderableType]:
         [
             ("backbone", f"{chosen.name} ({chosen.file}:{chosen.line})" if chosen else "not decided"),
             ("variants", ", ".join(chosen.variants) if chosen and chosen.variants else "none"),
+            ("media", _media(plan)),
             ("licence", plan.licence.reason + ("" if plan.permissive else "  (not permissive: clear its use first)")),
         ]
     )
-    for question in plan.questions:
+    for question in (*plan.questions, *(plan.media.questions if plan.media is not None else ())):
         yield Text.assemble(("question: ", "bold yellow"), reason(question))
     yield Text()
     for role in get_args(CustomRole):
@@ -50,6 +51,13 @@ def _parts(plan: CustomPlan) -> Iterator[RenderableType]:
         ("Not read", plan.notes),
     ):
         yield from table(title, ("what",), [(why,) for why in whys])
+
+
+def _media(plan: CustomPlan) -> str:
+    if plan.media is None:
+        return "not decided"
+    pictures = ("several images" if plan.media.several and kind == "image" else kind for kind in plan.media.inputs)
+    return f"{', '.join(['text', *pictures])} to {plan.media.output or 'what is not certain'}"
 
 
 def _evidence(candidate: Candidate) -> str:

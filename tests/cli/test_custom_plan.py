@@ -30,7 +30,9 @@ def test_an_open_question_is_shown_and_answered() -> None:
     asked = CliRunner().invoke(app, arguments)
     assert "question: several denoisers score alike" in asked.output
     answered = CliRunner().invoke(app, [*arguments, "--backbone", "sound/model.py:Chord"])
-    assert "question:" not in answered.output
+    assert "question: what comes out is not certain" in answered.output  # known for a denoiser alone
+    both = CliRunner().invoke(app, [*arguments, "--backbone", "sound/model.py:Chord", "--media", "audio"])
+    assert "question:" not in both.output
 
 
 def test_wrong_use_is_one_message() -> None:

@@ -53,6 +53,14 @@ ROWS: dict[str, list[tuple[str, str, str]]] = {
         ("studio", "studio/media.py:StudioImageProcessor.__init__", "transforms of a picture"),
         ("studio", "studio/media.py:to_picture", "values to bytes"),
     ],
+    "media": [
+        ("melody", "melody/sing.py:audio output", "a vocoder and a file of sound"),
+        ("melody", "melody/sing.py:audio input", "a file of sound is read"),
+        ("reel", "reel/animate.py:video output", "frames"),
+        ("studio", "studio/media.py:image output", "bytes of a picture"),
+        ("studio", "studio/generate.py:image input", "a parameter"),
+        ("root_files", "toy/autoencoder.py:image output", "an autoencoder of pictures"),
+    ],
 }
 CASES = [(role, *case) for role, cases in ROWS.items() for case in cases]
 

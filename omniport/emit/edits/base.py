@@ -53,6 +53,10 @@ class Context:
         return tuple(str(found.value).split(", ")) if found is not None else ()
 
     @property
+    def several_images(self) -> bool:
+        return any(d.subject == "several images" and d.value for d in self.plan.pipeline.decisions)
+
+    @property
     def guided(self) -> bool:
         """Whether a step calls the denoiser once for each branch of guidance."""
         return self.plan.pipeline.cfg in ("sequential", "batched", "branches")

@@ -48,7 +48,9 @@ _KNOWN = 3  # a table with so many columns that are known is one of features
 
 
 def edits(context: Context) -> list[Edit]:
-    kind = _KINDS[context.plan.pipeline.output]
+    kind = _KINDS.get(context.plan.pipeline.output)
+    if kind is None:
+        return []  # which table is the model's is not known
     name = f"**{markdown(context.display)}**"
 
     def wanted(table: Table) -> bool:

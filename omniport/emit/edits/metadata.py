@@ -13,11 +13,13 @@ def fields(context: Context) -> dict[str, object]:
     """The fields that differ from their defaults.
 
     Pipelines with a video need ``final_output_type`` where the tree has it; one image at most is taken from a request
-    by every port, so only pipelines that read images declare that they do.
+    by every port, so only pipelines that read images declare that they do, and one that reads several sets no limit.
     """
     found: dict[str, object] = {}
     if "image" in context.media:
-        found |= {"supports_multimodal_inputs": True, "max_multimodal_image_inputs": 1}
+        found["supports_multimodal_inputs"] = True
+        if not context.several_images:
+            found["max_multimodal_image_inputs"] = 1
     if context.features.final_output_type and context.plan.pipeline.output == "video":
         found["final_output_type"] = "video"
     return found
