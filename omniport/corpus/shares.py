@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from omniport.corpus.hand_written import hand_written
 from omniport.verify.checkpoint import constructor_defaults
 from omniport.verify.meter import Reading, block_parameters
+from omniport.verify.port import Port
 
 #: What the constructor's own defaults leave open, as the published checkpoints set it: the defaults build no model,
 #: since each holds a None where a size or a table is needed.
@@ -67,3 +71,32 @@ def per_block(reading: Reading) -> dict[str, float]:
         "outside": outside,
         "token gathers": reading.token_gathers,
     }
+
+
+def published_share(config: Any, reference: Any, cls: Any) -> float | None:
+    """Share of the block parameters that this rank holds at published size in a port's class ``cls``."""
+    from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
+
+    published = published_size(reference)
+
+    def build() -> nn.Module:
+        config.tf_model_config.params.clear()
+        config.tf_model_config.params.update(published)
+        kwargs = get_transformer_config_kwargs(config.tf_model_config, cls)
+        taken = inspect.signature(cls.__init__).parameters
+        extra = {"od_config": config, "quant_config": config.quantization_config}
+        model: nn.Module = cls(**{k: v for k, v in extra.items() if k in taken}, **kwargs)
+        return model
+
+    return block_share(build, reference, published)
+
+
+def hand_share(port: Port, config: Any, reference: Any, root: Path) -> float | None:
+    """The same of the hand-written port; None if there is none, or if it is not made from the reference's config."""
+    module = hand_written(root, port.name)
+    if module is None:
+        return None
+    try:
+        return published_share(config, reference, getattr(importlib.import_module(module), port.name))
+    except Exception:  # it takes another config than the reference: nothing is known of its share
+        return None

@@ -17,10 +17,9 @@ import torch
 from torch import nn
 
 from omniport.corpus import half, staged
-from omniport.corpus.hand_written import hand_written
 from omniport.corpus.refusals import unclear_refusals
 from omniport.corpus.results import PARITY, UNTRIED, StageError, StageResult
-from omniport.corpus.shares import block_share, per_block, published_size
+from omniport.corpus.shares import hand_share, per_block, published_share
 from omniport.errors import OmniportError
 from omniport.verify import engine, over_stages, probes
 from omniport.verify.block_meter import surplus, too_much
@@ -316,40 +315,11 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 wrong = unclear_refusals(lambda case=case: build(port, config, case))  # type: ignore[misc]
                 problems += [f"{case.variant}: {problem}" for problem in wrong]
             shares_held = {
-                "share": _published_share(config, reference, engine.transformer_class(port)),
-                "hand share": _hand_share(port, config, reference, root),
+                "share": published_share(config, reference, engine.transformer_class(port)),
+                "hand share": hand_share(port, config, reference, root),
             }
             measures |= {key: round(value, 4) for key, value in shares_held.items() if value is not None}
     return {"figure": worst, "reason": "; ".join(problems), "detail": "; ".join(details), "measures": measures}
-
-
-def _published_share(config: Any, reference: Any, cls: Any) -> float | None:
-    """Share of the block parameters that this rank holds at published size in a port's class ``cls``."""
-    from vllm_omni.diffusion.utils.tf_utils import get_transformer_config_kwargs
-
-    published = published_size(reference)
-
-    def build() -> nn.Module:
-        config.tf_model_config.params.clear()
-        config.tf_model_config.params.update(published)
-        kwargs = get_transformer_config_kwargs(config.tf_model_config, cls)
-        taken = inspect.signature(cls.__init__).parameters
-        extra = {"od_config": config, "quant_config": config.quantization_config}
-        model: nn.Module = cls(**{k: v for k, v in extra.items() if k in taken}, **kwargs)
-        return model
-
-    return block_share(build, reference, published)
-
-
-def _hand_share(port: Port, config: Any, reference: Any, root: Path) -> float | None:
-    """The same of the hand-written port; None if there is none, or if it is not made from the reference's config."""
-    module = hand_written(root, port.name)
-    if module is None:
-        return None
-    try:
-        return _published_share(config, reference, getattr(importlib.import_module(module), port.name))
-    except Exception:  # it takes another config than the reference: nothing is known of its share
-        return None
 
 
 def shares(alone: list[int], local: list[int]) -> tuple[str, str]:
