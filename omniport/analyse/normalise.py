@@ -142,7 +142,7 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
         classes |= drop_unused_parameters(classes, cache.of(classes), root, dropped)
         for name in classes:
             facts = cache.of(classes)
-            looked = (classes[name], frozenset(facts.read_elsewhere()))
+            looked = (classes[name], facts.read_elsewhere)
             node = (
                 classes[name]
                 if alive.get(name) == looked

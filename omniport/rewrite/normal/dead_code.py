@@ -36,7 +36,7 @@ def drop_dead_code(node: cst.ClassDef, facts: Usage, kept: frozenset[str] = froz
     One round: removing a value may make another one dead.  ``kept`` are members that code outside of the module reads.
     """
     own = facts.classes[node.name.value]
-    read = own.own | facts.read_elsewhere() | kept
+    read = own.own | facts.read_elsewhere | kept
     members: list[cst.BaseStatement | cst.BaseSmallStatement] = []
     changed = False
     for member in node.body.body:

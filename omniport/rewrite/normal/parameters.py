@@ -52,7 +52,7 @@ def drop_unused_parameters(
     stars: dict[Key, set[str]] = {}
     arguments: dict[cst.Call, set[cst.Arg]] = {}
     touched: set[str] = set()
-    elsewhere = facts.read_elsewhere()
+    elsewhere = facts.read_elsewhere
     for cls, own in facts.classes.items():
         for function in (member for member in own.node.body.body if isinstance(member, cst.FunctionDef)):
             name = function.name.value

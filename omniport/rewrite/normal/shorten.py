@@ -236,7 +236,7 @@ def inline_aliases(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     if function is None:
         return node
     stored, loaded = own.stores.get("__init__", {}), own.loads.get("__init__", {})
-    elsewhere = own.outside_init | facts.read_elsewhere()
+    elsewhere = own.outside_init | facts.read_elsewhere
     attributes: dict[str, cst.BaseExpression] = {}
     names: dict[str, cst.BaseExpression] = {}
     for statement in function.body.body:

@@ -52,6 +52,9 @@ class ClassFacts(MemberFacts):
         return next(members, None)
 
 
+Call = tuple[str, cst.Call, frozenset[str]]
+
+
 @dataclass
 class Usage:
     """Facts of a module: of each class, and of the calls between them.
@@ -61,19 +64,22 @@ class Usage:
     """
 
     classes: dict[str, ClassFacts]
-    sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]]
+    sites: dict[tuple[str, str], list[Call]]
 
-    def read_elsewhere(self) -> set[str]:
+    @functools.cached_property
+    def read_elsewhere(self) -> frozenset[str]:
         """Attributes that any class reads of something other than its own ``self``."""
-        return set().union(*(facts.other for facts in self.classes.values()))
+        return frozenset[str]().union(*(facts.other for facts in self.classes.values()))
 
 
 class UsageCache:
-    """Computes :class:`Usage`, reusing the facts of class nodes that did not change."""
+    """Computes :class:`Usage`, reusing the facts of class nodes that did not change; nobody changes what it gives."""
 
     def __init__(self) -> None:
         self._facts: dict[str, ClassFacts] = {}
         self._members: dict[str, tuple[ClassFacts, frozenset[str], dict[str, Made]]] = {}
+        self._calls: dict[str, tuple[ClassFacts, frozenset[str], list[tuple[tuple[str, str], Call]]]] = {}
+        self._last: Usage | None = None
 
     def members(self, facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
         """Attribute -> classes of the module (or of the elements of the list) it holds, and when it does."""
@@ -89,19 +95,35 @@ class UsageCache:
             if known is None or known.node is not node:
                 self._facts[name] = _class_facts(node)
         facts_by_class = {name: self._facts[name] for name in classes}
+        last = self._last
+        alike = last is not None and list(last.classes) == list(classes)
+        if last is not None and alike and all(last.classes[name] is facts for name, facts in facts_by_class.items()):
+            return last
         names = frozenset(classes)
-        sites: dict[tuple[str, str], list[tuple[str, cst.Call, frozenset[str]]]] = {}
+        sites: dict[tuple[str, str], list[Call]] = {}
         for name, facts in facts_by_class.items():
-            members = self.members(facts, names)
-            for call, callee, iterated, guards in facts.calls:
-                if callee in classes:
-                    sites.setdefault((callee, "__init__"), []).append((name, call, frozenset({callee})))
-                    continue
-                path = (iterated or callee).removeprefix("self.")
-                made = frozenset(c for c, under in members.get(path, ()) if not _contradict(under, guards))
-                for cls in made - {"?"}:
-                    sites.setdefault((cls, "forward"), []).append((name, call, made))
-        return Usage(facts_by_class, sites)
+            for callee, call in self.calls(name, facts, names):
+                sites.setdefault(callee, []).append(call)
+        self._last = Usage(facts_by_class, sites)
+        return self._last
+
+    def calls(self, name: str, facts: ClassFacts, classes: frozenset[str]) -> list[tuple[tuple[str, str], Call]]:
+        """The calls of classes of the module that a class makes, each with what is called."""
+        known = self._calls.get(name)
+        if known is not None and known[0] is facts and known[1] == classes:
+            return known[2]
+        members = self.members(facts, classes)
+        found: list[tuple[tuple[str, str], Call]] = []
+        for call, callee, iterated, guards in facts.calls:
+            if callee in classes:
+                found.append(((callee, "__init__"), (name, call, frozenset({callee}))))
+                continue
+            path = (iterated or callee).removeprefix("self.")
+            if path in members:
+                made = frozenset(c for c, under in members[path] if not _contradict(under, guards))
+                found += [((cls, "forward"), (name, call, made)) for cls in made - {"?"}]
+        self._calls[name] = (facts, classes, found)
+        return found
 
 
 def _class_facts(node: cst.ClassDef) -> ClassFacts:
