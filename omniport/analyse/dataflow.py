@@ -60,6 +60,7 @@ class Walk(Calls, Statements):
         self.picked: bool | None = None
         self.loops = 0  # depth of loops with an unknown number of rounds
         self.line = 0
+        self.asked_of: set[str] = set()  # classes whose modules' attributes were read behind the constructors
 
     def unsupported(self, construct: str, node: ast.AST | None = None) -> UnsupportedError:
         origin = self.normal.origin(getattr(node, "lineno", self.line))
@@ -78,7 +79,10 @@ class Walk(Calls, Statements):
             for tensor in tensors_in([value]):
                 tensor.origins = self.origins_of(name)
         self.facts.inputs = {name: value for name, value in env.items() if isinstance(value, Tensor)}
-        result = self.body(root, "forward", env)
+        return self.ended(self.body(root, "forward", env))
+
+    def ended(self, result: Any) -> Facts:
+        """What was found, where the forward returns ``result``."""
         self.facts.outputs = tensors_in([result])
         self.demand(self.facts.outputs, "is a result of the model")
         return self.facts

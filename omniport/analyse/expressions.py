@@ -139,6 +139,8 @@ class Expressions(Operators):
     def eval_attribute(self, node: ast.Attribute, env: Env) -> Any:
         owner, name = self.eval(node.value, env), node.attr
         if isinstance(owner, Instance):
+            if not self.building:
+                self.asked_of.add(owner.cls)
             if not self.building and (owner.cls, name) in self.decisions.local:
                 value = owner.attributes.get(name)
                 return Num((value.poly if isinstance(value, Num) else self.decisions.local[owner.cls, name]) * PER_RANK)

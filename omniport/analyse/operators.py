@@ -27,6 +27,7 @@ class Operators(Slices):
     picked: bool | None  # how the comparisons with the index of a block turn out
     optional: dict[int, Any]
     building: int
+    asked_of: set[str]
     eval: Callable[[ast.expr, Env], Any]
     join: Callable[..., Any]
 

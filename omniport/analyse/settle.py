@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from omniport.analyse.dataflow import Walk
 from omniport.analyse.facts import Decisions, Demand, Facts, LinearFact, Localise, Refine
 from omniport.analyse.poly import Poly
+from omniport.analyse.resume import ResumedWalk, Saved
 from omniport.analyse.shapes import Leaf, Num, modules_in
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 
 def walk(
-    normal: NormalForm, source: SourceTree | None = None, decisions: Decisions | None = None
+    normal: NormalForm,
+    source: SourceTree | None = None,
+    decisions: Decisions | None = None,
+    saved: list[Saved] | None = None,
 ) -> tuple[Facts, Decisions, set[str]]:
     """Walk until no decision changes: the facts, the decisions, and the classes that are only imported.
 
-    A linear that the forward does not reach, as far as it is followed, stays whole.
+    A linear that the forward does not reach, as far as it is followed, stays whole.  ``saved`` is where walks go on
+    from, those of earlier calls included.
     """
-    decisions = decisions or Decisions()
+    decisions, saved = decisions or Decisions(), [] if saved is None else saved
     while True:
-        attempt = Walk(normal, decisions, source)
+        attempt = ResumedWalk(normal, decisions, source, saved)
         try:
             facts = attempt.run()
             break

@@ -18,6 +18,7 @@ from omniport.analyse.facts import AttentionFact, Decisions, Demand, Facts
 from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
 from omniport.analyse.provenance import same_tokens
+from omniport.analyse.resume import Saved
 from omniport.analyse.settle import linear_layers, walk
 from omniport.analyse.shapes import Const, Key, Num
 from omniport.analyse.spelling import fused_name, names
@@ -43,9 +44,9 @@ class Sharding:
 
 def infer(normal: NormalForm, source: SourceTree | None = None) -> Sharding:
     """Roles of all linears, the attention layers, the fused weights, and what the sizes must divide by."""
-    decisions = Decisions()
+    decisions, saved = Decisions(), list[Saved]()
     while True:
-        facts, decisions, imported = walk(normal, source, decisions)
+        facts, decisions, imported = walk(normal, source, decisions, saved)
         planner = _Planner(normal, facts, decisions)
         try:
             attentions, kept = planner.attentions()

@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from omniport.analyse.expressions import Env
-from omniport.analyse.facts import Decisions, Facts
+from omniport.analyse.facts import Decisions, Facts, LinearFact
 from omniport.analyse.sequence.records import Record
 from omniport.analyse.shapes import Closure, Either, Fields, Instance, Method, Modules, Seq
 
@@ -72,6 +72,6 @@ def _copied(value: Any) -> Any:
         return {key: _copied(item) for key, item in value.items()}
     if kind is set:
         return set(value)
-    if isinstance(value, Facts | Record | Decisions):
+    if isinstance(value, Facts | Record | Decisions | LinearFact):
         return replace(value, **{field.name: _copied(getattr(value, field.name)) for field in fields(value)})
     return value
