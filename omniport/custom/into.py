@@ -127,6 +127,7 @@ def generate_custom(
         "revision": found.revision,
         "source": made.plan.model.source,
         "vllm_omni": target.version,
+        "original": made.original.to_data() if made.original is not None else None,
         "options": {
             "name": made.plan.name,
             "backbone": backbone,

@@ -9,6 +9,7 @@ from typing import Any
 from omniport.custom.checkpoint import Match, Weights, match
 from omniport.custom.code import CodeTree
 from omniport.custom.constructor import parameters_of
+from omniport.custom.remap import Shape
 from omniport.custom.slice import cut
 from omniport.custom.todo import todo
 from omniport.errors import OmniportError
@@ -18,12 +19,36 @@ from omniport.plan.remap import RemapTable
 
 
 @dataclass(frozen=True)
+class Original:
+    """The denoiser as its source shows it: what ``verify`` builds the port with, and compares it with.
+
+    ``parameters`` are names and shapes of the class built with ``arguments``; a size that the source does not show is
+    None.  ``published`` are those of the checkpoint, empty where none was read; ``dropped`` names what of it the class
+    has not.
+    """
+
+    arguments: Mapping[str, Any]
+    parameters: Mapping[str, Shape]
+    published: Mapping[str, Shape]
+    dropped: tuple[str, ...] = ()
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        shapes = {key: {k: list(v) for k, v in getattr(self, key).items()} for key in ("parameters", "published")}
+        return {"arguments": dict(self.arguments), **shapes, "dropped": list(self.dropped)}
+
+
+@dataclass(frozen=True)
 class Naming:
-    """``reason`` is empty where every name and shape is proved; else what is left to be done by hand."""
+    """``reason`` is empty where every name and shape is proved; else what is left to be done by hand.
+
+    ``original`` is None where the source does not show which parameters there are.
+    """
 
     match: Match | None
     reason: str
     decisions: tuple[Decision, ...]
+    original: Original | None = None
 
     @property
     def table(self) -> RemapTable | None:
@@ -45,25 +70,31 @@ def compare(tree: CodeTree, backbone: Candidate, weights: Weights, given: Mappin
         weights: what MODEL holds.
         given: constructor arguments that the code sets; the configuration beside the weights goes before.
     """
-    if not weights.sets:
-        return Naming(None, f"the checkpoint was not read: {weights.reason}", ())
     file = next(f for f in tree.files if f.path == backbone.file)
+    if not weights.sets:
+        try:
+            original = Original(given, parameters_of(cut(tree, file, backbone.name), given).shapes, {})
+        except OmniportError:
+            original = None  # the reason that is told is the first one
+        return Naming(None, f"the checkpoint was not read: {weights.reason}", (), original)
     best: Naming | None = None
     for configured in _configurations(weights):
         try:
-            found = parameters_of(cut(tree, file, backbone.name), {**given, **configured})
+            found = parameters_of(cut(tree, file, backbone.name), arguments := {**given, **configured})
         except OmniportError as error:
             best = best or Naming(None, str(error), ())
             continue
         matched = match(weights.sets, found.shapes, found.ties)
         if matched is None:
             names = ", ".join(item.name for item in weights.sets)
-            best = best or Naming(None, f"of {names} none, or several, have its tensors", ())
+            original = Original(arguments, found.shapes, {})
+            best = best or Naming(None, f"of {names} none, or several, have its tensors", (), original)
             continue
         reason = "; ".join(matched.proof.faults)
         if not reason and matched.proof.unproved:
             reason = f"shapes that the code does not show: {', '.join(matched.proof.unproved[:8])}"
-        naming = Naming(matched, reason, _decisions(matched))
+        original = Original(arguments, found.shapes, matched.weights.header, tuple(matched.proof.dropped))
+        naming = Naming(matched, reason, _decisions(matched), original)
         if not reason:
             return naming
         if best is None or best.match is None or matched.proof.filled > best.match.proof.filled:

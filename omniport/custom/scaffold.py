@@ -17,7 +17,7 @@ from omniport.custom.download import gaps as download_gaps
 from omniport.custom.download import script, sources
 from omniport.custom.hybrid import LIBRARIES, denoiser, model_plan, own, stock
 from omniport.custom.media_code import attributes, bases, media_decisions, question
-from omniport.custom.naming import Naming, compare
+from omniport.custom.naming import Naming, Original, compare
 from omniport.custom.notice import notice
 from omniport.custom.submodels import Kind, SubModel, bring, modules
 from omniport.custom.todo import marker, todo
@@ -40,13 +40,15 @@ _SHOWN = 3  # places named as evidence of one gap
 class CustomPort:
     """The plan of the port and the code of its modules, unformatted.
 
-    ``others`` are further modules of the port, by name, or files of the tree, by path.
+    ``others`` are further modules of the port, by name, or files of the tree, by path.  ``original`` is what the source
+    shows of the denoiser's parameters.
     """
 
     plan: PortPlan
     transformer: str
     pipeline: str
     others: Mapping[str, str]
+    original: Original | None = None
 
 
 @refusing("porting the repository")
@@ -152,7 +154,8 @@ def custom_port(
     if naming.table is not None:
         others[MODULE] = weight_names(naming.table)
     of_code, of_pipeline = heads(plan.todos, (made.code, pipeline, *others.values()))
-    return CustomPort(plan, notice(root, chosen.file) + of_code + made.code, of_pipeline + pipeline, others)
+    code = notice(root, chosen.file) + of_code + made.code
+    return CustomPort(plan, code, of_pipeline + pipeline, others, naming.original)
 
 
 def _folder(hybrid: ModelPlan | None, chosen: Candidate) -> str | None:

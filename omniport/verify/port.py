@@ -15,6 +15,8 @@ from omniport.target.manifest import load
 from omniport.target.paths import STATE
 
 MANIFESTS = STATE
+#: form of a port whose reference is a repository's own code
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True)

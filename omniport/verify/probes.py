@@ -13,7 +13,7 @@ from torch import nn
 
 from omniport.verify import checkpoint, engine
 from omniport.verify.forks import Rank
-from omniport.verify.port import Port
+from omniport.verify.port import CUSTOM, Port
 from omniport.verify.results import Check
 from omniport.verify.tasks import saved
 
@@ -42,7 +42,8 @@ def import_port(port: Port) -> tuple[list[Check], list[str]]:
             Check("the module is the one below the port's root", inside, "" if inside else f"it is {module.__file__}")
         )
     transformer = engine.transformer_class(port)
-    checks.append(constructor_check(port, transformer))
+    if port.form != CUSTOM:  # the reference of such a port is never imported
+        checks.append(constructor_check(port, transformer))
     names = registry._DIFFUSION_POST_PROCESS_FUNCS, registry._DIFFUSION_PRE_PROCESS_FUNCS
     for function, table, what in zip((port.post_process, port.pre_process), names, ("post", "pre"), strict=True):
         if function is not None:
@@ -118,7 +119,7 @@ def load_marked(
     model.load_weights(iter(marked.items()))  # type: ignore[operator]
     result = _read_marks(model, marked)
     left_out = marked.keys() if without is None else {*without, *result["fused_shards"]}
-    return result | _refusals(model, marked, result["fused_shards"], left_out)
+    return result | refusals(model, marked, result["fused_shards"], left_out)
 
 
 def _read_marks(model: nn.Module, marked: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def _read_marks(model: nn.Module, marked: dict[str, torch.Tensor]) -> dict[str, 
     }
 
 
-def _refusals(
+def refusals(
     model: nn.Module, marked: dict[str, torch.Tensor], fused: list[str], left_out: Collection[str]
 ) -> dict[str, Any]:
     first = next(iter(marked))

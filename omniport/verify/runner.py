@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from omniport.errors import OmniportError
-from omniport.verify import sandbox, stand_ins
+from omniport.verify import custom, sandbox, stand_ins
 from omniport.verify.features import MODULES
 from omniport.verify.forks import RankError
 from omniport.verify.lab import Lab
-from omniport.verify.port import Port, find_port
+from omniport.verify.port import CUSTOM, Port, find_port
 from omniport.verify.results import Check, FeatureResult, Finding
 
 # Everything that checks import, except the port: its modules are imported in the forks only.
@@ -107,7 +107,9 @@ def preload(ports: list[Port]) -> None:
 
 
 def _preload_reference(port: Port) -> None:
-    """Import the classes that the checkpoint and the reference are built from."""
+    """Import the classes that the checkpoint and the reference are built from; a repository's own never."""
+    if port.form == CUSTOM:
+        return
     for entry in port.model_index.values():
         if isinstance(entry, (list, tuple)) and len(entry) == 2 and entry[0] in ("diffusers", "transformers"):
             # Both packages import a class's module on first use.  Building the checkpoint refuses a missing class.
@@ -133,6 +135,8 @@ def versions() -> dict[str, str]:
 def find(feature: str, lab: Lab) -> Finding:
     """Run one feature.  A rank that raises is the port's failure; a refusal of the verifier is "not tested"."""
     try:
+        if lab.port.form == CUSTOM:
+            return custom.find(feature, lab)
         finding: Finding = importlib.import_module(MODULES[feature]).run(lab)
         return finding
     except RankError as error:
