@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
+from omniport.plan.todos import blocks, counted
 
 if TYPE_CHECKING:
     from omniport.port import Analysis
@@ -59,6 +60,9 @@ class ScaffoldResult:
         if self.unchecked:
             lines += ["", f"not checked (not installed here): {', '.join(self.unchecked)}"]
         lines += [f"note: {note}" for note in self.notes]
+        if plan.todos:
+            ids = ", ".join(dict.fromkeys(todo.subject for todo in plan.todos))
+            lines += ["", f"{counted(len(plan.todos), sum(blocks(todo.subject) for todo in plan.todos))}: {ids}"]
         lines += ["", "dry run: nothing was written" if self.dry_run else f"next: {self._next()}"]
         return "\n".join([*self.diffs, *lines])
 

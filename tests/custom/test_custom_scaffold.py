@@ -140,6 +140,8 @@ def test_the_command_line(tree: Path) -> None:
     done = runner.invoke(app, [*arguments, "--into", str(tree), "--name", "toy"])
     assert done.exit_code == 0
     assert "open TODOs   9" in done.output
+    assert "9 TODOs left, 8 of them blocking: " in done.output
+    assert done.output.rstrip().splitlines()[-1].startswith("next: omniport check ")
     for name, text in written(tree, "toy").items():
         ast.parse(text, name)
 

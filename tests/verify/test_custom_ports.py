@@ -112,7 +112,7 @@ def test_every_feature_has_an_answer_of_its_own(tmp_path: Path) -> None:
     scaffold_custom("org/toy", FIXTURES / "studio", into=tree, name="toy")
     port = find_port(tree)
     plan = load(port.manifest_path).port_plan()
-    assert custom.left(port) == ("REVISION", "REMAP", "ENCODE_PROMPT", "DENOISE", "DECODE")
+    assert {"REMAP", "ENCODE_PROMPT", "DENOISE", "DECODE"} < set(custom.left(port)) <= set(IDS)
     for todos in (custom.left(port), tuple(IDS), ()):
         for feature in FEATURES[2:]:
             found = custom._not_tested(feature, plan, todos)

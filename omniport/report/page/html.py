@@ -10,6 +10,7 @@ from omniport.report.page import view
 from omniport.report.page.facts import PortReport
 from omniport.report.page.picture import tree_picture
 from omniport.report.page.plot import error_plot, mark, shown
+from omniport.report.page.proofs import parts
 
 LIMIT = 1e-5  # of the contract: largest relative error of an output
 
@@ -41,6 +42,8 @@ def html(report: PortReport) -> str:
         "apart": view.not_comparable(report),
         "weights": view.weights(report),
         "decisions": view.decisions(report),
+        "parts": parts(report),
+        "left": view.left(report),
     }
     return env.get_template("report/port.html.j2").render(**values)
 

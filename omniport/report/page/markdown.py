@@ -12,6 +12,7 @@ from omniport.report.page import view
 from omniport.report.page.facts import PortReport
 from omniport.report.page.picture import size
 from omniport.report.page.plot import shown
+from omniport.report.page.proofs import parts as proved_parts
 from omniport.report.page.rows import WORDS, Row, rows
 from omniport.verify.results import ModuleNode
 
@@ -35,6 +36,10 @@ def markdown(report: PortReport) -> str:
     if report.plan.transformer.weights:
         mapping = [(w.parameter, w.checkpoint, w.shard or "") for w in report.plan.transformer.weights]
         parts += [details("names that differ", table(("parameter", "checkpoint", "shard"), mapping))]
+    if proofs := proved_parts(report):
+        lines = [(p.name, p.state, "; ".join(p.proved), "; ".join((*p.todos, *p.open))) for p in proofs]
+        parts += ["### What is proved and what is left", prose(view.left(report)) + "."]
+        parts += [table(("part", "state", "proved by", "left"), lines)]
     todos = [(d.subject, str(d.value), view.reason(d.why)) for d in report.plan.todos]
     parts += ["### Left for a human", table(("subject", "value", "why"), todos) if todos else "Nothing."]
     parts += ["### Commands and versions", fenced(f"{report.scaffold}\n{report.verify}")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from omniport.plan.model import Decision, Why
+from omniport.plan.todos import blocks, counted
 from omniport.report.page.facts import MEANING, PortReport
 from omniport.report.page.plot import shown
 from omniport.report.parts import place
@@ -71,6 +72,12 @@ def shares(report: PortReport) -> str:
     if not total:
         return ""
     return f"Of {total / 1e9:.3g}e9 parameters {elements['sharded'] / total:.1%} are in layers that ranks share."
+
+
+def left(report: PortReport) -> str:
+    """How much the plan leaves to a human."""
+    todos = report.plan.todos
+    return counted(len(todos), sum(blocks(t.subject) for t in todos))
 
 
 def not_comparable(report: PortReport) -> list[str]:
