@@ -1,9 +1,13 @@
-"""A value that is named only to be returned is returned: ``x = f(y)`` and ``return x`` are one line."""
+"""A value that is named only to be returned is returned: ``x = f(y)`` and ``return x`` are one line.
+
+The annotations of what functions return are put right on the way.
+"""
 
 from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.return_types import with_return_type
 from omniport.rewrite.syntax import assignment, code, single
 from omniport.source.transform import transform
 
@@ -26,6 +30,16 @@ class _Join(cst.CSTTransformer):
     def __init__(self) -> None:
         self.depth = 0
         self.shared: set[str] = set()
+        self.returned: list[list[cst.Return]] = []
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        self.returned.append([])
+
+    def visit_Return(self, node: cst.Return) -> None:
+        self.returned[-1].append(node)
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        return with_return_type(updated_node, self.returned.pop())
 
     def visit_Global(self, node: cst.Global) -> None:
         self.shared |= {item.name.value for item in node.names}

@@ -88,8 +88,14 @@ class _Place:
 def _assignments(forward: cst.FunctionDef) -> Iterator[tuple[str, cst.BaseExpression | None]]:
     """Every name that the forward binds, with the value; None for what is bound by more than an assignment."""
     for part in of_kind(forward, cst.Assign):
+        target, value = part.targets[0].target, part.value
+        if isinstance(target, cst.Tuple) and isinstance(value, cst.Tuple) and len(part.targets) == 1:
+            pairs = list(zip(target.elements, value.elements, strict=False))
+            if len(target.elements) == len(value.elements) and all(isinstance(t.value, cst.Name) for t, _ in pairs):
+                yield from ((code(t.value), v.value) for t, v in pairs)
+                continue
         for name in assigned_in(part):
-            yield name, part.value
+            yield name, value
     for kind in (cst.For, cst.AugAssign, cst.NamedExpr, cst.AnnAssign):
         for node in of_kind(forward, kind):
             for name in assigned_in(node.target if isinstance(node, cst.For) else node):

@@ -1,17 +1,22 @@
-"""Annotations that are in part a string, which only ``from __future__ import annotations`` lets stand."""
+"""Annotations that are in part a string, which only ``from __future__ import annotations`` lets stand, and such that
+say another number of returned values than there are."""
 
 from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.return_types import with_return_type
 from omniport.source.syntax import code
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 
 def with_whole_annotations(function: cst.FunctionDef) -> cst.FunctionDef:
-    """``"A" | B`` as ``"A | B"`` in the signature of ``function``."""
-    return function.with_changes(params=transform(function.params, _Whole()))
+    """``"A" | B`` as ``"A | B"`` in the signature of ``function``, which returns as many values as it says."""
+    function = function.with_changes(params=transform(function.params, _Whole()))
+    if function.returns is None or of_kind(function.body, cst.FunctionDef):
+        return function
+    return with_return_type(function, of_kind(function.body, cst.Return))
 
 
 class _Whole(cst.CSTTransformer):

@@ -29,6 +29,10 @@ def program(body: str) -> str:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        (
+            "a, b = self.table.chunk(2)\na, b = a.squeeze(1), b.squeeze(1)\nx = x + a.to(x.device)",
+            "a, b = self.table.chunk(2)\na, b = a.squeeze(1), b.squeeze(1)\nx = x + a",
+        ),
         ("x = self.table.to(temb.device) + temb", "x = self.table + temb"),
         ("x = self.table[None].float().to(x.device) * x", "x = self.table[None].float() * x"),
         (
