@@ -18,6 +18,7 @@ from omniport.custom.code import CodeTree
 from omniport.custom.complete import require_attributes
 from omniport.custom.idioms import plain
 from omniport.custom.idioms.attention_functions import IMPORT
+from omniport.custom.library import SliceTree
 from omniport.custom.prepare import prepare
 from omniport.custom.slice import Slice, cut
 from omniport.custom.todo import marker, todo
@@ -76,12 +77,12 @@ def _native(
     from omniport.rewrite.transformer import render_transformer
     from omniport.source.tree import SourceModule, SourceTree
 
-    said = plain(text)
+    said = plain(text, backbone.name)
     text = said.text
     imports = "\n".join([*sorted({f.line() for f in found.foreign}), *([IMPORT] if said.attends else [])])
     path = Path(_MODULE, "__init__.py")
     module = SourceModule(_MODULE, path, backbone.file, imports + "\n\n\n" + text, True)
-    source = SourceTree(path.parent, "of the repository", {_MODULE: module})
+    source = SliceTree(path.parent, "of the repository", {_MODULE: module}, library=SourceTree.locate())
     analysis = analyse_class(source, module, backbone.name)
     code = render_transformer(
         analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False, gate_kernel=False
@@ -101,6 +102,10 @@ def _native(
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)
     todos += tuple(todo("ATTN", c, Why(c, backbone.file, backbone.line)) for c in calls[len(kept) :])
     todos += _unknown(found, dependencies)
+    dropped += tuple(
+        Decision(f"parameter {name}", None, Why("a dict: its entries are parameters", backbone.file, backbone.line))
+        for name in said.unfolded
+    )
     named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."), dropped=(*dropped, *plan.dropped))
     return CustomTransformer(code, named, todos, True)
 
@@ -138,7 +143,9 @@ def _with_helpers(code: str, module: object) -> str:
             continue
         brought[node.lineno] = ast.get_source_segment(module.text, node, padded=True) or ""
         todo_names += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in defined]
+    brought_along = set(re.findall(r"^class (\w+)", code, re.M))  # of a library, rewritten
     imports = [line for line in module.text.splitlines() if re.match(r"(from|import) ", line)]
+    imports = [line for line in imports if line.split()[-1] not in brought_along]
     helpers = "\n\n\n".join(brought[number] for number in sorted(brought))
     return "\n".join([*imports, *_imports_first(lines, helpers)])
 

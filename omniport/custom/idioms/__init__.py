@@ -11,6 +11,7 @@ import libcst as cst
 
 from omniport.custom.idioms.attention_functions import known_attention
 from omniport.custom.idioms.class_aliases import class_aliases
+from omniport.custom.idioms.config_dict import config_dict
 from omniport.custom.idioms.dict_arguments import dict_arguments
 from omniport.custom.idioms.kernel_choice import kernel_choice
 from omniport.custom.idioms.local_functions import local_functions
@@ -29,12 +30,13 @@ class Plain:
     text: str
     notes: tuple[tuple[str, str], ...]
     attends: bool  # whether attention is now diffusers' function
+    unfolded: tuple[str, ...] = ()  # parameters of the root's constructor whose entries are parameters now
 
 
-def plain(text: str) -> Plain:
-    """``text``, the slice of a denoiser, with every idiom that is understood said plainly."""
-    module = cst.parse_module(text)
+def plain(text: str, root: str) -> Plain:
+    """``text``, the slice of the denoiser ``root``, with every idiom that is understood said plainly."""
+    module, unfolded = config_dict(cst.parse_module(text), root)
     for rule in _RULES:
         module = rule(module)
     module, notes = known_attention(module)
-    return Plain(module.code, notes, bool(notes))
+    return Plain(module.code, notes, bool(notes), unfolded)
