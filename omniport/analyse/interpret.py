@@ -22,6 +22,9 @@ from omniport.source.syntax import code, dotted
 class Interpreter(Evaluator):
     """Interprets the functions of one variant, statement by statement."""
 
+    #: whether callers may call in a deprecated way: those of diffusers' own pipelines do not
+    old_calls = False
+
     def function(self, node: cst.FunctionDef, env: Env) -> Value:
         """Run ``node`` with its parameters bound in ``env``; the join of what it returns."""
         outer, self.returned = self.returned, []
@@ -115,9 +118,10 @@ class Interpreter(Evaluator):
             env.update(merged)
         return bool(left)
 
-    @staticmethod
-    def deprecated(node: cst.If) -> bool:
+    def deprecated(self, node: cst.If) -> bool:
         """Whether the branch only serves a deprecated way to call: it says so in a warning and does little else."""
+        if self.old_calls and any(_acts(statement) for statement in node.body.body):
+            return False
         for statement in node.body.body:
             if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Expr):
                 call = statement.body[0].value
@@ -137,3 +141,13 @@ class Interpreter(Evaluator):
 
     def merge(self, env: Env, other: Env) -> None:
         env.update(self.joined(env, other))
+
+
+def _acts(statement: cst.CSTNode) -> bool:
+    """Whether a statement does more than call a function or keep a text."""
+    parts = statement.body if isinstance(statement, cst.SimpleStatementLine) else (statement,)
+    texts = cst.SimpleString | cst.ConcatenatedString | cst.FormattedString
+    says = (
+        isinstance(p, cst.Pass | cst.Expr) or isinstance(p, cst.Assign) and isinstance(p.value, texts) for p in parts
+    )
+    return not all(says)

@@ -121,9 +121,11 @@ class _Program:
 
     # ------------------------------------------------------------------------------------------------ interpreting
     def interpreter(self, variant: Variant) -> Interpreter:
-        return Interpreter(
+        made = Interpreter(
             variant, self.notes, construct=self.construct, resolve=self.resolve, forward=self.call_forward
         )
+        made.old_calls = self.tree.old_calls
+        return made
 
     def initialise(self, variant: Variant) -> None:
         function = variant.methods.get("__init__")

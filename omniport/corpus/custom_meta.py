@@ -9,6 +9,7 @@ what it computes, to the port.  Packages on the way to the original's file are e
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import sys
 import tempfile
@@ -156,7 +157,8 @@ def _port(given: dict[str, Any], folder: Path) -> dict[str, Any]:
         with _stand_ins(given) as scope:
             module = importlib.import_module(f"vllm_omni.diffusion.models.{given['name']}.{given['name']}_transformer")
         _replace(module, given["published"])
-        port = getattr(module, given["class"])(**eval(given["arguments"], scope)).eval()  # our own table
+        kind = getattr(module, given["class"])
+        port = kind(**_taken(kind, eval(given["arguments"], scope))).eval()  # our own table
         ours = _unfused(port)
         if (folder / "outputs").is_file() and ours == given["tensors"]:
             try:
@@ -168,6 +170,15 @@ def _port(given: dict[str, Any], folder: Path) -> dict[str, Any]:
             except Exception as raised:
                 failed = f"the port does not run here: {type(raised).__name__}: {raised}"
     return {"tensors": ours, "error": error, "failed": failed}
+
+
+def _taken(kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the port's constructor: what the original takes as one dict may be parameters of the port."""
+    known = inspect.signature(kind).parameters
+    taken: dict[str, Any] = {}
+    for name, value in arguments.items():
+        taken |= value if name not in known and isinstance(value, dict) else {name: value}
+    return taken
 
 
 def outputs(net: Any, given: dict[str, Any], scope: dict[str, Any]) -> list[Any]:

@@ -180,7 +180,7 @@ SAMPLES = (
         "tangoflux-0.1.0",
         None,
         {"backbone": "TangoFlux", "vae": "AutoencoderOobleck", "denoise loop": "TangoFlux.inference_flow"},
-        "dict(config=dict(num_layers=1, num_single_layers=1, in_channels=8, num_attention_heads=1, "
+        "dict(config=dict(num_layers=2, num_single_layers=2, in_channels=8, num_attention_heads=2, "
         "joint_attention_dim=24, audio_seq_len=6))",
         stubs=("datasets",),
         inputs="dict(latents=randn(2, 6, 8), prompt=['', ''], duration=torch.tensor([10, 5]))",

@@ -16,6 +16,7 @@ class SliceTree(SourceTree):
     """A tree whose one own module is the slice; every other name is looked up in ``library``."""
 
     library: SourceTree = field(kw_only=True)
+    old_calls: bool = field(default=True, kw_only=True)  # a repository may be older than the library that is installed
 
     def module(self, name: str) -> SourceModule | None:
         return self._modules.get(name) or self.library.module(name)

@@ -143,9 +143,10 @@ def _with_helpers(code: str, module: object) -> str:
             continue
         brought[node.lineno] = ast.get_source_segment(module.text, node, padded=True) or ""
         todo_names += [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and n.id in defined]
-    brought_along = set(re.findall(r"^class (\w+)", code, re.M))  # of a library, rewritten
+    known = set(re.findall(r"^class (\w+)", code, re.M))  # some of a library, rewritten
+    known |= {line.split()[-1] for line in lines if re.match(r"(from|import) ", line)}
     imports = [line for line in module.text.splitlines() if re.match(r"(from|import) ", line)]
-    imports = [line for line in imports if line.split()[-1] not in brought_along]
+    imports = [line for line in imports if line.split()[-1] not in known]
     helpers = "\n\n\n".join(brought[number] for number in sorted(brought))
     return "\n".join([*imports, *_imports_first(lines, helpers)])
 

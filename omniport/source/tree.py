@@ -84,6 +84,8 @@ class SourceTree:
 
     root: Path
     version: str
+    #: whether the models are called in ways that the package calls deprecated, too
+    old_calls: bool = field(default=False, kw_only=True)
     _modules: dict[str, SourceModule | None] = field(default_factory=dict, repr=False)
 
     @property

@@ -12,7 +12,7 @@ from omniport.plan.model import DISPATCHED
 from omniport.target.manifest import load
 from omniport.verify.cases import EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
-from omniport.verify.port import CUSTOM, Port
+from omniport.verify.port import Port
 from omniport.verify.results import BlockError, ModuleNode
 
 PARITY = 1e-5
@@ -221,10 +221,6 @@ class Lab:
 
     def module_tree(self) -> ModuleNode:
         """The modules of the port's transformer at published size, in the order in which its forward calls them."""
-        if self.port.form == CUSTOM:
-            from omniport.verify import custom
-
-            return custom.module_tree(self)
         try:
             order = self.transformer({})[0]["order"]
         except RankError:  # it does not run; the tree may still be built

@@ -200,7 +200,7 @@ def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
 def _tree(lab: Lab) -> dict[str, Any]:
     """The module tree for a report, or a note that says why there is none."""
     try:
-        return {"tree": asdict(lab.module_tree())}
+        return {"tree": asdict(custom.module_tree(lab) if lab.port.form == CUSTOM else lab.module_tree())}
     except RankError as error:
         what = error.outcome.refused or error.outcome.error
         return {"note": f"the module tree cannot be drawn: {' '.join(what.split())[:300]}"}

@@ -135,7 +135,7 @@ def dispatch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: Any =
 
 
 def test_lengths_of_keys_become_a_mask() -> None:
-    said = plain(VARLEN + MODULE)
+    said = plain(VARLEN + MODULE, "A")
     assert said.attends and said.notes[0][0] == "A.forward"
     names = {"dispatch_attention_fn": dispatch, "rotate": torch.sin}
     written = run(said.text, "A", **names)
@@ -339,5 +339,5 @@ def test_an_attribute_that_got_lost() -> None:
 
 def test_nothing_to_say() -> None:
     text = "class A(nn.Module):\n    def forward(self, x):\n        return self.norm(x)\n"
-    assert plain(text).text == text and not plain(text).attends
-    assert SimpleNamespace(**vars(plain(text))).notes == ()
+    assert plain(text, "A").text == text and not plain(text, "A").attends
+    assert SimpleNamespace(**vars(plain(text, "A"))).notes == ()

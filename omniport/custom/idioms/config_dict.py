@@ -1,7 +1,7 @@
 """A constructor that is handed its settings as one dict takes them as parameters.
 
-``def __init__(self, config)`` with ``config.get("depth", 6)`` becomes ``def __init__(self, depth: int = 6)``.  A pipeline
-of vLLM-Omni builds a denoiser with the entries of its ``config.json``, by name.
+``def __init__(self, config)`` with ``config.get("depth", 6)`` becomes ``def __init__(self, depth: int = 6)``.  A
+pipeline of vLLM-Omni builds a denoiser with the entries of its ``config.json``, by name.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ def _keys(member: cst.FunctionDef, name: str) -> dict[str, object] | None:
     keys: dict[str, object] = {}
     reads = 0
     for node in walk(member.body):
+        target: cst.CSTNode | None = node if isinstance(node, cst.Del) else None
+        if isinstance(node, cst.AssignTarget | cst.AugAssign):
+            target = node.target
+        if target is not None and any(_uses(target, name)):
+            return None  # an entry is written
         found = _read(node, name)
         if found is None:
             continue
