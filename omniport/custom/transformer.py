@@ -20,6 +20,7 @@ from omniport.custom.idioms import plain
 from omniport.custom.idioms.attention_functions import IMPORT
 from omniport.custom.library import SliceTree
 from omniport.custom.prepare import prepare
+from omniport.custom.release import loops_of_another_release
 from omniport.custom.slice import Slice, cut
 from omniport.custom.todo import marker, todo
 from omniport.errors import OmniportError, UnsupportedError, refusing
@@ -102,6 +103,7 @@ def _native(
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)
     todos += tuple(todo("ATTN", c, Why(c, backbone.file, backbone.line)) for c in calls[len(kept) :])
     todos += _unknown(found, dependencies)
+    todos += loops_of_another_release(found)
     dropped += tuple(
         Decision(f"parameter {name}", None, Why("a dict: its entries are parameters", backbone.file, backbone.line))
         for name in said.unfolded
@@ -176,7 +178,7 @@ def _verbatim(
     todos = [todo("NATIVE", reason, Why(reason, backbone.file, backbone.line))]
     text, attentions = _mark_attention(text)
     todos += [todo("ATTN", call, Why(call, backbone.file, backbone.line)) for call in attentions]
-    todos += _unknown(found, dependencies)
+    todos += [*_unknown(found, dependencies), *loops_of_another_release(found)]
     plain, guarded = external.import_lines(found.foreign, dependencies)
     text = _with_loader(text, backbone.name)
     note = textwrap.fill(f"{marker('NATIVE')}: {reason}", 116, initial_indent="# ", subsequent_indent="# ")

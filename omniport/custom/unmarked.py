@@ -12,7 +12,7 @@ from omniport.plan.model import Decision
 from omniport.plan.todos import markers
 
 #: what is said of the code that was brought along; every other gap is the pipeline's
-_OF_THE_CODE = frozenset({"NATIVE", "ATTN", "DEPENDENCY", "LICENCE"})
+_OF_THE_CODE = frozenset({"NATIVE", "ATTN", "BASE", "DEPENDENCY", "LICENCE"})
 _WIDTH = 116
 
 

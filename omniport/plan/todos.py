@@ -17,6 +17,7 @@ DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
 IDS: dict[str, tuple[str, bool]] = {
     "NATIVE": ("the classes are the repository's own: no parallel layers, no quantisation", False),
     "ATTN": ("this attention is the repository's own call", False),
+    "BASE": ("calls of another package's layers, which change from release to release", True),
     "ENCODE_PROMPT": ("how a prompt becomes embeddings", True),
     "DENOISE": ("the denoising loop and its guidance", True),
     "MEDIA": ("what the model takes besides text, and what it gives", True),

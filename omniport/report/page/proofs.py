@@ -11,7 +11,7 @@ from omniport.report.parts import place
 
 #: part -> the features of ``verify`` that prove it, the ids of what may be left of it
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "transformer": (("load",), ("NATIVE",)),
+    "transformer": (("load",), ("NATIVE", "BASE")),
     "attentions": (("parity",), ("ATTN",)),
     "tensor names": (("load",), ("REMAP",)),
     "configs": ((), ("CONFIG",)),

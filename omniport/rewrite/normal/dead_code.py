@@ -121,7 +121,11 @@ class _Dead:
         if isinstance(target, cst.Tuple):
             return all(self.dead(element.value) for element in target.elements)
         if isinstance(target, cst.Attribute) and (dotted(target) or "").startswith("self."):
-            return target.attr.value not in self.attributes
+            name = target.attr.value
+            own = dotted(target.value) == "self"
+            # Another object reads its own public attributes (``self.llm.config.use_cache``); a private one that is set
+            # from outside is a note of the module's own.
+            return (own or name.startswith("_")) and name not in self.attributes
         return False
 
 

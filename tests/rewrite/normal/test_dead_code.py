@@ -60,6 +60,12 @@ def test_dropped(before: str, after: str | None) -> None:
     check_transformed(DROP, f"{head}{before}\n", f"{head}{after}\n")
 
 
+@pytest.mark.parametrize("target", ["self.proj.bias", "self.proj.config.use_cache", "self.proj._hints[0]"])
+def test_what_another_object_may_read_stays(target: str) -> None:
+    body = f"class A(nn.Module):\n    def forward(self, y):\n        {target} = None\n        return self.proj(y)\n"
+    check_transformed(DROP, body, body)
+
+
 def test_a_method_without_caller_goes() -> None:
     check_transformed(
         DROP,

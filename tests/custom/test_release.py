@@ -1,0 +1,53 @@
+"""A forward that calls the layers of a model of another package is counted; one that does not is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from omniport.custom.code import read_code
+from omniport.custom.release import loops_of_another_release
+from omniport.custom.slice import cut
+
+HEAD = "import torch\nfrom torch import nn\nfrom transformers import LlamaModel, PreTrainedModel\n\n\n"
+LOOP = """\
+class Tower(LlamaModel):
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)[0]
+        return x
+
+
+class Net(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.tower = Tower(config)
+
+    def forward(self, x):
+        return self.tower(x)
+"""
+
+
+def left(tmp_path: Path, text: str) -> list[tuple[str, str, int]]:
+    (tmp_path / "model.py").write_text(HEAD + text)
+    tree = read_code(tmp_path)
+    found = loops_of_another_release(cut(tree, tree.files[0], "Net"))
+    return [(d.subject, d.why.file, d.why.line) for d in found]
+
+
+def test_the_loop_is_counted_where_it_stands(tmp_path: Path) -> None:
+    assert left(tmp_path, LOOP) == [("BASE", "model.py", 7)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Tower(LlamaModel)", "Tower(nn.Module)"),
+        ("Tower(LlamaModel)", "Tower(PreTrainedModel)"),
+        ("def forward(self, x):\n        for", "def loop(self, x):\n        for"),
+    ],
+)
+def test_what_keeps_to_its_base_is_not(tmp_path: Path, old: str, new: str) -> None:
+    assert old in LOOP
+    assert left(tmp_path, LOOP.replace(old, new)) == []
