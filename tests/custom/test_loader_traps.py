@@ -36,7 +36,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 def test_what_the_real_loader_does(case: Case, results: dict[str, dict[str, Any]]) -> None:
     result = results[f"{case.rule}-{case.name}"]
     assert re.search(case.outcome, result["outcome"]), result["outcome"]
-    assert {key: result["facts"].get(key) for key in case.facts} == case.facts
+    for key, expected in case.facts.items():  # several: which it is depends on the order in which a folder is listed
+        assert result["facts"].get(key) in (expected if isinstance(expected, tuple) else (expected,)), key
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
