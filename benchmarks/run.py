@@ -27,6 +27,11 @@ from benchmarks.measure import ROOT, Sample, median, omniport, repeated, run
 
 BEGIN, END = "<!-- benchmarks: written by `python -m benchmarks.run` -->", "<!-- benchmarks: end -->"
 HELP, SCAFFOLD, CHECK, FEATURE = 0.1, 1.5, 0.25, 2.0  # seconds: targets
+NAMES = """\
+from omniport.corpus.pipelines import corpus_pipelines
+from omniport.source.tree import SourceTree
+print(*sorted(corpus_pipelines(SourceTree.locate(None))))
+"""
 PARTS = ("start-up", "scaffold", "verify", "evidence")
 
 
@@ -100,13 +105,11 @@ def start_up(runs: int, folder: Path, missed: list[str]) -> Iterator[str]:
 
 def scaffolds(only: list[str], folder: Path, missed: list[str]) -> Iterator[str]:
     """Every pipeline of the corpus written once as a plugin; those near the target three times."""
-    from omniport.corpus.pipelines import corpus_pipelines
-    from omniport.source.tree import SourceTree
-
     found: dict[str, Sample] = {}
     refused = 0
     run(omniport("scaffold", "diffusers:FluxPipeline", "--plugin", "warm"), folder)  # fills the file cache
-    for name in sorted(corpus_pipelines(SourceTree.locate(None))):
+    # The names are read elsewhere: a child inherits the peak memory of the process that starts it.
+    for name in run([sys.executable, "-c", NAMES], folder).output.split():
         if only and name not in only:
             continue
         samples = [scaffolded(name, folder)]

@@ -19,13 +19,14 @@ _BARE = frozenset({"PreTrainedModel", "GenerationMixin", "ModelMixin"})  # they 
 
 def loops_of_another_release(found: Slice) -> tuple[Decision, ...]:
     """A TODO for each class of the slice that overrides the forward of a model with layers of another package."""
-    models = {f.name: f.why for f in found.foreign if f.module.split(".")[0] in _PACKAGES and f.attribute not in _BARE}
+    names = {f.name for f in found.foreign if f.module.split(".")[0] in _PACKAGES and f.attribute not in _BARE}
     left: list[Decision] = []
     for piece in found.pieces:
         for node in ast.parse(piece.text).body:
             if not isinstance(node, ast.ClassDef):
                 continue
-            bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in models]
+            written = [ast.unparse(base) for base in node.bases]
+            bases = [b for b in written if b.split(".")[0] in names and b.rpartition(".")[2] not in _BARE]
             forward = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
             if bases and forward is not None:
                 why = Why(

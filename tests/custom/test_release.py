@@ -40,6 +40,13 @@ def test_the_loop_is_counted_where_it_stands(tmp_path: Path) -> None:
     assert left(tmp_path, LOOP) == [("BASE", "model.py", 7)]
 
 
+def test_a_base_named_with_its_package_is_one_too(tmp_path: Path) -> None:
+    text = LOOP.replace("Tower(LlamaModel)", "Tower(transformers.LlamaModel)")
+    assert left(tmp_path, f"import transformers\n\n\n{text}") == [("BASE", "model.py", 10)]
+    text = LOOP.replace("Tower(LlamaModel)", "Tower(transformers.PreTrainedModel)")
+    assert left(tmp_path, f"import transformers\n\n\n{text}") == []
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
