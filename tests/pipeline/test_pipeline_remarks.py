@@ -22,6 +22,8 @@ from omniport.rewrite.pipeline.remarks import without_remarks
         ("a\n\n# call the callback\n# if there is one\nb\n", "a\n\nb\n"),
         ("# the model may be offloaded\nx\n", "x\n"),
         ("# a reason\n# TODO: do more\n# and more\nx\n", "# a reason\nx\n"),
+        ("# 6. Prepare more. TODO: it should\n# be elsewhere\nx\n", "# 6. Prepare more.\nx\n"),
+        ("# 2. Prepare\n# the latents, TODO move them\nx\n", "# 2. Prepare\n# the latents,\nx\n"),
     ],
 )
 def test_what_the_port_has_none_of_goes(source: str, expected: str) -> None:
@@ -36,6 +38,7 @@ def test_what_the_port_has_none_of_goes(source: str, expected: str) -> None:
         "x = y  # TODO: more\n",
         "# 5. Prepare the callback\nx\n",  # heads a section
         "# the TODO list of the batch\nx\n",
+        "# 6. Prepare the TODO list. Then go on\nx\n",
         "callback = offload(x)\n",
         "# compatible\nx\n",
     ],

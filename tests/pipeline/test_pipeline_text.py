@@ -43,6 +43,8 @@ def test_other_text_stays(text: str) -> None:
 
 def test_summary_ends_at_the_first_section() -> None:
     assert summary("\n    Draws.\n\n    Well.\n\n    Args:\n        x: y\n") == "Draws.\n\nWell."
+    assert summary("Draws.\n\nReference: x\n\nTODO\n") == "Draws.\n\nReference: x"
+    assert summary("Draws.\n\nAll TODO lists.\n") == "Draws.\n\nAll TODO lists."
 
 
 LONG = "a message of many words " * 6

@@ -11,6 +11,7 @@ import libcst as cst
 from omniport.rewrite.pipeline.blocks import indented, suite
 
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Return|Examples|Example|Raises|Yields):\s*\Z")
+_TO_DO = re.compile(r"(TODO|FIXME)\b")
 _ENTRY = re.compile(r"\*{0,2}(\w+)\b.*:|\*{0,2}(\w+) \(")
 
 
@@ -60,10 +61,10 @@ def describe(text: str, parameters: Collection[str]) -> str:
 
 
 def summary(text: str) -> str:
-    """The paragraphs of a class docstring that stand before its first section."""
+    """The paragraphs of a class docstring before its first section, and before what its author had still to write."""
     kept: list[str] = []
     for line in textwrap.dedent(text).strip().splitlines():
-        if _SECTION.match(line.strip()) or line.startswith("This model inherits from"):
+        if _SECTION.match(line.strip()) or _TO_DO.match(line.strip()) or line.startswith("This model inherits from"):
             break
         kept.append(line)
     return "\n".join(kept).strip()

@@ -17,6 +17,8 @@ _CLAUSES = re.compile(
 #: A paragraph that speaks of one of these explains the reference, not the port.
 _REFERENCE = re.compile(r"\bcallback|\boffload|cpu_offload|\baccelerate\b", re.IGNORECASE)
 _TO_DO = re.compile(r"#\s*(#+\s*)?(TODO|FIXME|HACK|XXX)\b")
+#: The same behind a sentence: ``# 6. Prepare the latents. TODO: move this``.
+_TO_DO_LATER = re.compile(r"(?<=[.,;:)])\s+(TODO|FIXME|HACK|XXX)\b:?.*")
 _ANY = re.compile(rf"#.*(?:{_TO_DO.pattern[4:]}|{_REFERENCE.pattern}|Copied from|\bmps\b|ONNX)", re.IGNORECASE)
 _SECTION = re.compile(r"#\s*\d+(\.\d+)*\.")
 
@@ -45,6 +47,9 @@ def _kept(paragraph: list[str]) -> list[str]:
         return paragraph
     end = next((at for at, line in enumerate(paragraph) if _TO_DO.match(line.lstrip())), len(paragraph))
     paragraph = paragraph[:end]
+    later = next((at for at, line in enumerate(paragraph) if _TO_DO_LATER.search(line)), len(paragraph))
+    if later < len(paragraph):
+        paragraph = [*paragraph[:later], _TO_DO_LATER.sub("", paragraph[later])]
     comment = " ".join(line.lstrip()[1:].strip() for line in paragraph)
     if _REFERENCE.search(comment) and not _SECTION.match(f"#{comment}"):
         return []
