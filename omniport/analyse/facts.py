@@ -162,6 +162,8 @@ class Facts:
     instances: dict[str, list[Instance]] = field(default_factory=dict)
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: list[Tensor] = field(default_factory=list)
+    #: class, condition on a number of axes, line: what it was in each call, and what its tensor is computed from
+    axis_tests: dict[tuple[str, str, int], set[tuple[bool | None, frozenset[str]]]] = field(default_factory=dict)
     line: int = 0  # of the forward of the root
     joined: dict[str, str] = field(default_factory=dict)  # union-find over streams
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from omniport.analyse.axis_tests import axis_tests
 from omniport.analyse.blocks import plan_blocks
 from omniport.analyse.experts import experts
 from omniport.analyse.modulated import modulated_input
@@ -68,7 +69,7 @@ def plan_parallel(normal: NormalForm, source: SourceTree | None = None) -> Paral
         sp,
         blocks,
         (_tensor(sharding), sp_feature, *features, staged, *_adapters(sharding), *_masks(normal, sharding)),
-        (*sharding.decisions, *experts(normal), *modulated_input(normal, blocks)),
+        (*sharding.decisions, *experts(normal), *modulated_input(normal, blocks), *axis_tests(normal, sharding.facts)),
         region,
         sharding.slices,
         sharding.convs,

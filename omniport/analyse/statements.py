@@ -6,6 +6,7 @@ import ast
 import functools
 from typing import Any
 
+from omniport.analyse.axis_tests import UNKNOWN, asks_axes
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.facts import UnfitError
 from omniport.analyse.joins import Joins
@@ -122,6 +123,8 @@ class Statements(Joins):
 
     def branch(self, node: ast.If, env: Env) -> bool:
         decided = self.truth(self.eval_or_give_up(node.test, env), node.test)
+        if (name := asks_axes(node.test)) and not self.building:
+            self.count_axes(node, decided, env.get(name))
         if decided is not None:
             return self.block(node.body if decided else node.orelse, env)
         instance, before = self.instance, dict(self.instance.attributes)
@@ -147,6 +150,12 @@ class Statements(Joins):
                     env[name] = self.join(env[name], value)
         self.ratios = []
         return ended and other_ended
+
+    def count_axes(self, node: ast.If, decided: bool | None, value: Any) -> None:
+        """Note what a condition on the number of axes of ``value`` is here."""
+        key = (self.instance.cls, text(node.test), node.lineno)
+        origins = value.origins if isinstance(value, Tensor) else None
+        self.facts.axis_tests.setdefault(key, set()).add((decided, origins or UNKNOWN))
 
     def read_again(self, name: str) -> bool:
         """Whether ``name`` may be read behind a condition whose paths meet."""

@@ -10,6 +10,7 @@ import libcst as cst
 from omniport.errors import refusing
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.attention import rewrite_attention
+from omniport.rewrite.axis_tests import settle_axis_tests
 from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.convs import conv_helpers, rewrite_convs
 from omniport.rewrite.experts import expert_helpers, rewrite_experts
@@ -126,7 +127,7 @@ def render_transformer(
     """
     module = _module(normal)
     module = _each_class(module, lambda node: split_forward(node, plan) if node.name.value == normal.root else node)
-    module = _each_class(module, lambda node: drop_dropout(gather_lists(node)))
+    module = _each_class(module, lambda node: drop_dropout(gather_lists(settle_axis_tests(node, plan))))
     classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
     parallel = parallel_classes(classes, plan, normal.root)
     imported = imported_names(module)
