@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import libcst as cst
 
@@ -29,6 +30,7 @@ _ORDER: dict[type[cst.CSTNode], tuple[str, ...]] = {
 }
 
 _Hook = Callable[..., Any]
+N = TypeVar("N", bound=cst.CSTNode)
 
 
 def transform(node: cst.CSTNode, transformer: cst.CSTTransformer) -> Any:
@@ -40,6 +42,27 @@ def transform(node: cst.CSTNode, transformer: cst.CSTTransformer) -> Any:
         TypeError: the transformer has such a hook, or removes a node that must be there.
     """
     return _Walk(transformer, _steps(type(transformer))).node(node)
+
+
+def replaced(node: N, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> N:
+    """``node`` with what ``choose`` gives in the place of nodes, outermost first; None leaves a node where it is.
+
+    Layout is not asked about, as in :func:`transform`.
+    """
+    new = choose(node)
+    if new is not None:
+        return cast("N", new)
+    changes: dict[str, Any] = {}
+    for name, _ in _walked(type(node)):
+        old = getattr(node, name)
+        kind = type(old)
+        if kind is tuple or kind is list:
+            value = [replaced(item, choose) if IS_NODE[type(item)] else item for item in old]
+            if any(map(operator.is_not, value, old)):
+                changes[name] = value
+        elif IS_NODE[kind] and (value := replaced(old, choose)) is not old:
+            changes[name] = value
+    return node.with_changes(**changes) if changes else node
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

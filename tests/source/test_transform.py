@@ -5,7 +5,7 @@ from __future__ import annotations
 import libcst as cst
 import pytest
 
-from omniport.source.transform import transform
+from omniport.source.transform import replaced, transform
 from omniport.source.walk import walk
 
 TEXT = '''
@@ -160,3 +160,16 @@ def test_hooks_that_would_never_run_are_refused() -> None:
     for kind in (OnComma, OnLeave, AfterField):
         with pytest.raises(TypeError, match="is no hook"):
             transform(cst.parse_module("x = 1\n"), kind())
+
+
+def test_replaced_takes_the_outermost_choice_and_keeps_the_other_objects() -> None:
+    before = cst.parse_expression("f(2 * (2 * a), b.c, d=e)")
+
+    def half(node: cst.CSTNode) -> cst.CSTNode | None:
+        return node.right if isinstance(node, cst.BinaryOperation) else None
+
+    after = replaced(before, half)
+    assert cst.Module([]).code_for_node(after) == "f((2 * a), b.c, d=e)"  # not "f(a, b.c, d=e)"
+    assert isinstance(before, cst.Call) and isinstance(after, cst.Call)
+    assert after.args[1] is before.args[1] and after.args[2] is before.args[2]
+    assert replaced(before, lambda node: None) is before

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import Block, Statement, changed, indented, inner_blocks, pure, suite
+from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import dotted
 from omniport.source.walk import children
 
@@ -120,18 +122,27 @@ def _heads(node: Statement) -> list[cst.CSTNode]:
 
 def _used(node: cst.CSTNode, absent: Mapping[str, str], refusing: Mapping[str, str]) -> Iterator[str]:
     """Components that evaluating ``node`` surely takes an attribute or an element of, or calls."""
-    if isinstance(node, cst.Lambda | cst.BaseComp):
+    read = attributes(node)
+    if any(name[5:] in read for name in (*absent, *refusing)):
+        yield from _used_in(node, absent, refusing)
+
+
+_LATER = frozenset({cst.Lambda, cst.ListComp, cst.SetComp, cst.DictComp, cst.GeneratorExp})
+
+
+def _used_in(node: Any, absent: Mapping[str, str], refusing: Mapping[str, str]) -> Iterator[str]:
+    kind = type(node)
+    if kind in _LATER:
         return
-    if isinstance(node, cst.Attribute | cst.Subscript):
+    name = ""
+    if kind is cst.Attribute or kind is cst.Subscript:
         name = dotted(node.value) or ""
-    elif isinstance(node, cst.Call):
+    elif kind is cst.Call:
         name = dotted(node.func) or ""
         if name in refusing:
             yield refusing[name]
-    else:
-        name = ""
     if name in absent:
         yield absent[name]
-    parts = [node.left] if isinstance(node, cst.BooleanOperation) else children(node)
-    for part in [node.test] if isinstance(node, cst.IfExp) else parts:
-        yield from _used(part, absent, refusing)
+    parts = [node.left] if kind is cst.BooleanOperation else [node.test] if kind is cst.IfExp else children(node)
+    for part in parts:
+        yield from _used_in(part, absent, refusing)

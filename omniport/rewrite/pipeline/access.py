@@ -10,7 +10,7 @@ import libcst as cst
 from omniport.rewrite.pipeline.normal import NormalClass
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 #: Attribute of the reference -> attribute of the port.
 RENAMED = {
@@ -78,19 +78,18 @@ def defined(normal: NormalClass, node: ast.ClassDef) -> set[str]:
             targets = [statement.target]
         found |= {t.id for t in targets if isinstance(t, ast.Name)}
     for method in normal.methods.values():
-        for inner in walk(method):
-            if isinstance(inner, cst.AssignTarget | cst.AnnAssign | cst.AugAssign):
-                for part in walk(inner.target):
-                    name = dotted(part) if isinstance(part, cst.Attribute) else None
-                    if name and name.startswith("self.") and name.count(".") == 1:
-                        found.add(name[5:])
+        stored = [store.target for store in of_kind(method, cst.AssignTarget)]
+        stored += [store.target for store in of_kind(method, cst.AnnAssign)]
+        stored += [store.target for store in of_kind(method, cst.AugAssign)]
+        attributes = (attribute for target in stored for attribute in of_kind(target, cst.Attribute))
+        found |= {attribute.attr.value for attribute in attributes if dotted(attribute.value) == "self"}
     return found
 
 
 def foreign(node: cst.FunctionDef, denoisers: Collection[str], own: Collection[str]) -> tuple[str, str] | None:
     """What a renamed method uses that the port does not have: its text, and in words; None if there is nothing."""
-    for inner in walk(node):
-        name = dotted(inner) if isinstance(inner, cst.Attribute) else None
+    for inner in of_kind(node, cst.Attribute):
+        name = dotted(inner)
         if name is None or not name.startswith("self."):
             continue
         if name.removesuffix(".config") in denoisers and name.endswith(".config"):

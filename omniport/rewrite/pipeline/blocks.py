@@ -12,7 +12,7 @@ import libcst as cst
 
 from omniport.rewrite.pipeline.walk import reads_of, target_names
 from omniport.source.syntax import code, dotted
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 Statement = cst.SimpleStatementLine | cst.BaseCompoundStatement
 Block = list[Statement]
@@ -82,10 +82,10 @@ def reads(*nodes: cst.CSTNode) -> dict[str, None]:
 def small_bound(node: cst.BaseSmallStatement) -> set[str]:
     """Names that a simple statement binds."""
     names: set[str] = set()
-    if isinstance(node, cst.Assign):
+    if type(node) is cst.Assign:
         for target in node.targets:
             names |= target_names(target.target)
-    elif isinstance(node, cst.AnnAssign | cst.AugAssign):
+    elif type(node) is cst.AnnAssign or type(node) is cst.AugAssign:
         names |= target_names(node.target)
     elif isinstance(node, cst.Import | cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
         for alias in node.names:
@@ -96,14 +96,14 @@ def small_bound(node: cst.BaseSmallStatement) -> set[str]:
 
 @functools.lru_cache(maxsize=16384)
 def _walruses(node: cst.BaseSmallStatement) -> frozenset[str]:
-    return frozenset(n for inner in walk(node) if type(inner) is cst.NamedExpr for n in target_names(inner.target))
+    return frozenset(n for inner in of_kind(node, cst.NamedExpr) for n in target_names(inner.target))
 
 
 def head_bound(node: Statement) -> set[str]:
     """Names that the head of a compound statement, or a simple line, binds."""
-    if isinstance(node, cst.SimpleStatementLine):
+    if type(node) is cst.SimpleStatementLine:
         return set().union(*(small_bound(s) for s in node.body))
-    if isinstance(node, cst.For):
+    if type(node) is cst.For:
         return target_names(node.target)
     if isinstance(node, cst.With):
         return set().union(*(target_names(i.asname.name) for i in node.items if i.asname)) if node.items else set()
@@ -115,7 +115,9 @@ def head_bound(node: Statement) -> set[str]:
 def inner_blocks(node: Statement) -> list[cst.BaseSuite]:
     """The suites of a compound statement; none for functions and classes, which are scopes of their own."""
     found: list[cst.BaseSuite] = []
-    if isinstance(node, cst.If | cst.For | cst.While | cst.With | cst.Try):
+    if type(node) is not cst.SimpleStatementLine and isinstance(
+        node, cst.If | cst.For | cst.While | cst.With | cst.Try
+    ):
         found.append(node.body)
         for part in (getattr(node, "orelse", None), getattr(node, "finalbody", None)):
             if isinstance(part, cst.If):
@@ -140,7 +142,7 @@ def bound(block: Iterable[Statement]) -> set[str]:
     names: set[str] = set()
     for node in statements(block):
         names |= head_bound(node)
-        if isinstance(node, cst.Try):
+        if type(node) is cst.Try:
             names |= {h.name.name.value for h in node.handlers if h.name and isinstance(h.name.name, cst.Name)}
     return names
 
@@ -211,13 +213,15 @@ def _inside(node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep:
 
 def pure(node: cst.CSTNode) -> bool:
     """Whether evaluating the expression has no effect (reading an attribute or an element counts as none)."""
-    for inner in walk(node):
-        if isinstance(inner, cst.Await | cst.Yield | cst.NamedExpr):
-            return False
-        if (
-            isinstance(inner, cst.Call)
-            and dotted(inner.func) not in PURE_CALLS
-            and (not isinstance(inner.func, cst.Attribute) or inner.func.attr.value not in PURE_METHODS)
-        ):
-            return False
-    return True
+    return all(
+        type(inner) not in _EFFECTS
+        and (
+            type(inner) is not cst.Call
+            or dotted(inner.func) in PURE_CALLS
+            or (type(inner.func) is cst.Attribute and inner.func.attr.value in PURE_METHODS)
+        )
+        for inner in walk(node)
+    )
+
+
+_EFFECTS = frozenset({cst.Await, cst.Yield, cst.NamedExpr})

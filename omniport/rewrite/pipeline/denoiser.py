@@ -10,10 +10,10 @@ from typing import Literal
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import bare, statements, suite
-from omniport.rewrite.pipeline.walk import target_names
+from omniport.rewrite.pipeline.walk import named_calls, target_names
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 Form = Literal["first", "whole", "list", "lists", "bare"]
 
@@ -64,10 +64,9 @@ def _selects(node: cst.BaseExpression, attributes: tuple[str, ...]) -> bool:
     return dotted(node) in (*attributes, "None")
 
 
-@functools.lru_cache(maxsize=8192)
 def denoiser_calls(node: cst.CSTNode, names: frozenset[str]) -> tuple[cst.Call, ...]:
     """Calls of a denoiser below ``node``."""
-    return tuple(n for n in walk(node) if type(n) is cst.Call and dotted(n.func) in names)
+    return tuple(call for name, call in named_calls(node) if name in names)
 
 
 @dataclass(frozen=True)
@@ -123,17 +122,18 @@ def _indexed(function: cst.FunctionDef, names: frozenset[str]) -> frozenset[str]
     """Names that hold the whole result of a denoiser, and of which nothing but the first value is read."""
     whole, other = set[str](), set[str]()
     bound, read, first = Counter[str](), Counter[str](), Counter[str]()
-    for node in walk(function.body):
-        if isinstance(node, cst.Assign):
-            call = node.value
-            made = isinstance(call, cst.Call) and dotted(call.func) in names and not any(a.star for a in call.args)
-            for target in (t.target for t in node.targets):
-                (whole if made and isinstance(target, cst.Name) else other).update(target_names(target))
-                bound.update(target_names(target))
-        elif isinstance(node, cst.Subscript) and isinstance(node.value, cst.Name) and _first(node):
-            first[node.value.value] += 1
-        elif isinstance(node, cst.Name):
-            read[node.value] += 1
+    for node in of_kind(function.body, cst.Assign):
+        call = node.value
+        made = isinstance(call, cst.Call) and dotted(call.func) in names and not any(a.star for a in call.args)
+        for target in (t.target for t in node.targets):
+            (whole if made and isinstance(target, cst.Name) else other).update(target_names(target))
+            bound.update(target_names(target))
+    if not whole - other:
+        return frozenset()
+    for element in of_kind(function.body, cst.Subscript):
+        if isinstance(element.value, cst.Name) and _first(element):
+            first[element.value.value] += 1
+    read.update(name.value for name in of_kind(function.body, cst.Name))
     return frozenset(n for n in whole - other if first[n] and read[n] == first[n] + bound[n])
 
 

@@ -11,6 +11,7 @@ import libcst as cst
 
 from omniport.source.syntax import dotted
 
+_NAMED = {"None": None, "True": True, "False": False}
 _ORDER = {cst.LessThan: operator.lt, cst.LessThanEqual: operator.le, cst.GreaterThan: operator.gt}
 
 
@@ -66,19 +67,19 @@ def is_literal(value: Any) -> bool:
 
 def evaluate(node: cst.BaseExpression, facts: Facts) -> Any:
     """The value of ``node`` as None, True, False, a number or PRESENT; UNKNOWN if the facts do not decide it."""
-    if isinstance(node, cst.Name | cst.Attribute):
+    if type(node) is cst.Name or type(node) is cst.Attribute:
         name = dotted(node)
-        if name in ("None", "True", "False"):
-            return {"None": None, "True": True, "False": False}[name]
+        if name in _NAMED:
+            return _NAMED[name]
         return facts.values.get(name, UNKNOWN) if name else UNKNOWN
-    if isinstance(node, cst.UnaryOperation) and isinstance(node.operator, cst.Not):
+    if type(node) is cst.UnaryOperation and type(node.operator) is cst.Not:
         value = evaluate(node.expression, facts)
         return UNKNOWN if value is UNKNOWN else not value
-    if isinstance(node, cst.BooleanOperation):
+    if type(node) is cst.BooleanOperation:
         return _boolean(node, facts)
-    if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
+    if type(node) is cst.Comparison and len(node.comparisons) == 1:
         return _comparison(node, facts)
-    if isinstance(node, cst.Call):
+    if type(node) is cst.Call:
         return _call(node, facts)
     return UNKNOWN
 

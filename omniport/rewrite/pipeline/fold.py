@@ -169,13 +169,14 @@ def fold_block(block: Sequence[Statement], facts: Facts) -> Block:
 
 def _leaves(node: Statement) -> bool:
     """Whether nothing runs after a statement."""
-    if not isinstance(node, cst.SimpleStatementLine):
-        return False
-    return isinstance(node.body[-1], cst.Raise | cst.Return | cst.Break | cst.Continue)
+    return type(node) is cst.SimpleStatementLine and type(node.body[-1]) in _LEAVING
+
+
+_LEAVING = frozenset({cst.Raise, cst.Return, cst.Break, cst.Continue})
 
 
 def _statement(node: Statement, facts: Facts) -> Block:
-    if isinstance(node, cst.SimpleStatementLine):
+    if type(node) is cst.SimpleStatementLine:
         kept = [transform(s, _Fold(facts)) for s in node.body if not _removed(s, facts)]
         return [changed(node, body=kept)] if kept else []
     if isinstance(node, cst.If):
@@ -239,9 +240,9 @@ def _with_leading(node: Statement, body: Block) -> Block:
 
 
 def _removed(node: cst.BaseSmallStatement, facts: Facts) -> bool:
-    if isinstance(node, cst.Expr) and isinstance(node.value, cst.Call):
+    if type(node) is cst.Expr and type(node.value) is cst.Call:
         return dotted(node.value.func) in facts.removed_calls
-    if isinstance(node, cst.Assign) and len(node.targets) == 1:
+    if type(node) is cst.Assign and len(node.targets) == 1:
         target: cst.CSTNode = node.targets[0].target
         if isinstance(target, cst.Subscript):
             target = target.value
@@ -259,7 +260,7 @@ def constant_locals(block: Block) -> dict[str, bool | None]:
     """Names whose every binding in ``block`` is ``name = None``, or each ``name = False``, or each ``name = True``."""
     found: dict[str, set[str]] = {}
     for node in statements(block):
-        if isinstance(node, cst.SimpleStatementLine):
+        if type(node) is cst.SimpleStatementLine:
             for small in node.body:
                 value = dotted(small.value) if isinstance(small, cst.Assign | cst.AnnAssign) and small.value else ""
                 for name in small_bound(small):

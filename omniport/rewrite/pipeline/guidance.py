@@ -22,7 +22,7 @@ from omniport.rewrite.pipeline.split import Split
 from omniport.rewrite.pipeline.split_late import LateSplit
 from omniport.rewrite.pipeline.split_parts import chunked, doubled, joined, only_doubles, sides
 from omniport.rewrite.pipeline.walk import calls
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 #: Names of a helper's parameter that say whether guidance is on.
 FLAGS = ("do_classifier_free_guidance", "do_cfg")
@@ -119,19 +119,10 @@ def doubling(entry: cst.FunctionDef, denoisers: Denoisers) -> bool:
     names = denoisers.names(entry)
     if not denoiser_calls(entry, names):
         return False
-    if any(isinstance(n, cst.If) and _joined_below(n) for n in walk(entry)):
+    if any(_joined_below(node) for node in of_kind(entry, cst.If)):
         return True
-    for node in walk(entry):
-        if (
-            isinstance(node, cst.Assign)
-            and isinstance(node.targets[0].target, cst.Tuple)
-            and chunked(node.value) is not None
-        ):
-            return True
-        if (
-            isinstance(node, cst.Call)
-            and joined(node) is not None
-            and (doubled(node, False) is not None or sides(node) is not None)
-        ):
-            return True
-    return False
+    assigned = of_kind(entry, cst.Assign)
+    if any(isinstance(n.targets[0].target, cst.Tuple) and chunked(n.value) is not None for n in assigned):
+        return True
+    called = (node for node in of_kind(entry, cst.Call) if joined(node) is not None)
+    return any(doubled(node, False) is not None or sides(node) is not None for node in called)

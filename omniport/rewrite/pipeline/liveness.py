@@ -42,9 +42,9 @@ class _Flow:
         return kept[::-1], out
 
     def statement(self, node: Statement, out: Names, jump: Names) -> tuple[Statement | None, Names]:
-        if isinstance(node, cst.SimpleStatementLine):
+        if type(node) is cst.SimpleStatementLine:
             return self.line(node, out, jump)
-        if isinstance(node, cst.If):
+        if type(node) is cst.If:
             return self.branch(node, out, jump)
         if isinstance(node, cst.For | cst.While):
             return self.loop(node, out)
@@ -81,12 +81,13 @@ class _Flow:
             ):
                 node = node.with_changes(body=[cst.Expr(assign.value)])  # the call may have an effect
         for small in reversed(node.body):
-            if isinstance(small, cst.Return | cst.Raise):
+            kind = type(small)
+            if kind is cst.Return or kind is cst.Raise:
                 out = frozenset()
-            elif isinstance(small, cst.Break | cst.Continue):
+            elif kind is cst.Break or kind is cst.Continue:
                 out = jump
             binds = small_bound(small)
-            out = (out - binds) | frozenset(reads(small))
+            out = (out - binds) | reads(small).keys()
             if isinstance(small, cst.AugAssign):
                 out |= frozenset(reads(small.target))
         return node, out

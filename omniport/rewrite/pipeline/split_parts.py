@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import bare
 from omniport.source.syntax import code, dotted
-from omniport.source.walk import walk
+from omniport.source.transform import replaced
+from omniport.source.walk import of_kind, walk
 
 Expression = cst.BaseExpression
 NEGATIVE = re.compile(r"neg|uncond|null")
@@ -21,6 +21,8 @@ META_CALLS = frozenset({"size", "dim", "ndimension"})
 
 def text(node: cst.CSTNode) -> str:
     """Source of a node without the parentheses and blanks around it."""
+    if type(node) is cst.Name:
+        return node.value
     return code(bare(node)).strip()
 
 
@@ -109,13 +111,13 @@ def factor_removed(node: Expression) -> Expression:
     """The expression with every factor 2 and every ``.repeat(2)`` gone."""
 
     def without(inner: cst.CSTNode) -> cst.CSTNode | None:
-        if isinstance(inner, cst.BinaryOperation) and isinstance(inner.operator, cst.Multiply):
+        if type(inner) is cst.BinaryOperation and isinstance(inner.operator, cst.Multiply):
             if text(inner.right) == "2":
                 return factor_removed(inner.left)
             if text(inner.left) == "2":
                 return factor_removed(inner.right)
         if (
-            isinstance(inner, cst.Call)
+            type(inner) is cst.Call
             and isinstance(inner.func, cst.Attribute)
             and inner.func.attr.value == "repeat"
             and len(inner.args) == 1
@@ -127,37 +129,15 @@ def factor_removed(node: Expression) -> Expression:
     return replaced(node, without)
 
 
-class _Replace(cst.CSTTransformer):
-    def __init__(self, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> None:
-        self.choose = choose
-        self.new: dict[cst.CSTNode, cst.CSTNode] = {}
-
-    def on_visit(self, node: cst.CSTNode) -> bool:
-        new = self.choose(node)
-        if new is not None:
-            self.new[node] = new
-        return new is None
-
-    def on_leave(self, original_node: cst.CSTNode, updated_node: cst.CSTNode) -> cst.CSTNode:  # type: ignore[override]
-        return self.new.get(original_node, updated_node)
-
-
-def replaced(node: Expression, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> Expression:
-    """The expression with what ``choose`` gives in the place of nodes, outermost first."""
-    first = choose(node)
-    if first is not None:
-        return first  # type: ignore[return-value]
-    return node.visit(_Replace(choose))  # type: ignore[return-value]
-
-
 def only_doubles(method: cst.FunctionDef, flag: str) -> bool | None:
     """Whether ``flag`` of a helper switches nothing but doubling.
 
     None: it switches no doubling at all.  False: it joins two sides, or does more than doubling beside it.
     """
     found = False
-    for node in walk(method):
-        if isinstance(node, cst.If | cst.IfExp) and flag in re.findall(r"[\w.]+", code(node.test)):
+    choices: list[cst.If | cst.IfExp] = [*of_kind(method, cst.If), *of_kind(method, cst.IfExp)]
+    for node in choices:
+        if flag in re.findall(r"[\w.]+", code(node.test)):
             kinds = _kinds(node)
             if "joins" in kinds:
                 return False

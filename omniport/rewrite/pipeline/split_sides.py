@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
-from omniport.rewrite.pipeline.blocks import bare, suite
+from omniport.rewrite.pipeline.blocks import bare, changed, suite
 from omniport.rewrite.pipeline.denoiser import denoiser_calls
 from omniport.rewrite.pipeline.split_parts import (
     META,
@@ -17,13 +18,15 @@ from omniport.rewrite.pipeline.split_parts import (
     chunked,
     doubled,
     factor_removed,
-    replaced,
     sides,
     text,
 )
-from omniport.rewrite.pipeline.walk import target_names
+from omniport.rewrite.pipeline.walk import named_calls, target_names
 from omniport.source.syntax import code, dotted
-from omniport.source.walk import walk
+from omniport.source.transform import replaced
+from omniport.source.walk import children, of_kind, walk
+
+_PLACES = frozenset({cst.Name, cst.Attribute, cst.Subscript})
 
 
 class Sides:
@@ -74,50 +77,45 @@ class Sides:
     def side(self, node: Expression, negative: bool, inside: bool) -> Expression:
         """What an expression is on one side."""
 
-        def choose(inner: cst.CSTNode) -> cst.CSTNode | None:
-            if not isinstance(inner, cst.BaseExpression):
-                return None
-            if isinstance(inner, cst.Attribute) and inner.attr.value in META:
-                return inner
-            if isinstance(inner, cst.Call | cst.BinaryOperation):
+        def choose(inner: Any) -> cst.CSTNode | None:
+            kind = type(inner)
+            if kind is cst.Attribute and inner.attr.value in META:
+                return inner  # type: ignore[no-any-return]
+            if kind is cst.Call or kind is cst.BinaryOperation:
                 if (same := doubled(inner, inside)) is not None:
                     return self.side(same, negative, inside)
                 if (both := sides(inner)) is not None and inside:
                     self.created(both[2], self.tests[-1])
                     return self.side(both[0] if negative else both[1], negative, inside)
-            if isinstance(inner, cst.Subscript) and (half := self.half(inner, inside)) is not None:
+            if kind is cst.Subscript and (half := self.half(inner, inside)) is not None:
                 return half
-            if negative and self.lost and text(inner) in self.lost:
+            if negative and self.lost and isinstance(inner, cst.BaseExpression) and text(inner) in self.lost:
                 raise self.refuse(f"the negative side of {text(inner)}, of which the step made only the other, is read")
-            if negative and isinstance(inner, cst.Name | cst.Attribute | cst.Subscript):
+            if negative and kind in _PLACES:
                 twin = self.pairs.get(text(inner))
                 return cst.parse_expression(twin) if twin is not None else None
             return None
 
         return _keywords_kept(node, choose)
 
-    def reads_pair(self, node: cst.CSTNode, inside: bool) -> bool:
+    def reads_pair(self, node: Any, inside: bool) -> bool:
         """Whether evaluating a node needs both sides, not only what they have in common."""
-        if isinstance(node, cst.BaseExpression):
-            if isinstance(node, cst.Call | cst.BinaryOperation) and inside and sides(node) is not None:
-                return True
-            if isinstance(node, cst.Name | cst.Attribute | cst.Subscript) and (
-                text(node) in self.pairs or text(node) in self.lost
-            ):
-                return True
-            if isinstance(node, cst.Attribute):
-                return node.attr.value not in META and self.reads_pair(node.value, inside)
-            if isinstance(node, cst.Call):
-                name = node.func.attr.value if isinstance(node.func, cst.Attribute) else text(node.func)
-                if name in META_CALLS or name in ("len", "isinstance"):
-                    return False
-            if isinstance(node, cst.Comparison) and any("None" in text(c.comparator) for c in node.comparisons):
+        kind = type(node)
+        if inside and (kind is cst.Call or kind is cst.BinaryOperation) and sides(node) is not None:
+            return True
+        if kind in _PLACES and (text(node) in self.pairs or text(node) in self.lost):
+            return True
+        if kind is cst.Attribute:
+            return node.attr.value not in META and self.reads_pair(node.value, inside)
+        if kind is cst.Call:
+            name = node.func.attr.value if type(node.func) is cst.Attribute else text(node.func)
+            if name in META_CALLS or name in ("len", "isinstance"):
                 return False
-        if isinstance(node, cst.Arg):
+        if kind is cst.Comparison and any("None" in text(c.comparator) for c in node.comparisons):
+            return False
+        if kind is cst.Arg:
             return self.reads_pair(node.value, inside)
-        return any(
-            self.reads_pair(c, inside) for c in node.children if not isinstance(c, cst.BaseParenthesizableWhitespace)
-        )
+        return any(self.reads_pair(c, inside) for c in children(node))
 
     def created(self, order: str, guard: str) -> None:
         """A pair was made in that order, below that condition."""
@@ -170,15 +168,9 @@ class Sides:
     def copied(self, target: cst.BaseExpression, value: Expression) -> Expression:
         """``value``, as a clone where the copy is written to later."""
         key = text(target)
-        for node in walk(self.function):
-            if (
-                isinstance(node, cst.AssignTarget)
-                and isinstance(node.target, cst.Subscript)
-                and text(node.target.value) == key
-            ):
-                return cst.parse_expression(
-                    f"({text(value)}).clone()" if not dotted(value) else f"{text(value)}.clone()"
-                )
+        written = (t.target for t in of_kind(self.function, cst.AssignTarget))
+        if any(isinstance(place, cst.Subscript) and text(place.value) == key for place in written):
+            return cst.parse_expression(f"({text(value)}).clone()" if not dotted(value) else f"{text(value)}.clone()")
         return value
 
     def unfactored(self, value: Expression) -> Expression:
@@ -186,7 +178,7 @@ class Sides:
 
         def choose(node: cst.CSTNode) -> cst.CSTNode | None:
             if (
-                isinstance(node, cst.IfExp)
+                type(node) is cst.IfExp
                 and self.is_guard(node.test)
                 and text(factor_removed(node.body)) == text(node.orelse) != text(node.body)
             ):
@@ -199,7 +191,7 @@ class Sides:
         """R4: calls of helpers whose flag only doubles, with False."""
 
         def choose(node: cst.CSTNode) -> cst.CSTNode | None:
-            if not isinstance(node, cst.Call) or (dotted(node.func) or "")[5:] not in self.flags:
+            if type(node) is not cst.Call or (dotted(node.func) or "")[5:] not in self.flags:
                 return None
             position, name = self.flags[(dotted(node.func) or "")[5:]]
             off = cst.Name("False")
@@ -216,18 +208,18 @@ class Sides:
 
 
 def _calls_one(value: Expression, helpers: Collection[str]) -> bool:
-    return any(isinstance(n, cst.Call) and (dotted(n.func) or "")[5:] in helpers for n in walk(value))
+    return any(name[5:] in helpers for name, _ in named_calls(value))
 
 
 def _keywords_kept(node: Expression, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> Expression:
     """:func:`replaced`, leaving names of keyword arguments and attributes alone."""
 
     def guarded(inner: cst.CSTNode) -> cst.CSTNode | None:
-        if isinstance(inner, cst.Arg):
-            return inner.with_changes(value=_keywords_kept(inner.value, choose))
-        if isinstance(inner, cst.Attribute):
+        if type(inner) is cst.Arg:
+            return changed(inner, value=_keywords_kept(inner.value, choose))
+        if type(inner) is cst.Attribute:
             new = choose(inner)
-            return new if new is not None else inner.with_changes(value=_keywords_kept(inner.value, choose))
+            return new if new is not None else changed(inner, value=_keywords_kept(inner.value, choose))
         return choose(inner)
 
     return replaced(node, guarded)
@@ -236,14 +228,14 @@ def _keywords_kept(node: Expression, choose: Callable[[cst.CSTNode], cst.CSTNode
 def _guards(function: cst.FunctionDef, denoisers: frozenset[str]) -> frozenset[str]:
     """Texts of the conditions below which sides are joined or values doubled."""
     found: set[str] = set()
-    for node in walk(function):
-        if isinstance(node, cst.IfExp) and (doubled(node.body, True) is not None or sides(node.body) is not None):
-            found.add(text(node.test))
-        elif isinstance(node, cst.If):
-            for statement in suite(node.body):
-                small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
-                if isinstance(small, cst.Assign) and (_joins(small.value) or _joins_for(small.value, denoisers)):
-                    found.add(text(node.test))
+    for choice in of_kind(function, cst.IfExp):
+        if doubled(choice.body, True) is not None or sides(choice.body) is not None:
+            found.add(text(choice.test))
+    for node in of_kind(function, cst.If):
+        for statement in suite(node.body):
+            small = statement.body[0] if isinstance(statement, cst.SimpleStatementLine) else None
+            if isinstance(small, cst.Assign) and (_joins(small.value) or _joins_for(small.value, denoisers)):
+                found.add(text(node.test))
     return frozenset(found) | {"self.do_classifier_free_guidance", "do_classifier_free_guidance"}
 
 

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from typing import Any
 
 import libcst as cst
 
 from omniport.source.syntax import dotted
 from omniport.source.walk import children as parts
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 
-@functools.lru_cache(maxsize=4096)
-def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> tuple[tuple[str, cst.Call], ...]:
+@functools.lru_cache(maxsize=8192)
+def named_calls(node: cst.CSTNode) -> tuple[tuple[str, cst.Call], ...]:
+    """The calls below ``node`` whose function has a dotted name, with that name."""
+    return tuple((name, call) for call in of_kind(node, cst.Call) if (name := dotted(call.func)) is not None)
+
+
+def calls(node: cst.CSTNode, *names: str) -> list[cst.Call]:
+    """Calls below ``node`` of a function with one of the dotted ``names``."""
+    return [call for name, call in named_calls(node) if name in names]
+
+
+def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> list[tuple[str, cst.Call]]:
     """Calls ``owner.method(...)`` below ``node``: (method, call), for each owner such as ``self``."""
-    found = []
-    for inner in walk(node):
-        if type(inner) is not cst.Call or type(inner.func) is not cst.Attribute:
-            continue
-        if dotted(inner.func.value) in owners:
-            found.append((inner.func.attr.value, inner))
-    return tuple(found)
+    parts_of = [(name.rpartition("."), call) for name, call in named_calls(node)]
+    return [(method, call) for (owner, _, method), call in parts_of if owner in owners]
 
 
 def attributes(node: cst.CSTNode, base: str = "self") -> dict[str, int]:
@@ -55,70 +61,73 @@ def _read_by_name(call: cst.Call) -> tuple[str, str] | None:
     if dotted(call.func) not in ("getattr", "hasattr") or len(call.args) < 2:
         return None
     base, name = dotted(call.args[0].value), call.args[1].value
-    if base is None or not isinstance(name, cst.SimpleString):
+    if base is None or type(name) is not cst.SimpleString:
         return None
     return base, str(name.evaluated_value)
 
 
-def calls(node: cst.CSTNode, *names: str) -> list[cst.Call]:
-    """Calls below ``node`` of a function with one of the dotted ``names``."""
-    return [n for n in walk(node) if isinstance(n, cst.Call) and dotted(n.func) in names]
-
-
 def target_names(node: cst.CSTNode) -> set[str]:
     """Names that an assignment to ``node`` binds."""
-    if isinstance(node, cst.Name):
+    if type(node) is cst.Name:
         return {node.value}
-    if isinstance(node, cst.Tuple | cst.List):
+    if type(node) is cst.Tuple or type(node) is cst.List:
         return set().union(*(target_names(e.value) for e in node.elements)) if node.elements else set()
     return set()
 
 
-def _loads(node: cst.CSTNode, own: frozenset[str], found: dict[str, None]) -> None:
-    if isinstance(node, cst.Name):
+_COMPREHENSIONS = frozenset({cst.ListComp, cst.SetComp, cst.GeneratorExp, cst.DictComp})
+_UNREAD = frozenset({cst.AsName, cst.Annotation, cst.Import, cst.ImportFrom})
+
+
+def _loads(node: Any, own: frozenset[str], found: dict[str, None]) -> None:
+    kind = type(node)
+    if kind is cst.Name:
         if node.value not in own:
             found[node.value] = None
-    elif isinstance(node, cst.Attribute | cst.Arg):
+    elif kind is cst.Attribute or kind is cst.Arg:
         _loads(node.value, own, found)
-    elif isinstance(node, cst.AssignTarget):
+    elif kind is cst.AssignTarget:
         _target(node.target, own, found)
-    elif isinstance(node, cst.AnnAssign | cst.NamedExpr):
+    elif kind is cst.AnnAssign or kind is cst.NamedExpr:
         _target(node.target, own, found)
         if node.value is not None:
             _loads(node.value, own, found)
-    elif isinstance(node, cst.For):
+    elif kind is cst.For:
         _loads(node.iter, own, found)
         _target(node.target, own, found)
         for part in (node.body, node.orelse):
             if part is not None:
                 _loads(part, own, found)
-    elif isinstance(node, cst.ListComp | cst.SetComp | cst.GeneratorExp | cst.DictComp):
+    elif kind in _COMPREHENSIONS:
         names: set[str] = set()
         loop: cst.CompFor | None = node.for_in
         while loop is not None:
             names |= target_names(loop.target)
             loop = loop.inner_for_in
         _each(parts(node), own | names, found)
-    elif isinstance(node, cst.Lambda | cst.FunctionDef):
+    elif kind is cst.Lambda or kind is cst.FunctionDef:
         inner = {p.name.value for p in all_parameters(node.params)}
-        if isinstance(node, cst.FunctionDef):
-            inner |= {n for t in walk(node.body) if isinstance(t, cst.AssignTarget) for n in target_names(t.target)}
+        if kind is cst.FunctionDef:
+            inner |= {n for t in of_kind(node.body, cst.AssignTarget) for n in target_names(t.target)}
         _each((p.default for p in all_parameters(node.params) if p.default is not None), own, found)
         _loads(node.body, own | inner, found)
-    elif not isinstance(node, cst.AsName | cst.Annotation | cst.Import | cst.ImportFrom):
+    elif kind not in _UNREAD:
         _each(parts(node), own, found)
 
 
 def _each(nodes: Iterable[cst.CSTNode], own: frozenset[str], found: dict[str, None]) -> None:
     for node in nodes:
-        _loads(node, own, found)
+        if type(node) is cst.SimpleStatementLine and not own:
+            found.update(reads_of(node))  # most lines are asked about on their own, too
+        else:
+            _loads(node, own, found)
 
 
 def _target(node: cst.CSTNode, own: frozenset[str], found: dict[str, None]) -> None:
-    if isinstance(node, cst.Tuple | cst.List):
+    if type(node) is cst.Tuple or type(node) is cst.List:
         for element in node.elements:
             _target(element.value, own, found)
-    elif not isinstance(node, cst.Name):
+    elif type(node) is not cst.Name:
         _loads(node, own, found)
 
 
