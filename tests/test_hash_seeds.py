@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 SEEDS = ("1", "3", "4")  # sets of names come in other orders under each: see the last test
-TRANSFORMERS = ("HunyuanVideo15Transformer3DModel", "PixArtTransformer2DModel", "MochiTransformer3DModel")
+TRANSFORMERS = ("HunyuanVideo15Transformer3DModel", "PixArtTransformer2DModel", "Krea2Transformer2DModel")
 PIPELINES = ("StableDiffusion3Pipeline", "LTX2Pipeline")
 
 _PLANS = """

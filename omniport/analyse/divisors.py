@@ -69,19 +69,22 @@ def divisors(model: Checked) -> tuple[Decision, ...]:
     return (*found, *(Decision(f"own width {'.'.join(key)}", True, why) for key, why in own.items()))
 
 
-def _sizes(key: Key, model: Checked) -> set[Poly]:
-    """What the ranks share of a linear: of a row, what it was sharded by; of others, in each instance of its class."""
+def _sizes(key: Key, model: Checked) -> tuple[Poly, ...]:
+    """What the ranks share of a linear: of a row, what it was sharded by; of others, in each instance of its class.
+
+    Each size once, in the order of the source.
+    """
     fact, role = model.facts.linears[key], model.decided.whole.get(key, ("column",))[0]
     if role == "replicated":
-        return set()
+        return ()
     if role == "scattered" or fact.rows:
-        return {fact.features} if role == "scattered" else set(fact.rows)
+        return (fact.features,) if role == "scattered" else tuple(dict.fromkeys(fact.rows))
     parts = model.decided.parts.get(key, ()) if role == "column" else ()
     if len(set(parts)) > 1:
-        return set(parts)
+        return tuple(dict.fromkeys(parts))
     made = (leaf.argument(1, "out_features") for leaf in linear_layers(model.facts) if leaf.key == key)
-    widths = {width.poly for width in made if isinstance(width, Num)} or {fact.width}
-    return {width.divide(Poly.of(len(parts))) or width for width in widths} if parts else widths
+    widths = tuple(dict.fromkeys(width.poly for width in made if isinstance(width, Num))) or (fact.width,)
+    return tuple(width.divide(Poly.of(len(parts))) or width for width in widths) if parts else widths
 
 
 def _forms(size: Poly, choices: dict[str, tuple[Poly, ...]]) -> Iterator[Poly]:

@@ -161,7 +161,9 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
                 node = short
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
-            classes |= require_parameters(classes, cache.of(classes), root, specialised.given)
+            held = cache.members(cache.of(classes).classes[root], frozenset(classes))
+            outside = {cls for name in members for cls, _ in held.get(name, ())}
+            classes |= require_parameters(classes, cache.of(classes), root, specialised.given, outside)
             classes |= drop_given_sizes(classes, cache.of(classes), root, specialised.given)
             classes |= {root: own_entries(classes[root])}
             return {name: head_numbers(node) for name, node in classes.items()}

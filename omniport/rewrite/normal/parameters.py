@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import libcst as cst
 
 from omniport.rewrite.normal.dead_code import pure
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
+from omniport.rewrite.normal.tensor_use import used_as_tensor
 from omniport.rewrite.normal.usage import ClassFacts, Usage
 from omniport.source.syntax import code, constant
 from omniport.source.transform import transform
@@ -116,28 +117,33 @@ def _reset(function: cst.FunctionDef) -> frozenset[str]:
 
 
 def require_parameters(
-    classes: dict[str, cst.ClassDef], facts: Usage, root: str, given: Collection[tuple[str, str, str]]
+    classes: dict[str, cst.ClassDef],
+    facts: Usage,
+    root: str,
+    given: Collection[tuple[str, str, str]],
+    outside: Collection[str] = (),
 ) -> dict[str, cst.ClassDef]:
-    """A parameter that every call gives, and never as None, needs no default and no ``| None``.
+    """A parameter that every call gives needs no default, and one that is never None no ``| None``.
 
     Args:
         given: (class, function, parameter) that are certainly not None.
+        outside: classes that code outside of the module calls, too.
     """
-    needed: set[tuple[str, str, str]] = set()
+    needed: dict[tuple[str, str, str], bool] = {}  # whether it is certainly not None
     for cls, own in facts.classes.items():
         for name in ("__init__", "forward"):
             function = own.function(name)
             sites = facts.sites.get((cls, name), [])
-            if function is None or cls == root or not sites:
+            if function is None or cls == root or cls in outside or not sites:
                 continue
             names = parameter_names(function)
             calls = [arguments_of(call, names) for _, call, _ in sites]
             for param in names:
-                if (cls, name, param) not in given or not all(call is not None and param in call for call in calls):
+                if not all(call is not None and param in call for call in calls):
                     break
-                needed.add((cls, name, param))
+                needed[cls, name, param] = (cls, name, param) in given or used_as_tensor(own.node, function, param)
     changed: dict[str, cst.ClassDef] = {}
-    for cls in {cls for cls, _, _ in needed}:
+    for cls in dict.fromkeys(cls for cls, _, _ in needed):
         new = transform(classes[cls], _Require(needed))
         assert isinstance(new, cst.ClassDef)
         changed[cls] = new
@@ -145,7 +151,7 @@ def require_parameters(
 
 
 class _Require(cst.CSTTransformer):
-    def __init__(self, needed: set[tuple[str, str, str]]) -> None:
+    def __init__(self, needed: Mapping[tuple[str, str, str], bool]) -> None:
         self.needed = needed
         self.where = ["", ""]
 
@@ -156,14 +162,26 @@ class _Require(cst.CSTTransformer):
         self.where[1] = node.name.value
 
     def leave_Param(self, original_node: cst.Param, updated_node: cst.Param) -> cst.Param:
-        if (self.where[0], self.where[1], original_node.name.value) not in self.needed:
+        present = self.needed.get((self.where[0], self.where[1], original_node.name.value))
+        if present is None:
             return updated_node
         annotation = updated_node.annotation
-        if annotation is not None and isinstance(annotation.annotation, cst.BinaryOperation):
-            union = annotation.annotation
-            if isinstance(union.operator, cst.BitOr) and code(union.right) == "None":
-                annotation = annotation.with_changes(annotation=union.left)
+        if annotation is not None:
+            typed = annotation.annotation
+            optional = _is_optional(typed)
+            if present and optional and isinstance(typed, cst.BinaryOperation):
+                annotation = annotation.with_changes(annotation=typed.left)
+            elif not present and not optional and constant(updated_node.default) is None:
+                made = cst.BinaryOperation(typed, cst.BitOr(), cst.Name("None"))
+                annotation = annotation.with_changes(annotation=made)
         return updated_node.with_changes(default=None, annotation=annotation, equal=cst.MaybeSentinel.DEFAULT)
+
+
+def _is_optional(node: cst.BaseExpression) -> bool:
+    """Whether an annotation is ``... | None`` or ``Optional[...]``."""
+    if isinstance(node, cst.BinaryOperation):
+        return isinstance(node.operator, cst.BitOr) and code(node.right) == "None"
+    return code(node).startswith("Optional[")
 
 
 def _without_last_comma(params: cst.Parameters) -> cst.Parameters:

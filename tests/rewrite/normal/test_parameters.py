@@ -141,6 +141,49 @@ def test_a_parameter_always_given_needs_no_default() -> None:
     check_transformed(require, with_a(OPTIONAL, call="x, y=x"), with_a(needed, call="x, y=x"))
 
 
+MAY_BE_NONE = """
+class A(nn.Module):
+    def __init__(self, width{bias}):
+        self.lin = nn.Linear(width, width)
+    def forward(self, x: torch.Tensor, mask{mask}, y{y}):
+        return self.lin(x) if mask is None else y
+"""
+
+
+@pytest.mark.parametrize(
+    ("mask", "needed"),
+    [
+        (": torch.Tensor | None = None", ": torch.Tensor | None"),
+        (": Optional[torch.Tensor] = None", ": Optional[torch.Tensor]"),
+        (": torch.Tensor = None", ": torch.Tensor | None"),
+        ("=None", ""),
+        (": bool = True", ": bool"),
+        (": torch.Tensor | None", ": torch.Tensor | None"),
+    ],
+)
+def test_what_every_call_gives_has_no_default_be_it_none(mask: str, needed: str) -> None:
+    before = MAY_BE_NONE.format(bias=": int = 4", mask=mask, y=": torch.Tensor | None = None" if "=" in mask else "")
+    after = MAY_BE_NONE.format(bias=": int", mask=needed, y=": torch.Tensor" if "=" in mask else "")
+    arguments = {"arguments": "4, 8", "call": "x, None, y=x"}
+    before, after = (text.replace("(self, width:", "(self, width, bias:") for text in (before, after))
+    check_transformed(require, with_a(before, **arguments), with_a(after, **arguments))
+
+
+def test_what_stands_behind_a_default_keeps_its_own() -> None:
+    text = MAY_BE_NONE.format(bias="", mask=": torch.Tensor | None = None", y=": torch.Tensor = None")
+    check_noop(require, with_a(text, call="x, y=x"))
+    check_noop(require, with_a(text, call="x, *more"))
+
+
+def test_a_class_that_others_call_keeps_its_defaults() -> None:
+    found = {
+        n.name.value: n for n in cst.parse_module(with_a(OPTIONAL, call="x, y=x")).body if isinstance(n, cst.ClassDef)
+    }
+    usage = UsageCache().of(found)
+    assert require_parameters(found, usage, "Root", (), {"A"}) == {}
+    assert set(require_parameters(found, usage, "Root", (), {"B"})) == {"A"}
+
+
 def test_a_parameter_left_out_somewhere_keeps_its_default() -> None:
     check_noop(require, with_a(OPTIONAL, call="x"))
 
