@@ -22,6 +22,7 @@ class Closure:
     def __init__(self, tree: SourceTree) -> None:
         self.tree = tree
         self._brought: dict[Reference, bool] = {}
+        self._constants: dict[tuple[str, str], dict[str, Value]] = {}
         self._signatures: dict[Reference, cst.FunctionDef | None] = {}
 
     def flattened(
@@ -38,7 +39,7 @@ class Closure:
         for base in node.bases:
             text = base.value.value if isinstance(base.value, cst.Name) else ""
             found = self.tree.resolve(module.name, text) if text and not knowledge.DROPPED_BASES.match(text) else None
-            if found is not None and isinstance(found[0].definitions[found[1]], ast.ClassDef):
+            if found is not None and found[0].definitions.is_class(found[1]):
                 inner, inner_scopes = self.flattened(*found, (*below, f"{module.name}.{name}"))
                 node = flatten_base(node, inner)
                 scopes.extend(inner_scopes)
@@ -46,12 +47,11 @@ class Closure:
 
     def mixin_method(self, module: SourceModule, cls: str, method: str) -> tuple[cst.FunctionDef, SourceModule] | None:
         """A method that ``cls`` has from a mixin of the reference, with the mixin's module."""
-        for base in module.class_def(cls).bases:
+        for base in module.outline(cls).bases:
             found = self.tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
-            if found is None or not isinstance(found[0].definitions[found[1]], ast.ClassDef):
+            if found is None or not found[0].definitions.is_class(found[1]):
                 continue
-            own = found[0].class_def(found[1]).body  # parsed already; mixins are large, and most lack the method
-            if any(isinstance(member, ast.FunctionDef) and member.name == method for member in own):
+            if found[0].outline(found[1]).members.is_function(method):
                 return method_of(found[0], found[1], method), found[0]
             inherited = self.mixin_method(*found, method)
             if inherited is not None:
@@ -69,7 +69,7 @@ class Closure:
     def helper(self, scopes: tuple[SourceModule, ...], name: str) -> cst.FunctionDef | None:
         for scope in scopes:
             found = self.tree.resolve(scope.name, name)
-            if found is not None and isinstance(found[0].definitions[found[1]], ast.FunctionDef):
+            if found is not None and found[0].definitions.is_function(found[1]):
                 return definition(found[0], found[1], cst.FunctionDef)
         return None
 
@@ -82,20 +82,28 @@ class Closure:
             if (scope.name, cls) in seen:
                 continue
             seen.add((scope.name, cls))
-            node = scope.class_def(cls)
-            for statement in node.body:
-                if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                    target = statement.targets[0].id
-                    if isinstance(statement.value, ast.Constant):
-                        found.setdefault(target, Const(statement.value.value))
-                    elif isinstance(statement.value, ast.Name) and target == "_default_processor_cls":
-                        resolved = self.tree.resolve(scope.name, statement.value.id)
-                        if resolved:
-                            found.setdefault(target, Reference(resolved[0].name, resolved[1]))
-            for base in node.bases:
+            found = self.own_constants(scope, cls) | found
+            for base in scope.outline(cls).bases:
                 resolved = self.tree.resolve(scope.name, base.id) if isinstance(base, ast.Name) else None
-                if resolved and isinstance(resolved[0].definitions[resolved[1]], ast.ClassDef):
+                if resolved and resolved[0].definitions.is_class(resolved[1]):
                     todo.append(resolved)
+        return found
+
+    def own_constants(self, module: SourceModule, name: str) -> dict[str, Value]:
+        """The same of the class itself."""
+        if (module.name, name) in self._constants:
+            return self._constants[module.name, name]
+        found = self._constants[module.name, name] = {}
+        members = module.outline(name).members
+        for target in members:
+            statement = None if members.is_function(target) or members.is_class(target) else members.get(target)
+            value = statement.value if isinstance(statement, ast.Assign) else None
+            if isinstance(value, ast.Constant):
+                found[target] = Const(value.value)
+            elif isinstance(value, ast.Name) and target == "_default_processor_cls":
+                resolved = self.tree.resolve(module.name, value.id)
+                if resolved:
+                    found[target] = Reference(resolved[0].name, resolved[1])
         return found
 
     def brought(self, ref: Reference) -> bool:
@@ -117,7 +125,7 @@ class Closure:
             if (
                 inherited
                 and not knowledge.DROPPED_BASES.match(inherited[1])
-                and isinstance(inherited[0].definitions[inherited[1]], ast.ClassDef)
+                and inherited[0].definitions.is_class(inherited[1])
                 and self.brought(Reference(inherited[0].name, inherited[1]))
             ):
                 return True
@@ -131,10 +139,6 @@ class Closure:
             if called == "Linear" or grouped:
                 return True
             found = self.tree.resolve(module.name, called) if isinstance(node.func, ast.Name) else None
-            if (
-                found
-                and isinstance(found[0].definitions[found[1]], ast.ClassDef)
-                and self.brought(Reference(found[0].name, found[1]))
-            ):
+            if found and found[0].definitions.is_class(found[1]) and self.brought(Reference(found[0].name, found[1])):
                 return True
         return False

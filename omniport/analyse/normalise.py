@@ -38,7 +38,6 @@ from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm, Origin
 from omniport.source.slice import split_markers
 from omniport.source.syntax import code as text_of
-from omniport.source.toplevel import conditional_statements
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.unmarked import unmarked, wrapped
@@ -262,8 +261,7 @@ def _import(tree: SourceTree, scopes: tuple[SourceModule, ...], name: str) -> st
     for scope in scopes:
         found = tree.resolve(scope.name, name)
         if found is not None:
-            definition = found[0].definitions[found[1]]
-            if isinstance(definition, ast.Assign) and "get_logger" in ast.unparse(definition):
+            if _makes_logger(*found):
                 return f"from vllm.logger import init_logger\n\n{name} = init_logger(__name__)"
             alias = "" if found[1] == name else f" as {name}"
             return f"from {found[0].name} import {found[1]}{alias}"
@@ -277,11 +275,19 @@ def _import(tree: SourceTree, scopes: tuple[SourceModule, ...], name: str) -> st
     return "" if hasattr(builtins, name) else None
 
 
+def _makes_logger(module: SourceModule, name: str) -> bool:
+    defined = module.definitions
+    if "get_logger" not in module.text or defined.is_class(name) or defined.is_function(name):
+        return False
+    node = defined[name]
+    return isinstance(node, ast.Assign) and "get_logger" in ast.unparse(node)
+
+
 @functools.lru_cache(maxsize=500)
 def _conditional(module: SourceModule) -> set[str]:
     """Names that the module binds under an ``if`` or ``try`` at its top level."""
     found: set[str] = set()
-    for outer in conditional_statements(module.text, module.file):
+    for outer in module.definitions.conditional():
         for node in each_node(outer):
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 found.add(node.name)

@@ -65,11 +65,11 @@ def _kept(tree: SourceTree, module: SourceModule, root: str) -> Decision | None:
 
 def _declaration(tree: SourceTree, module: SourceModule, name: str) -> tuple[SourceModule, ast.Assign] | None:
     """Where a class, or the nearest of its bases in the reference, says what is kept."""
-    cls = module.class_def(name)
-    for node in cls.body:
-        if isinstance(node, ast.Assign) and text(node.targets[0]) == _DECLARATION:
-            return module, node
-    for base in cls.bases:
+    outline = module.outline(name)
+    node = outline.members.get(_DECLARATION)
+    if isinstance(node, ast.Assign):
+        return module, node
+    for base in outline.bases:
         found = tree.resolve(module.name, base.id) if isinstance(base, ast.Name) else None
         if found is not None and _DECLARATION in found[0].text:
             inherited = _declaration(tree, *found)

@@ -193,10 +193,10 @@ class _Program:
         for scope in variant.scopes:
             found = self.tree.resolve(scope.name, name)
             if found is not None:
-                node = found[0].definitions[found[1]]
-                if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                defined = found[0].definitions
+                if defined.is_class(found[1]) or defined.is_function(found[1]):
                     return Reference(found[0].name, found[1])
-                return _constant_assignment(node)
+                return _constant_assignment(defined[found[1]])
             if name in scope.imports or name in scope.definitions:
                 return PRESENT
         return PRESENT if name in _BUILTINS else None
@@ -204,25 +204,27 @@ class _Program:
     def construct(self, ref: Reference, arguments: list[tuple[str | None, Value]], owner: Variant) -> Value:
         module = self.tree.module(ref.module)
         assert module is not None
-        node = module.definitions[ref.name]
-        if isinstance(node, ast.FunctionDef):
+        if module.definitions.is_function(ref.name):
+            node = module.definitions[ref.name]
             returns = [r for r in each_node(node) if isinstance(r, ast.Return)]
             plain = all(r.value and not (isinstance(r.value, ast.Constant) and r.value.value is None) for r in returns)
             return PRESENT if returns and plain else UNKNOWN
-        assert isinstance(node, ast.ClassDef)
-        methods = {f.name for f in node.body if isinstance(f, ast.FunctionDef)}
-        if "__call__" in methods and "forward" not in methods:
-            called = next(f for f in node.body if isinstance(f, ast.FunctionDef) and f.name == "__call__")
+        members = module.outline(ref.name).members
+        runs = members.is_function("forward")
+        if members.is_function("__call__") and not runs:
+            called = members["__call__"]
+            assert isinstance(called, ast.FunctionDef)
             takes_attention = len(called.args.args) > 1 and called.args.args[1].arg == "attn"
             return Processor(ref) if takes_attention else PRESENT
         if not self.closure.brought(ref):
-            return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if "forward" in methods else PRESENT
+            return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if runs else PRESENT
         function = self.closure.constructor(ref, module)
+        where = module.file, module.definitions.span(ref.name).head + 1
         if function is None:
-            raise UnsupportedError(f"{ref.name} has no __init__ of its own", module.file, node.lineno)
+            raise UnsupportedError(f"{ref.name} has no __init__ of its own", *where)
         bound = bind(function, arguments)
         if bound is None:
-            raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", module.file, node.lineno)
+            raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", *where)
         kept = Const | OneOf | Processor
         facts = {name: value if isinstance(value, kept) else _nullness(value) for name, value in bound.items()}
         key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
@@ -333,8 +335,9 @@ class _Program:
 _BUILTINS = frozenset(dir(builtins))
 
 
-def _constant_assignment(node: ast.Assign | ast.AnnAssign) -> Value:
-    return Const(node.value.value) if isinstance(node.value, ast.Constant) else PRESENT
+def _constant_assignment(node: ast.stmt) -> Value:
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    return Const(value.value) if isinstance(value, ast.Constant) else PRESENT
 
 
 def _chosen(mode: Mode) -> Value:

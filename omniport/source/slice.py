@@ -51,14 +51,21 @@ def method(module: SourceModule, cls: str, name: str) -> cst.FunctionDef:
     Raises:
         UnsupportedError: the class defines none.
     """
-    body = module.class_def(cls).body
-    for at, node in enumerate(body):
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            first = (body[at - 1].end_lineno or 0) + 1 if at else _first(node)
-            held = reparse_cst("class _:\n" + _with_markers(module, node, first), module.file).body[0]
-            assert isinstance(held, cst.ClassDef) and isinstance(held.body.body[0], cst.FunctionDef)
-            return held.body.body[0]
-    raise UnsupportedError(f"{cls} has no method {name}", module.file)
+    members = module.outline(cls).members
+    node = members.get(name) if members.is_function(name) else None
+    if not isinstance(node, ast.FunctionDef):
+        raise UnsupportedError(f"{cls} has no method {name}", module.file)
+    first = members.span(name).first
+    while _only_comment(members.lines[first - 1]):
+        first -= 1
+    held = reparse_cst("class _:\n" + _with_markers(module, node, first + 1), module.file).body[0]
+    assert isinstance(held, cst.ClassDef) and isinstance(held.body.body[0], cst.FunctionDef)
+    return held.body.body[0]
+
+
+def _only_comment(line: str) -> bool:
+    text = line.lstrip()
+    return not text or text[0] == "#"
 
 
 def _marked(module: SourceModule, name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from omniport.source.reading import parse
 
@@ -18,7 +19,9 @@ Definition = ast.ClassDef | ast.FunctionDef | ast.Assign | ast.AnnAssign
 _HEAD = re.compile(r"(?:async\s+)?(?:def|class)\s+(\w+)")
 _ASSIGN = re.compile(r"(\w+)\s*(?::[^=]*)?=(?!=)")
 _QUOTES = re.compile(r'"""|\'\'\'')
-_STRING = re.compile(r'"""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'(?:[^\'\\]|\\.|\'(?!\'\'))*\'\'\'', re.S)
+_STRING = re.compile(
+    r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""|\'\'\'[^\'\\]*(?:(?:\\.|\'(?!\'\'))[^\'\\]*)*\'\'\'', re.S
+)
 _WORD = re.compile(r"\w+")
 _CLAUSE = re.compile(r"(?:elif|else|except|finally)\b")
 _IMPORT = re.compile(r"^[ \t]*(?:from\s+[\w.]+\s+import\b|import\s+\w)", re.M)
@@ -32,20 +35,25 @@ class Definitions(Mapping[str, Definition]):
     """
 
     def __init__(self, text: str, file: str = "<module>") -> None:
-        self._file = file
-        self._lines = text.splitlines()
-        self._spans = _spans(self._lines)
+        self.file = file
+        self.lines = text.splitlines()
+        self._starts = starts_of(self.lines)
+        self._spans = spans(self.lines, self._starts)
         self._parsed: dict[str, Definition] = {}
 
     def __getitem__(self, name: str) -> Definition:
         if name not in self._parsed:
-            first, last = self._spans[name]
-            body = parse("\n".join(self._lines[first:last]), self._file, first + 1).body
-            node = body[0] if body else None
+            span = self._spans[name]
+            node = self._read("\n".join(self.lines[span.first : span.end]), span.first + 1)
             if not isinstance(node, Definition):
                 raise KeyError(name)
             self._parsed[name] = node
         return self._parsed[name]
+
+    def _read(self, text: str, first: int) -> ast.stmt | None:
+        """The statement in ``text``, which begins on 1-based line ``first``."""
+        body = parse(text, self.file, first).body
+        return body[0] if body else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._spans
@@ -56,11 +64,51 @@ class Definitions(Mapping[str, Definition]):
     def __len__(self) -> int:
         return len(self._spans)
 
+    def is_class(self, name: str) -> bool:
+        """Whether ``name`` is a class, without parsing it."""
+        return self._begins(name, "class")
 
-def _spans(lines: list[str]) -> dict[str, tuple[int, int]]:
-    """Name -> first and one past last line (0-based) of its statement, decorators included."""
-    starts = _starts(lines)
-    spans: dict[str, tuple[int, int]] = {}
+    def is_function(self, name: str) -> bool:
+        """Whether ``name`` is a function that is not asynchronous, without parsing it."""
+        return self._begins(name, "def")
+
+    def _begins(self, name: str, word: str) -> bool:
+        return name in self._spans and self.lines[self._spans[name].head].split(None, 1)[0] == word
+
+    def span(self, name: str) -> Span:
+        """The lines of an entry, without parsing it."""
+        return self._spans[name]
+
+    def conditional(self) -> list[ast.stmt]:
+        """The ``if`` and ``try`` statements at the top level.
+
+        Raises:
+            OmniportError: one of them does not parse.
+        """
+        found: list[ast.stmt] = []
+        lines, first = self.lines, None
+        for start, end in zip(self._starts, [*self._starts[1:], len(lines)], strict=False):
+            word = _WORD.match(lines[start])
+            if word and word.group() in ("if", "try"):
+                first = start
+            goes_on = end < len(lines) and _CLAUSE.match(lines[end])
+            if first is not None and not goes_on:
+                found += parse("\n".join(lines[first:end]), self.file, first + 1).body
+                first = None
+        return found
+
+
+class Span(NamedTuple):
+    """Where a statement stands, in 0-based lines: with decorators, without them, and the line behind its end."""
+
+    first: int
+    head: int
+    end: int
+
+
+def spans(lines: list[str], starts: list[int]) -> dict[str, Span]:
+    """Name -> lines of its statement."""
+    found: dict[str, Span] = {}
     decorated: int | None = None
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
         line = lines[start]
@@ -69,55 +117,46 @@ def _spans(lines: list[str]) -> dict[str, tuple[int, int]]:
             continue
         head = _HEAD.match(line) or _ASSIGN.match(line)
         if head:
-            spans[head.group(1)] = (start if decorated is None else decorated, end)
+            found[head.group(1)] = Span(start if decorated is None else decorated, start, end)
         decorated = None
-    return spans
+    return found
 
 
-def _starts(lines: list[str]) -> list[int]:
+def starts_of(lines: list[str]) -> list[int]:
     """The lines (0-based) on which something begins in column 0, comments aside."""
     starts: list[int] = []
     quote = ""
     depth = 0  # of brackets opened by a top-level statement that is not indented further
-    for number, line in enumerate(lines):
-        if not quote and not depth and line and not line[0].isspace() and line[0] != "#":
-            starts.append(number)
-        for found in _QUOTES.findall(line.split("#")[0] if not quote else line):
-            quote = found if not quote else ("" if quote == found else quote)
-        if not quote and (depth or (line and not line[0].isspace())):
-            code = line.split("#")[0]
-            depth = max(0, depth + sum(map(code.count, "([{")) - sum(map(code.count, ")]}")))
+    # A line that is indented and holds no triple quote says nothing outside of such brackets.
+    telling = [n for n, line in enumerate(lines) if line and (not line[0].isspace() or '"""' in line or "'''" in line)]
+    at = 0  # the first line that is not read yet
+    for number in telling:
+        at = max(at, number)
+        while at == number or depth and at < len(lines):
+            line = lines[at]
+            code = line.partition("#")[0]
+            outer = bool(line) and not line[0].isspace()
+            if not quote and not depth and outer and line[0] != "#":
+                starts.append(at)
+            if '"""' in line or "'''" in line:
+                for found in _QUOTES.findall(line if quote else code):
+                    quote = found if not quote else ("" if quote == found else quote)
+            if not quote and (depth or outer):
+                depth = max(0, depth + sum(map(code.count, "([{")) - sum(map(code.count, ")]}")))
+            at += 1
     return starts
-
-
-def conditional_statements(text: str, file: str = "<module>") -> list[ast.stmt]:
-    """The ``if`` and ``try`` statements at the top level of a module.
-
-    Raises:
-        OmniportError: one of them does not parse.
-    """
-    lines = text.splitlines()
-    found: list[ast.stmt] = []
-    starts = _starts(lines)
-    first: int | None = None
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=False):
-        word = _WORD.match(lines[start])
-        if word and word.group() in ("if", "try"):
-            first = start
-        goes_on = end < len(lines) and _CLAUSE.match(lines[end])
-        if first is not None and not goes_on:
-            found += parse("\n".join(lines[first:end]), file, first + 1).body
-            first = None
-    return found
 
 
 def import_statements(text: str) -> list[ast.Import | ast.ImportFrom]:
     """Every import of a module, nested ones included, in order; lines that only look like imports are left out."""
     text = _STRING.sub(lambda found: "\n" * found.group().count("\n"), text)
     pieces: list[str] = []
-    position = 0
-    for found in _IMPORT.finditer(text):
-        if found.start() < position:
+    position = 0  # up to which the text is read
+    word = text.find("import")
+    while word >= 0:
+        found = _IMPORT.match(text, text.rfind("\n", 0, word) + 1)
+        word = text.find("import", word + 1)
+        if found is None or found.start() < position:
             continue
         end = text.find("\n", found.end())
         end = len(text) if end < 0 else end

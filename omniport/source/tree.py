@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError
+from omniport.source.outline import Outline, outline
 from omniport.source.reading import parse, parse_cst, read_source
 from omniport.source.toplevel import Definitions, import_statements
 
@@ -30,6 +31,7 @@ class SourceModule:
     file: str
     text: str = field(repr=False)
     is_package: bool = False
+    _outlines: dict[str, Outline] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @functools.cached_property
     def ast(self) -> python.Module:
@@ -66,6 +68,14 @@ class SourceModule:
     def definitions(self) -> Definitions:
         """Module-level names -> the statement that defines them (the last one, as at run time)."""
         return Definitions(self.text, self.file)
+
+    def outline(self, name: str) -> Outline:
+        """The bases and members of the class ``name``, its methods unparsed; raises OmniportError if there is none."""
+        if name not in self._outlines:
+            if not self.definitions.is_class(name):
+                raise OmniportError(f"{self.file} defines no class {name}")
+            self._outlines[name] = outline(self.definitions, name)
+        return self._outlines[name]
 
     def class_def(self, name: str) -> python.ClassDef:
         """The class ``name`` of this module; raises OmniportError if it defines none."""
