@@ -22,6 +22,7 @@ from omniport.plan.remap import RemapTable
 class Original:
     """The denoiser as its source shows it: what ``verify`` builds the port with, and compares it with.
 
+    ``root`` names the class, and its module of the port where that is another file than the transformer's.
     ``parameters`` are names and shapes of the class built with ``arguments``; a size that the source does not show is
     None.  ``published`` are those of the checkpoint, empty where none was read; ``dropped`` names what of it the class
     has not.
@@ -31,11 +32,12 @@ class Original:
     parameters: Mapping[str, Shape]
     published: Mapping[str, Shape]
     dropped: tuple[str, ...] = ()
+    root: tuple[str, str] = ("", "")
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for the manifest."""
         shapes = {key: {k: list(v) for k, v in getattr(self, key).items()} for key in ("parameters", "published")}
-        return {"arguments": dict(self.arguments), **shapes, "dropped": list(self.dropped)}
+        return {"arguments": dict(self.arguments), **shapes, "dropped": list(self.dropped), "root": list(self.root)}
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ class Naming:
         return (todo("REMAP", self.reason, Why(self.reason, backbone.file, backbone.line)),)
 
 
-def compare(tree: CodeTree, backbone: Candidate, weights: Weights, given: Mapping[str, Any]) -> Naming:
+def compare(
+    tree: CodeTree, backbone: Candidate, weights: Weights, given: Mapping[str, Any], module: str = ""
+) -> Naming:
     """Compare the tensors of ``weights`` with the parameters of the class.
 
     Args:
@@ -69,11 +73,14 @@ def compare(tree: CodeTree, backbone: Candidate, weights: Weights, given: Mappin
         backbone: the denoiser.
         weights: what MODEL holds.
         given: constructor arguments that the code sets; the configuration beside the weights goes before.
+        module: of the port that holds the class, empty for the transformer's own.
     """
+    root = (module, backbone.name)
     file = next(f for f in tree.files if f.path == backbone.file)
     if not weights.sets:
         try:
-            original = Original(given, parameters_of(cut(tree, file, backbone.name), given).shapes, {})
+            shapes = parameters_of(cut(tree, file, backbone.name), given).shapes
+            original = Original(given, shapes, {}, root=root)
         except OmniportError:
             original = None  # the reason that is told is the first one
         return Naming(None, f"the checkpoint was not read: {weights.reason}", (), original)
@@ -87,13 +94,13 @@ def compare(tree: CodeTree, backbone: Candidate, weights: Weights, given: Mappin
         matched = match(weights.sets, found.shapes, found.ties)
         if matched is None:
             names = ", ".join(item.name for item in weights.sets)
-            original = Original(arguments, found.shapes, {})
+            original = Original(arguments, found.shapes, {}, root=root)
             best = best or Naming(None, f"of {names} none, or several, have its tensors", (), original)
             continue
         reason = "; ".join(matched.proof.faults)
         if not reason and matched.proof.unproved:
             reason = f"shapes that the code does not show: {', '.join(matched.proof.unproved[:8])}"
-        original = Original(arguments, found.shapes, matched.weights.header, tuple(matched.proof.dropped))
+        original = Original(arguments, found.shapes, matched.weights.header, tuple(matched.proof.dropped), root)
         naming = Naming(matched, reason, _decisions(matched), original)
         if not reason:
             return naming

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omniport.custom import read_repository
 from omniport.custom.checkpoint import Weights
 from omniport.custom.code import read_code
-from omniport.custom.configs import Configs
+from omniport.custom.configs import ConfigDict, Configs
 from omniport.custom.configs import find as find_configs
 from omniport.custom.download import gaps as download_gaps
 from omniport.custom.download import script, sources
@@ -24,8 +24,9 @@ from omniport.custom.todo import marker, todo
 from omniport.custom.transformer import port_transformer
 from omniport.custom.unmarked import heads
 from omniport.custom.weight_names import MODULE, weight_names
+from omniport.custom.wiring import Wiring, wire
 from omniport.emit.render import render
-from omniport.errors import OmniportError, refusing
+from omniport.errors import OmniportError, UnsupportedError, refusing
 from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan, MediaPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
@@ -81,7 +82,6 @@ def custom_port(
     port_name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", chosen.name).lower()
     made = port_transformer(tree, chosen, roles.dependencies)
     configs = find_configs(tree, chosen)
-    naming = compare(tree, chosen, weights, configs.chosen.values if configs.chosen else {})
     models: list[SubModel] = []
     left: list[Decision] = []
     brought, todos = own(hybrid, root, tree, roles.dependencies) if hybrid is not None else ((), ())
@@ -94,12 +94,26 @@ def custom_port(
         left += todos
     fusion = next((m for m in models if m.kind == "fusion"), None)
     vae = next((m for m in models if m.kind == "autoencoder"), None)
+    held, given, module = chosen, configs.chosen.values if configs.chosen else {}, f"{port_name}_transformer"
+    naming = compare(tree, chosen, weights, given)
+    wiring: Wiring | None = None
+    apart = ""
     if fusion is not None:
-        left.append(todo("FUSION", f"{fusion.class_name} in fusion.py", fusion.why))
+        try:
+            if naming.match is not None and not naming.reason:
+                alone = f"{naming.match.weights.name} holds the tensors of {chosen.name} alone"
+                raise UnsupportedError(alone, fusion.why.file, fusion.why.line)
+            wiring = wire(tree, fusion, _candidate(roles, fusion), made, configs)
+            models = [replace(m, code=wiring.code) if m is fusion else m for m in models]
+            held, given, module = wiring.candidate, wiring.values, "fusion"
+            naming = compare(tree, held, weights, given, module)
+        except UnsupportedError as refusal:
+            apart = f"{fusion.class_name} in fusion.py: {refusal.construct}"
+            left.append(todo("FUSION", apart, Why(refusal.construct, refusal.file, refusal.line)))
     family = "".join(part.capitalize() for part in name.split("_")) if name else chosen.name.removesuffix("Model")
     pipeline_class = hybrid.pipeline_class if hybrid is not None else f"{family}Pipeline"
     assert roles.media is not None  # there is a denoiser
-    gaps = _gaps(roles, configs)
+    gaps = _gaps(roles, configs, wiring is not None)
     used = [m.weights.name for m in (naming.match, vae.match if vae else None) if m is not None]
     fetched = sources(tree, roles, model, weights, tuple(used), offline)
     left += download_gaps(fetched, model)
@@ -107,8 +121,11 @@ def custom_port(
         "custom/pipeline.py.j2",
         name=port_name,
         pipeline=pipeline_class,
-        transformer=chosen.name,
-        title=f"{chosen.name} of {model}",
+        transformer=held.name,
+        transformer_module=module,
+        denoisers=[f"transformer.{name}" for name in wiring.denoisers] if wiring else ["transformer"],
+        resident=[f"transformer.{name}" for name in wiring.resident] if wiring else [],
+        title=f"{held.name} of {model}",
         native=made.native,
         protocols=sorted([*([protocol] if protocol else []), *bases(roles.media)]),
         bases=[*([protocol] if protocol else []), *bases(roles.media)],
@@ -119,7 +136,7 @@ def custom_port(
         mapped=naming.table is not None,
         remap=_wrapped("REMAP", naming.reason) if naming.reason else [],
         marker=marker,
-        config_todo=[] if configs.chosen else _wrapped("CONFIG", _config_evidence(roles, configs)),
+        config_todo=[] if configs.chosen or wiring else _wrapped("CONFIG", _config_evidence(roles, configs)),
         stock=known,
         libraries={
             library: sorted({c.class_name for c in known if c.library == library}) for library in sorted(LIBRARIES)
@@ -128,9 +145,9 @@ def custom_port(
         vaes=[c.name for c in known if c.role == "vae"]
         + (["vae"] if vae is not None and vae.match is not None else []),
         own=[_wrapped("COMPONENT", f"{o.component.class_name} in {o.component.name}.py") for o in brought],
-        configs=configs.dicts if configs.chosen is None or fusion is not None else [configs.chosen],
-        config=configs.chosen.name if configs.chosen else "",
-        fusion=_wrapped("FUSION", f"{fusion.class_name} in fusion.py is built of it: {_at(fusion)}") if fusion else [],
+        configs=_tables(configs, wiring, fusion),
+        config=wiring.expression if wiring else configs.chosen.name if configs.chosen else "",
+        fusion=_wrapped("FUSION", apart) if apart else [],
         vae=vae.class_name if vae is not None and vae.match is not None else "",
         vae_subfolder=vae.match.weights.folder or None if vae is not None and vae.match else None,
         vae_pattern=vae.match.weights.pattern if vae is not None and vae.match and not weights.alone else None,
@@ -142,14 +159,13 @@ def custom_port(
         name=port_name,
         model=_model(model, pipeline_class, roles, weights, hybrid),
         transformer=made.plan,
-        pipeline=_pipeline(pipeline_class, chosen, roles.media, naming.decisions),
-        todos=(*made.todos, *naming.todos(chosen), *left, *gaps),
+        pipeline=_pipeline(pipeline_class, chosen, roles.media, (*(wiring.why if wiring else ()), *naming.decisions)),
+        todos=(*made.todos, *naming.todos(held), *left, *gaps),
     )
     others = dict(modules(tuple(models)))
     path = DOWNLOAD.format(name=port_name)
-    config = configs.chosen.values if configs.chosen else {}
     entries = {c.name: [c.library, c.class_name] for c in known}
-    others[path] = script(pipeline_class, path, chosen.name, fetched, model, config, entries)
+    others[path] = script(pipeline_class, path, held.name, fetched, model, given, entries)
     others |= {o.component.name: o.code for o in brought}
     if naming.table is not None:
         others[MODULE] = weight_names(naming.table)
@@ -174,8 +190,16 @@ def _wrapped(identity: str, text: str) -> list[str]:
     return textwrap.wrap(f"{marker(identity)}: {text}", _WIDTH)
 
 
-def _at(model: SubModel) -> str:
-    return f"{model.why.file}:{model.why.line}"
+def _candidate(roles: CustomPlan, model: SubModel) -> Candidate:
+    """What the role report says of the class."""
+    return next(c for c in roles.candidates if (c.role, c.name, c.file) == ("fusion", model.class_name, model.why.file))
+
+
+def _tables(configs: Configs, wiring: Wiring | None, fusion: SubModel | None) -> list[ConfigDict]:
+    """The sets of values that the pipeline shows: those it uses, or all where a human must choose."""
+    if wiring is not None:
+        return list({table.name: table for table in wiring.tables.values()}.values())
+    return [configs.chosen] if configs.chosen is not None and fusion is None else list(configs.dicts)
 
 
 def _config_evidence(roles: CustomPlan, configs: Configs) -> str:
@@ -186,7 +210,7 @@ def _config_evidence(roles: CustomPlan, configs: Configs) -> str:
     return "; ".join(told) or _places(roles, "config source")
 
 
-def _gaps(roles: CustomPlan, configs: Configs) -> tuple[Decision, ...]:
+def _gaps(roles: CustomPlan, configs: Configs, wired: bool) -> tuple[Decision, ...]:
     found = [
         todo(identity, "", _evidence(roles, role))
         for identity, role in (
@@ -198,7 +222,7 @@ def _gaps(roles: CustomPlan, configs: Configs) -> tuple[Decision, ...]:
     found.append(todo("DENOISE", "put encode_prompt, diffuse and decode together", _evidence(roles, "denoise loop")))
     if roles.media is not None and roles.media.questions:
         found.append(todo("MEDIA", question(roles.media), roles.media.questions[0]))
-    if configs.chosen is None:
+    if configs.chosen is None and not wired:
         found.append(todo("CONFIG", _config_evidence(roles, configs), _evidence(roles, "config source")))
     if not roles.permissive:
         found.append(todo("LICENCE", roles.licence.reason, roles.licence))

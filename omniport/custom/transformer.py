@@ -39,12 +39,17 @@ _LOADER_IMPORTS = (
 
 @dataclass(frozen=True)
 class CustomTransformer:
-    """The file's code (unformatted), its plan, and what is left to do."""
+    """The file's code (unformatted), its plan, and what is left to do; ``source`` is the slice it was made from."""
 
     code: str
     plan: TransformerPlan
     todos: tuple[Decision, ...]
     native: bool
+    source: str
+
+    def taken(self) -> tuple[str, ...]:
+        """Parameters of the original's forward, in order."""
+        return _signatures(self.source, self.plan.class_name)[1]
 
 
 def port_transformer(tree: CodeTree, backbone: Candidate, dependencies: tuple[Dependency, ...]) -> CustomTransformer:
@@ -61,9 +66,10 @@ def port_transformer(tree: CodeTree, backbone: Candidate, dependencies: tuple[De
         for name in removed
     )
     try:
-        return _native(found, text, backbone, dependencies, dropped)
+        made = _native(found, text, backbone, dependencies, dropped)
     except OmniportError as refusal:  # also a form of the source that no pass knows
-        return _verbatim(found, text, backbone, dependencies, dropped, refusal)
+        made = _verbatim(found, text, backbone, dependencies, dropped, refusal)
+    return replace(made, source=text)
 
 
 @refusing("porting the denoiser")
@@ -109,7 +115,7 @@ def _native(
         for name in said.unfolded
     )
     named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."), dropped=(*dropped, *plan.dropped))
-    return CustomTransformer(code, named, todos, True)
+    return CustomTransformer(code, named, todos, True, text)
 
 
 def _unknown(found: Slice, dependencies: tuple[Dependency, ...]) -> tuple[Decision, ...]:
@@ -202,7 +208,7 @@ def _verbatim(
         features=(),
         decisions=tuple(Decision("renamed", None, why) for why in found.renamed),
     )
-    return CustomTransformer(code, plan, tuple(todos), False)
+    return CustomTransformer(code, plan, tuple(todos), False, text)
 
 
 def _mark_attention(text: str) -> tuple[str, list[str]]:

@@ -84,7 +84,7 @@ def _original(lab: Lab) -> dict[str, Any] | None:
 
 def _load(lab: Lab) -> Finding:
     original = _original(lab)
-    if original is not None:
+    if original is not None and not original.get("root", [""])[0]:
         original["needed"] = load(lab.port.manifest_path).port_plan().transformer.parameters
     if original is None:
         open_ = _named(tuple(t for t in ("CONFIG", "REMAP") if t in left(lab.port)))

@@ -69,6 +69,13 @@ def tree(port: Port, work: Path, rank: Rank, original: dict[str, Any] | None) ->
         return module_tree.tree_of(model)
 
 
+def _class(port: Port, module: str, name: str) -> Any:
+    """What the pipeline builds as its transformer: the port's, or a fusion of such."""
+    if not module:
+        return engine.transformer_class(port)
+    return getattr(importlib.import_module(f"{port.pipeline_module.rpartition('.')[0]}.{module}"), name)
+
+
 @contextmanager
 def _built(
     port: Port, work: Path, rank: Rank, original: dict[str, Any], meta: bool = False
@@ -80,7 +87,7 @@ def _built(
     (folder / "model_index.json").write_text(json.dumps(index), "utf-8")
     (folder / "transformer" / "config.json").write_text(json.dumps(original["arguments"]), "utf-8")
     config = engine.make_config(port, folder, rank, {})
-    cls = engine.transformer_class(port)
+    cls = _class(port, *original.get("root", ("", "")))
     given = dict(original["arguments"])
     taken = inspect.signature(cls.__init__).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):

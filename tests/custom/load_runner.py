@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 
-def run(case: dict[str, str]) -> str:
-    """``loaded`` if every parameter has the expected values; else what is wrong."""
+def run(case: dict[str, Any]) -> str:
+    """``loaded`` if every parameter has the expected values, and ``equal`` outputs where they are compared."""
     import torch
     from safetensors.torch import load_file
     from vllm.config.load import LoadConfig
@@ -27,7 +27,26 @@ def run(case: dict[str, str]) -> str:
     expected = load_file(case["expected"])
     found = {k: v for k, v in pipeline.state_dict().items() if k in expected}
     wrong = [k for k in expected if k not in found or not torch.equal(found[k].float(), expected[k])]
-    return f"wrong: {', '.join(sorted(wrong))}" if wrong else "loaded"
+    if wrong:
+        return f"wrong: {', '.join(sorted(wrong))}"
+    return f"loaded, {error(pipeline.transformer, case)}" if "original" in case else "loaded"
+
+
+def error(port: Any, case: dict[str, Any]) -> str:
+    """``equal``, or by how much the outputs of the loaded transformer differ from the original's."""
+    import torch
+
+    from omniport.corpus.custom_meta import original
+    from omniport.verify.engine import finish_loading, relative_error
+
+    net: Any = original(Path(case["root"]), *case["original"])(**case["arguments"])
+    net.load_state_dict({name: value.float() for name, value in port.state_dict().items()})
+    finish_loading(port)
+    torch.manual_seed(3)
+    inputs = [torch.randn(shape) for shape in case["inputs"]]
+    with torch.no_grad():
+        worst = max(map(relative_error, port(*inputs), net(*inputs)))
+    return "equal" if worst <= 1e-5 else f"off by {worst:.1e}"
 
 
 def main() -> None:

@@ -72,7 +72,8 @@ def test_a_run_and_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         index = json.loads((output / "model_index.json").read_text("utf-8"))
         assert index["_class_name"] == "ToyPipeline"
         config = json.loads((output / "transformer" / "config.json").read_text("utf-8"))
-        assert config == {"_class_name": "StackModel", "width": 64, "heads": 4, "depth": 2}
+        sizes = {"width": 64, "heads": 4, "depth": 2}
+        assert config == {"_class_name": "DuetModel", "video_config": sizes, "audio_config": sizes}
         before = {p: p.stat().st_mtime_ns for p in output.rglob("*.safetensors")}
         (output / "transformer" / "config.json").write_text('{"depth": 9}', "utf-8")
         assert run(path, str(output)).returncode == 0

@@ -29,10 +29,18 @@ INDEX = {"_class_name": "StackPipeline", "_diffusers_version": "0.40.0"}
 LOAD = "return AutoWeightsLoader(self).load_weights(weights)"
 PREFIXED = 'return AutoWeightsLoader(self).load_weights((f"transformer.{name}", weight) for name, weight in weights)'
 AUTOENCODER = (
-    "        self.transformer = StackModel(",
-    "        self.vae = nn.Linear(2, 2)\n        self.transformer = StackModel(",
+    "        self.transformer = DuetModel(",
+    "        self.vae = nn.Linear(2, 2)\n        self.transformer = DuetModel(",
 )
+DEEP = {"video_config": {"width": 64, "heads": 4, "depth": 3}}
 PATTERN = "allow_patterns_overrides=[{!r}], fall_back_to_pt=False"
+SIZES = {"width": 64, "heads": 4, "depth": 2}
+ORIGINAL = {
+    "root": str(FIXTURES / "fusion"),
+    "original": ["duet/modules/fusion.py", "DuetModel"],
+    "arguments": {"video_config": SIZES, "audio_config": SIZES},
+    "inputs": [[2, 6, 64], [2, 5, 64], [2]],
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class Trap:
     files: dict[str, Any] = field(default_factory=lambda: {"model_index.json": INDEX})
     drop: str | None = None  # a tensor that the checkpoint lacks
     add: str | None = None  # one that it has beyond the port's
-    depth: int = 2  # blocks in the checkpoint
+    depth: int = 2  # blocks of the first denoiser in the checkpoint
+    run: bool = False  # whether the outputs are compared with the original's
 
 
 #: name -> the port as it is written, and its twin
@@ -80,10 +89,10 @@ TRAPS: dict[str, tuple[Trap, Trap]] = {
         Trap("unexpected|wrong|missing", files={"model_index.json": INDEX, "zzz.safetensors": "same names"}),
     ),
     "settings in the index": (
-        Trap("loaded", files={"model_index.json": INDEX, "transformer/config.json": {"depth": 3}}, depth=3),
+        Trap("loaded", files={"model_index.json": INDEX, "transformer/config.json": DEEP}, depth=3),
         Trap(
             "ValueError.*unexpected.*blocks.2",
-            files={"model_index.json": {**INDEX, "depth": 3}},  # what the index says is not delivered
+            files={"model_index.json": {**INDEX, **DEEP}},  # what the index says is not delivered
             depth=3,
         ),
     ),
@@ -98,8 +107,16 @@ TRAPS: dict[str, tuple[Trap, Trap]] = {
         Trap("Error", files={"config.json": {"architectures": ["StackPipeline", "Other"]}}),
     ),
     "a hole in the checkpoint": (
-        Trap(r"ValueError.*missing: \['blocks.0.self_attn.q.weight'\]", drop="blocks.0.self_attn.q.weight"),
-        Trap("wrong: ", (("if missing or unexpected:", "if unexpected:"),), drop="blocks.0.self_attn.q.weight"),
+        Trap(r"ValueError.*missing: \['video.blocks.0.self_attn.q.weight'\]", drop="video.blocks.0.self_attn.q.weight"),
+        Trap("wrong: ", (("if missing or unexpected:", "if unexpected:"),), drop="video.blocks.0.self_attn.q.weight"),
+    ),
+    "a fusion's outputs": (
+        Trap("loaded, equal", run=True),
+        Trap("loaded, off by", (("return video, self.audio(", "return video, self.video("),), run=True),
+    ),
+    "a fusion's own layer": (
+        Trap(r"ValueError.*missing: \['bridge.bias'\]", drop="bridge.bias"),
+        Trap("wrong: transformer.bridge.bias", (("if missing or unexpected:", "if unexpected:"),), drop="bridge.bias"),
     ),
     "a tensor that nothing takes": (
         Trap(r"ValueError.*unexpected: \['stray.weight'\]", add="stray.weight"),
@@ -109,10 +126,14 @@ TRAPS: dict[str, tuple[Trap, Trap]] = {
 
 
 def own_tensors(depth: int) -> dict[str, Any]:
-    names = stack()
+    """The parameters of ``DuetModel``: two stacks, what it adds to the blocks of one, and a layer of its own."""
+    names = {f"{stream}.{name}": shape for stream in ("video", "audio") for name, shape in stack().items()}
     for name, shape in list(names.items()):
-        if name.startswith("blocks.1."):
+        if name.startswith("video.blocks.1."):
             names |= {name.replace("blocks.1.", f"blocks.{i}."): shape for i in range(2, depth)}
+    added = [f"video.blocks.{i}.self_attn.{n}_fusion" for i in range(depth) for n in "kv"]
+    for name in (*added, "bridge"):
+        names |= {f"{name}.weight": (64, 64), f"{name}.bias": (64,)}
     return tensors(names)
 
 
@@ -127,13 +148,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     shutil.copytree(installed_package(), tree / "vllm_omni", ignore=shutil.ignore_patterns("__pycache__"))
     scaffold_custom("org/toy", FIXTURES / "fusion", into=tree, name="stack")
     models = tree / "vllm_omni" / "diffusion" / "models"
-    cases: dict[str, dict[str, str]] = {}
+    cases: dict[str, dict[str, Any]] = {}
     pairs = [(f"{name} / {whose}", trap) for name, two in TRAPS.items() for whose, trap in zip("st", two, strict=True)]
     for number, (name, trap) in enumerate(pairs):
         port, checkpoint = models / f"stack_{number}", root / f"checkpoint_{number}"
         shutil.copytree(models / "stack", port)
         for old, new in trap.edits:
-            texts = {file: file.read_text("utf-8") for file in port.glob("*.py") if old in file.read_text("utf-8")}
+            files = (port / "fusion.py", port / "pipeline_stack.py")
+            texts = {file: text for file in files if old in (text := file.read_text("utf-8"))}
             assert len(texts) == 1, f"{name}: {old}"
             for file, text in texts.items():
                 file.write_text(text.replace(old, new), "utf-8")
@@ -157,6 +179,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "class": "StackPipeline",
             "checkpoint": str(checkpoint),
             "expected": str(root / f"{number}.safetensors"),
+            **(ORIGINAL if trap.run else {}),
         }
     (root / "job.json").write_text(json.dumps({"tree": str(tree), "cases": cases}), "utf-8")
     command = [sys.executable, "-W", "ignore", "-m", "tests.custom.load_runner"]

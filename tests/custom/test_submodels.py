@@ -15,9 +15,9 @@ from tests.support.ports import copy_tree
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "custom"
 
 
-def port(tmp_path: Path, source: Path) -> tuple[ScaffoldResult, dict[str, str]]:
+def port(tmp_path: Path, source: Path, weights: Path | None = None) -> tuple[ScaffoldResult, dict[str, str]]:
     tree = copy_tree(tmp_path / "tree")
-    result = scaffold_custom("org/toy", source, into=tree, name="toy")
+    result = scaffold_custom("org/toy", source, into=tree, name="toy", weights=weights)
     folder = tree / "vllm_omni" / "diffusion" / "models" / "toy"
     return result, {path.name: path.read_text("utf-8") for path in folder.iterdir()}
 
@@ -33,15 +33,6 @@ def changed(tmp_path: Path, repository: str, file: str, old: str, new: str) -> P
 
 def classes(text: str) -> list[str]:
     return [node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
-
-
-def test_a_fusion_imports_the_denoiser(tmp_path: Path) -> None:
-    result, files = port(tmp_path, FIXTURES / "fusion")
-    assert classes(files["fusion.py"]) == ["DuetModel"]
-    assert "from .toy_transformer import StackModel" in files["fusion.py"]
-    (todo,) = [t for t in result.plan.todos if t.subject == "FUSION"]
-    assert (todo.why.file, todo.why.line) == ("duet/modules/fusion.py", 6)
-    assert "OMNIPORT-TODO(FUSION)" in files["pipeline_toy.py"]
 
 
 def test_a_fusion_that_gives_the_denoiser_arguments_by_place_keeps_its_own(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ PORTS: dict[str, tuple[str, bool, tuple[str, str] | None]] = {
     "lenient": ("studio", False, LENIENT),
     "verbatim": ("unified", False, None),
     "mapped": ("fusion", True, None),
+    "fused": ("fusion", False, None),
+    "unbridged": ("fusion", False, ("self.bridge = nn.Linear(64, 64)", "self.bridge = nn.Linear(64, 65)")),
     "gone": ("fusion", True, ("    ('layers', 'blocks'),\n", "")),
     "broken": ("studio", False, ("def __init__(self, width, heads,", "def __init__(self, width, heads, more,")),
 }
@@ -62,13 +64,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 @pytest.mark.verify
-@pytest.mark.parametrize("name", ["native", "mapped"])
+@pytest.mark.parametrize("name", ["native", "mapped", "fused"])
 def test_a_sound_port_is_imported_and_loaded(results: Results, name: str) -> None:
     assert results[name]["import"].state == "validated", results[name]["import"].reason
     loaded = results[name]["load"]
     assert loaded.state == "validated", loaded.reason
     said = "; ".join(loaded.evidence)
     assert re.search(r"the original's \d\d parameters, by its source, fill \d\d", said)
+    assert ("the original's 70 parameters" in said) is (name == "fused")
     assert ("through weight_names.py" in said) is (name == "mapped")
     assert ("published checkpoint was not read" in said) is (name != "mapped")
 
@@ -79,6 +82,7 @@ def test_a_sound_port_is_imported_and_loaded(results: Results, name: str) -> Non
     [
         ("renamed", "unsupported", "unexpected: .'x_embedder"),
         ("wider", "unsupported", "the original's .* are loaded"),
+        ("unbridged", "unsupported", "the original's .* are loaded"),
         ("lenient", "limited", "an incomplete or foreign checkpoint is refused: accepted: without"),
         ("gone", "unsupported", "the published checkpoint, through weight_names.py, are loaded"),
         ("broken", "unsupported", "missing 1 required positional argument"),
