@@ -327,16 +327,22 @@ class _Collect:
     def loop(self, node: cst.For) -> None:
         self.visit(node.iter)
         self.target(node.target)
-        if isinstance(node.target, cst.Name):
-            self.loops[node.target.value] = dotted(node.iter) or "?"
-        elif isinstance(node.target, cst.Tuple) and isinstance(node.iter, cst.Call):
-            names = [e.value.value if isinstance(e.value, cst.Name) else "" for e in node.target.elements]
-            over = [dotted(a.value) or "?" for a in node.iter.args]
-            called = dotted(node.iter.func)
-            over = ["?", *over] if called == "enumerate" else over
-            if called in ("enumerate", "zip"):
-                self.loops.update(zip(names, over, strict=False))
+        self.over(node.target, node.iter)
         self.visit(node.body)
+
+    def over(self, target: cst.BaseExpression, iterated: cst.BaseExpression) -> None:
+        """Note what the names of a loop go over, those of ``for i, (a, b) in enumerate(zip(x, y))`` too."""
+        if isinstance(target, cst.Name):
+            self.loops[target.value] = dotted(iterated) or "?"
+        elif isinstance(target, cst.Tuple) and isinstance(iterated, cst.Call):
+            called = dotted(iterated.func)
+            elements = [element.value for element in target.elements]
+            over = [arg.value for arg in iterated.args]
+            if called == "enumerate":
+                elements = elements[1:]
+            if called in ("enumerate", "zip"):
+                for each, items in zip(elements, over, strict=False):
+                    self.over(each, items)
 
     def attribute(self, node: cst.Attribute) -> None:
         if isinstance(node.value, cst.Name) and node.value.value == "self":

@@ -198,6 +198,27 @@ def test_the_call_is_found_through_a_module_list() -> None:
     assert "mask" not in cst.Module(list(found.values())).code
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "for block in self.a:",
+        "for i, block in enumerate(self.a):",
+        "for block, y in zip(self.a, x):",
+        "for i, (y, block) in enumerate(zip(x, self.a)):",
+        "for y, (i, block) in zip(x, enumerate(self.a)):",
+    ],
+)
+def test_the_call_is_found_through_loops(loop: str) -> None:
+    text = with_a(A_DROPS.replace(", bias=True", ""), call="x, mask=None")
+    text = text.replace("self.a = A(width)", "self.a = nn.ModuleList([A(width) for _ in range(2)])")
+    called = text.replace(
+        "return self.a(x, mask=None)", f"{loop}\n            x = block(x, mask=None)\n        return x"
+    )
+    found = drop({n.name.value: n for n in cst.parse_module(called.lstrip()).body if isinstance(n, cst.ClassDef)})
+    assert "mask" not in cst.Module(list(found.values())).code
+    check_noop(drop, called.replace(loop, loop.replace("self.a", "self.other")))
+
+
 GUARDED = """
 class A(nn.Module):
     def __init__(self, width):
