@@ -105,7 +105,7 @@ def analyse_transformer(
     Raises:
         OmniportError: there is no such class, or a construct of it is not understood.
     """
-    return analyse_class(tree, tree.find_class(class_name, "models"), class_name, config, demand)
+    return analyse_class(tree, tree.exported_class(class_name, "models"), class_name, config, demand)
 
 
 @refusing("reading the transformer")

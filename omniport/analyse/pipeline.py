@@ -59,7 +59,7 @@ def analyse_pipeline(
     for flag in ("cfg_mixin", "progress_bar"):
         if not getattr(features, flag):
             raise UnsupportedError(f"a vLLM-Omni tree without {flag}: its pipelines have another interface")
-    module = source.find_class(class_name, "pipelines")
+    module = source.exported_class(class_name, "pipelines")
     module, class_name = reading.followed(source, module, class_name)
     return _Analysis(source, module, class_name, index, name).plan()
 
@@ -74,9 +74,7 @@ class _Analysis(Guidance):
         self.decided()
         arguments, gone, outputs = find_arguments(self.call, self.module)
         self.dropped += gone
-        normal = normalise(
-            self.module.text, self.module.file, self.class_name, facts.request(self.dropped, self.decisions)
-        )
+        normal = normalise(self.module, self.class_name, facts.request(self.dropped, self.decisions))
         self.gone(normal)
         kept = list(normal.methods.values())
         self.strangers(normal, denoisers)
@@ -98,8 +96,8 @@ class _Analysis(Guidance):
         if media := media_keys(arguments):
             self.decide("media", ", ".join(media), "read from multi_modal_data", self.call.lineno)
         places = {place for place, name in self.module.imports.values() if name is not None and name.isupper()}
-        others = [found.ast for place in sorted(places) if (found := self.source.module(place)) is not None]
-        cold = no_warm_up(self.node, self.call, arguments, [self.module.ast, *others], self.denoiser_class)
+        others = [found for place in sorted(places) if (found := self.source.module(place)) is not None]
+        cold = no_warm_up(self.node, self.call, arguments, [self.module, *others], self.denoiser_class)
         if cold[0]:
             self.decide("warm-up", False, *cold)
         read = (*self.config_values(denoiser_attributes(kept, denoisers)), *members)
@@ -134,7 +132,10 @@ class _Analysis(Guidance):
             if role != "dit":
                 continue
             module, _, class_name = dotted.rpartition(".")
-            node = self.source.find_class(class_name, module.split(".")[1]).class_def(class_name)
+            found_in = self.source.module(module)
+            if found_in is None:
+                raise UnsupportedError(f"{self.class_name}: {dotted} is no class of the package", *self.at(self.init))
+            node = found_in.class_def(class_name)
             methods = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
             if "forward" not in methods or "__init__" not in methods:
                 raise UnsupportedError(f"{class_name} does not define both __init__ and forward itself", module)

@@ -112,8 +112,10 @@ def _dotted(source: SourceTree, library: str, class_name: str) -> str | None:
 def kept_buffers(source: SourceTree, name: str) -> Iterator[Decision]:
     """``weights kept``: a buffer of the denoiser in module ``name`` that vLLM's loader would drop."""
     module = source.module(name)
-    for buffer, line in reading.registered_buffers(module.ast) if module is not None else ():
-        if module is not None and buffer in knowledge.LOADER_DROPS:
+    if module is None or not any(buffer.rpartition(".")[2] in module.text for buffer in knowledge.LOADER_DROPS):
+        return
+    for buffer, line in reading.registered_buffers(module.ast):
+        if buffer in knowledge.LOADER_DROPS:
             why = Why("vLLM's AutoWeightsLoader drops it; the checkpoint holds it", module.file, line)
             yield Decision("weights kept", buffer, why)
 

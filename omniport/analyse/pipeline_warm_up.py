@@ -14,6 +14,7 @@ from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.pipeline_arguments import media_keys
 from omniport.plan.model import ArgumentPlan
 from omniport.source.nodes import each_node
+from omniport.source.tree import SourceModule
 
 BROUGHT = ("prompt", "image", "audio", "height", "width", "num_frames", "guidance_scale", "num_inference_steps")
 """What that request brings along, by the names of parameters."""
@@ -23,7 +24,7 @@ def no_warm_up(
     node: ast.ClassDef,
     call: ast.FunctionDef,
     found: list[ArgumentPlan],
-    modules: list[ast.Module],
+    modules: list[SourceModule],
     denoiser: ast.ClassDef,
 ) -> tuple[str, int]:
     """Why the engine's start-up request cannot run (empty if it can), and the line that shows it.
@@ -32,7 +33,7 @@ def no_warm_up(
         node: the pipeline's class.
         call: its ``__call__``.
         found: what the port takes from a request.
-        modules: that of the class, and those that its constants come from.
+        modules: that of the class, and those that its constants come from; read only where they matter.
         denoiser: the class of the denoiser.
     """
     for reason in (
@@ -44,7 +45,7 @@ def no_warm_up(
         _handed_on(call, found, denoiser),
         _one_frame(node, found),
         _filled_by_the_picture(call, found),
-        _binned(node, call, [s for m in modules for s in m.body]),
+        _binned(node, call, modules),
     ):
         if reason[0]:
             return reason
@@ -189,7 +190,7 @@ def _filled_by_the_picture(call: ast.FunctionDef, found: list[ArgumentPlan]) -> 
     return "", 0
 
 
-def _binned(node: ast.ClassDef, call: ast.FunctionDef, statements: list[ast.stmt]) -> tuple[str, int]:
+def _binned(node: ast.ClassDef, call: ast.FunctionDef, modules: list[SourceModule]) -> tuple[str, int]:
     """A square falls into a bin of sizes that the checks then refuse."""
     binning = next((d for a, d in reading.parameters(call, "", stars=True) if a.arg == "use_resolution_binning"), None)
     if not isinstance(binning, ast.Constant) or binning.value is not True:
@@ -205,7 +206,7 @@ def _binned(node: ast.ClassDef, call: ast.FunctionDef, statements: list[ast.stmt
         and isinstance(inner.right.value, int)
     }
     used = {n.id for n in each_node(node) if isinstance(n, ast.Name)}
-    for statement in statements:
+    for statement in (s for module in modules for s in module.ast.body):
         if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Dict):
             continue
         if not {reading.dotted(t) for t in statement.targets} & used:

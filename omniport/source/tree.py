@@ -159,6 +159,13 @@ class SourceTree:
             module, name = target, attribute
         return None
 
+    def exported_class(self, name: str, under: str) -> SourceModule:
+        """The module below ``under`` from which the package exports class ``name``; else as :meth:`find_class`."""
+        found = self.resolve(self.package, name)
+        if found is not None and found[1] == name and found[0].name.startswith(f"{self.package}.{under}."):
+            return found[0]
+        return self.find_class(name, under)
+
     def find_class(self, name: str, under: str = "") -> SourceModule:
         """The module below ``under`` (such as ``pipelines``) that defines class ``name``.
 

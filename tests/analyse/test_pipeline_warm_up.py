@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from omniport.analyse.pipeline_arguments import media_keys
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.plan.model import ArgumentPlan, Why
+from omniport.source.tree import SourceModule
 
 PIPELINE = """
 BIN = {"0.5": [320.0, 640.0], "1.0": [624.0, 624.0]}
@@ -45,8 +47,8 @@ def cold(
     text = PIPELINE
     for name, value in filled.items():
         text = text.replace(name, textwrap.indent(value, "        ").strip())
-    module = ast.parse(text)
-    node = module.body[-1]
+    module = SourceModule("pipe", Path("pipe.py"), "pipe.py", text)
+    node = module.ast.body[-1]
     denoiser = ast.parse(DENOISER.replace("BODY", textwrap.indent(forward, "        ").strip())).body[0]
     assert isinstance(node, ast.ClassDef) and isinstance(denoiser, ast.ClassDef)
     call = node.body[-1]

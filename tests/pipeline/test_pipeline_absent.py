@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from omniport.rewrite.pipeline.absent import stopped, whole
 from omniport.rewrite.pipeline.evaluate import Facts
 from omniport.rewrite.pipeline.fold import constant_locals, fold_block
 from omniport.rewrite.pipeline.normal import Request, normalise
+from omniport.source.tree import SourceModule
 from tests.pipeline.helpers import block, text
 
 ABSENT = {"self.enhancer": "enhancer"}
@@ -85,13 +88,16 @@ def test_a_way_out_before_the_refusal_is_kept() -> None:
     assert text(whole(stopped(block(loop), ABSENT, REFUSING), ABSENT)) == STOP
 
 
+MODULE = SourceModule("pipe", Path("pipe.py"), "pipe.py", PIPELINE)
+
+
 def _request(values: tuple[tuple[str, None], ...]) -> Request:
     init = tuple((name.removeprefix("self."), value) for name, value in values)
     return Request((), values, (), frozenset(), frozenset(), frozenset(), init=init)
 
 
 def test_a_method_that_can_only_fail_goes_with_all_that_it_was_given() -> None:
-    normal = normalise(PIPELINE, "pipe.py", "Pipe", _request((("self.enhancer", None),)))
+    normal = normalise(MODULE, "Pipe", _request((("self.enhancer", None),)))
     assert normal.dropped_methods == ("enhance",)
     entry = text([normal.entry])
     assert "raise ValueError" in entry and "`enhancer`" in entry and "self.enhance" not in entry
@@ -99,7 +105,7 @@ def test_a_method_that_can_only_fail_goes_with_all_that_it_was_given() -> None:
 
 
 def test_with_the_component_everything_stays() -> None:
-    normal = normalise(PIPELINE, "pipe.py", "Pipe", _request(()))
+    normal = normalise(MODULE, "Pipe", _request(()))
     assert not normal.dropped_methods
     assert "self.enhancer.tokenizer(prompt)" in text([normal.methods["enhance"]])
 

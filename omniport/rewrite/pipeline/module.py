@@ -95,9 +95,7 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     module = source.module(pipeline.module)
     if module is None:
         raise UnsupportedError(f"module {pipeline.module} is not in {source.package} {source.version}")
-    normal = normalise(
-        module.text, module.file, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions)
-    )
+    normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
     class_text = cst.Module([]).code_for_node(_class(normal, plan, features, methods))
     body = f"{post}\n\n{class_text}" if post else class_text

@@ -20,9 +20,10 @@ from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
-from omniport.source.reading import parse_cst
+from omniport.source.reading import reparse_cst
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
+from omniport.source.tree import SourceModule
 
 ENTRY = "__call__"
 
@@ -70,14 +71,14 @@ class NormalClass:
 
 
 @functools.lru_cache(maxsize=8)
-def normalise(text: str, file: str, class_name: str, request: Request) -> NormalClass:
-    """Fold ``request`` into class ``class_name`` of the module ``text``.
+def normalise(module: SourceModule, class_name: str, request: Request) -> NormalClass:
+    """Fold ``request`` into class ``class_name`` of ``module``.
 
     Raises:
         UnsupportedError: the class has no ``__call__``, or uses ``locals()`` where it stays.
     """
-    node = _class(parse_cst(text, file), class_name, file)
-    work = _Work(node, file, request)
+    node = _class(module, class_name)
+    work = _Work(node, module.file, request)
     work.run()
     return NormalClass(
         class_name,
@@ -101,11 +102,14 @@ def _variables(node: cst.ClassDef, methods: dict[str, cst.FunctionDef]) -> tuple
     return tuple(found)
 
 
-def _class(module: cst.Module, name: str, file: str) -> cst.ClassDef:
-    for statement in module.body:
-        if isinstance(statement, cst.ClassDef) and statement.name.value == name:
-            return statement
-    raise UnsupportedError(f"class {name} is not at the top of its module", file)
+def _class(module: SourceModule, name: str) -> cst.ClassDef:
+    """The class alone: nothing else of its module stays in the port."""
+    known = module.class_def(name)
+    first = min([known.lineno, *(decorator.lineno for decorator in known.decorator_list)])
+    lines = module.text.splitlines()[first - 1 : known.end_lineno]
+    node = reparse_cst("\n".join(lines) + "\n", module.file, first).body[0]
+    assert isinstance(node, cst.ClassDef)
+    return node
 
 
 def parameter_names(node: cst.FunctionDef) -> list[str]:
