@@ -41,6 +41,7 @@ class Facts:
         lists: names that hold a list or None: never a ``str``.
         configs: config object -> the keys it has, so that ``getattr`` and ``hasattr`` of it are decided.
         classes: dotted name -> its class and the bases of it, so that ``isinstance`` of another class is False.
+        unwritten: names that decide conditions by their value, which is written nowhere in their place.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Facts:
     lists: frozenset[str] = frozenset()
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    unwritten: frozenset[str] = frozenset()
 
     def having(self, values: Mapping[str, Any]) -> Facts:
         """These facts and ``values``."""
@@ -72,6 +74,8 @@ def evaluate(node: cst.BaseExpression, facts: Facts) -> Any:
         if name in _NAMED:
             return _NAMED[name]
         return facts.values.get(name, UNKNOWN) if name else UNKNOWN
+    if type(node) is cst.Integer:
+        return int(node.value, 0)
     if type(node) is cst.UnaryOperation and type(node.operator) is cst.Not:
         value = evaluate(node.expression, facts)
         return UNKNOWN if value is UNKNOWN else not value
@@ -95,7 +99,7 @@ def _boolean(node: cst.BooleanOperation, facts: Facts) -> Any:
 def _comparison(node: cst.Comparison, facts: Facts) -> Any:
     sign, other = node.comparisons[0].operator, node.comparisons[0].comparator
     if type(sign) in _ORDER and isinstance(other, cst.Integer):
-        number = int(node.left.value) if isinstance(node.left, cst.Integer) else evaluate(node.left, facts)
+        number = evaluate(node.left, facts)
         return _ORDER[type(sign)](number, int(other.value)) if type(number) is int else UNKNOWN
     if isinstance(sign, cst.In | cst.NotIn) and evaluate(other, facts) is EMPTY:
         return isinstance(sign, cst.NotIn)
@@ -124,7 +128,7 @@ def _call(node: cst.Call, facts: Facts) -> Any:
         if what is not None and what in facts.classes and kind and kind.isidentifier():
             return kind in facts.classes[what]
         value = evaluate(arguments[0], facts)
-        if (type(value) is int or isinstance(arguments[0], cst.Integer)) and kind == "int":
+        if type(value) is int and kind == "int":
             return True
         if value is None or (value is PRESENT and _kinds(arguments[1]) <= {"list", "tuple", "str", "dict"}):
             return False

@@ -47,8 +47,9 @@ class _Fold(cst.CSTTransformer):
         return changed(updated_node, value=self._visit(original_node.value))
 
     def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
-        value = self.facts.values.get(original_node.value, UNKNOWN)
-        return literal(value) if is_literal(value) and original_node.value not in ("None",) else updated_node
+        name = original_node.value
+        value = self.facts.values.get(name, UNKNOWN) if name not in self.facts.unwritten else UNKNOWN
+        return literal(value) if is_literal(value) and name != "None" else updated_node
 
     def visit_Arg(self, node: cst.Arg) -> bool:
         return False

@@ -13,7 +13,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.absent import refused, stopped, whole
 from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.docs import docstring
-from omniport.rewrite.pipeline.evaluate import EMPTY, Facts, evaluate
+from omniport.rewrite.pipeline.evaluate import EMPTY, UNKNOWN, Facts, evaluate, is_literal
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
@@ -274,7 +274,8 @@ class _Work:
         return any(dotted(d.decorator) == "property" for d in self.methods[name].decorators)
 
     def _bind_parameters(self) -> None:
-        """A parameter that every call inside the class leaves None is None."""
+        """A parameter that every call inside the class leaves None is None; so with True, False and a number that the
+        method only asks for in conditions."""
         for method in self._candidates():
             sites = self._sites(method)
             if sites is None:
@@ -283,16 +284,23 @@ class _Work:
             for name in parameter_names(self.methods[method]):
                 given = [s[name] for s in sites if s.get(name) is not None]
                 values = [evaluate(v, self.facts) for v in given if v is not None]
-                omitted = len(given) < len(sites)
-                default = defaults.get(name)
-                unset = not omitted or (default is not None and dotted(default) == "None")
-                if given and unset and all(v is None for v in values) and self._can_bind(method, name):
-                    self.constants[method][name] = None
+                if len(given) < len(sites):
+                    default = defaults.get(name)
+                    values.append(UNKNOWN if default is None else evaluate(default, self.facts))
+                alike = (
+                    bool(given)
+                    and is_literal(values[0])
+                    and all(type(v) is type(values[0]) and v == values[0] for v in values)
+                )
+                if alike and self._can_bind(method, name, values[0]):
+                    self.constants[method][name] = values[0]
                     self._drop_parameter(method, name)
 
-    def _can_bind(self, method: str, name: str) -> bool:
-        """Whether nothing reads parameter ``name`` of a method any more once it is known to be None."""
-        node = fold_function(self.methods[method], self.facts, {**self.constants[method], name: None})
+    def _can_bind(self, method: str, name: str, value: Any) -> bool:
+        """Whether nothing reads parameter ``name`` of a method any more once its value is known."""
+        number = not isinstance(value, bool | None)
+        facts = dataclasses.replace(self.facts, unwritten=frozenset({name})) if number else self.facts
+        node = fold_function(self.methods[method], facts, {**self.constants[method], name: value})
         return name not in live_in(suite(node.body))
 
     def _drop_unread_parameters(self) -> None:
