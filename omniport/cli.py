@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from omniport import __version__
 from omniport.errors import FindingsError, OmniportError
+from omniport.examples import epilog
 from omniport.options import (
     Backbone,
     Code,
@@ -104,7 +105,7 @@ def _options(
     """Port a Hugging Face diffusion model to vLLM-Omni, and prove the port."""
 
 
-@app.command()
+@app.command(epilog=epilog("scaffold"))
 def scaffold(
     model: Model,
     into: Into = None,
@@ -117,7 +118,9 @@ def scaffold(
     weights: Weights = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written, and write nothing.")] = False,
     diff: Diff = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited since.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the port that serves this class, and files that were edited.")
+    ] = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -173,7 +176,7 @@ def scaffold(
         typer.echo(result.text())
 
 
-@app.command()
+@app.command(epilog=epilog("plan"))
 def plan(
     model: Model,
     into: Into = None,
@@ -185,7 +188,7 @@ def plan(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Show every decision, its reason and its source line; write nothing."""
+    """Show every decision with its source line; write nothing."""
     from omniport import port, progress
 
     if source is not None and port.is_custom(source):
@@ -208,7 +211,7 @@ def plan(
         render(result, console())
 
 
-@app.command()
+@app.command(epilog=epilog("check"))
 def check(
     paths: Annotated[
         list[Path] | None,
@@ -248,7 +251,7 @@ def check(
         raise typer.Exit(FindingsError.exit_code)
 
 
-@app.command()
+@app.command(epilog=epilog("explain"))
 def explain(
     code: Code = None,
 ) -> None:
@@ -258,21 +261,21 @@ def explain(
     typer.echo(listing() if code is None else explanation(code), nl=False)
 
 
-@app.command()
+@app.command(epilog=epilog("matrix"))
 def matrix(
     path: Annotated[
         Path, typer.Argument(metavar="TREE", help="A tree, a plugin or a port's folder (default: here).")
     ] = Path(),
     json: Json = False,
 ) -> None:
-    """What each port declares, what of it is validated, and where the docs say something else."""
+    """Which features ports declare, and which are validated."""
     from omniport.report import matrix as table
 
     rows = table.matrix(path)
     typer.echo(table.to_json(rows) if json else table.render(rows), nl=False)
 
 
-@app.command()
+@app.command(epilog=epilog("verify"))
 def verify(
     port: Port,
     feature: Feature = None,
@@ -307,13 +310,15 @@ def verify(
         from omniport.report.verify_table import verify_table
 
         console().print(verify_table(result, details=details))
+        for what, file in (("evidence", result.evidence_file), *(("report", path) for path in report or ())):
+            typer.echo(f"{what}: {file}")
         if not result.ok and not details:
             typer.echo("`omniport verify --details` lists every check.", err=True)
     if not result.ok:
         raise typer.Exit(FindingsError.exit_code)
 
 
-@app.command()
+@app.command(epilog=epilog("update"))
 def update(
     port: Port,
     name: Which = None,
@@ -325,7 +330,7 @@ def update(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Port again from newer sources, and merge with the edits made since."""
+    """Port again from newer sources; edits made since are merged."""
     from omniport import progress
     from omniport.update import update as room
 
@@ -339,7 +344,7 @@ def update(
         raise typer.Exit(FindingsError.exit_code)
 
 
-@app.command()
+@app.command(epilog=epilog("remove"))
 def remove(
     port: Port,
     name: Which = None,
@@ -357,7 +362,7 @@ def remove(
         typer.echo(result.text())
 
 
-@app.command()
+@app.command(epilog=epilog("doctor"))
 def doctor(json: Json = False) -> None:
     """What is installed, and what each command would need."""
     from omniport import doctor as room

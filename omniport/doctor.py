@@ -83,6 +83,8 @@ def to_text(needs: tuple[Need, ...]) -> str:
     for title, groups in (("check, explain", {"all"}), (BASE, {"all", BASE}), (VERIFY, {"all", BASE, VERIFY})):
         lacking = [f"{n.package}{n.wanted}" for n in needs if n.commands in groups and not n.ok]
         lines.append(f"{title}: " + (f"needs {', '.join(lacking)}" if lacking else "ready"))
+    if any(n.commands == VERIFY and not n.ok for n in needs):
+        lines.append("next: `make setup` in a checkout of omniport installs what verify needs, in .venv")
     return "\n".join(lines) + "\n"
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from omniport.verify.features import FEATURES
+
 
 def complete_features(incomplete: str) -> list[str]:
     """Names of features for the shell's completion."""
-    from omniport.verify.features import FEATURES
-
     return [name for name in FEATURES if name.startswith(incomplete)]
 
 
@@ -63,7 +63,10 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use the cache only.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-Plugin = Annotated[Path | None, typer.Option(metavar="DIR", help="Write a pip-installable out-of-tree package here.")]
+Plugin = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Write a pip-installable package here (without --into: in a folder of its name)."),
+]
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the port (default: from the pipeline class).")]
 Diff = Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")]
 
@@ -72,7 +75,11 @@ Which = Annotated[str | None, typer.Option(metavar="NAME", help="Which port, whe
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 Feature = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Only these features; repeat or use commas.", autocompletion=complete_features),
+    typer.Option(
+        metavar="NAME",
+        help=f"Only these features; repeat or use commas: {', '.join(FEATURES)}.",
+        autocompletion=complete_features,
+    ),
 ]
 
 Code = Annotated[

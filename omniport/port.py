@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,15 +70,15 @@ def analyse(
     if classified.path in ("path B", "hybrid"):
         reasons = "; ".join(why.reason for why in classified.why)
         raise OmniportError(
-            f"{model} takes {classified.path}: {reasons}. Give the folder of its own code with --source DIR; "
-            f"{classified.follows}"
+            f"{model} takes {classified.path}: {reasons}. Get its own code and begin with "
+            f"`{shlex.join(['omniport', 'plan', model, '--source'])} DIR`; {classified.follows}"
         )
     _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
     check_name(port_name)
     pipeline = analyse_pipeline(tree, classified.pipeline_class, repo.index, target.features, name=port_name)
     class_name = _transformer_class(classified)
-    component = _component(repo, class_name)
+    component = _component(classified, class_name)
     published = repo.config(component) if component else {}
     transformer = analyse_transformer(tree, class_name, published, demand_of(pipeline))
     config = config_keys(component, published, transformer.plan, tree.version)
@@ -170,8 +171,9 @@ def _require_configs(repo: Repo, model: ModelPlan) -> None:
             )
 
 
-def _component(repo: Repo, class_name: str) -> str:
-    return next((n for n, c in repo.index.components.items() if c is not None and c.class_name == class_name), "")
+def _component(model: ModelPlan, class_name: str) -> str:
+    """The denoiser's folder; its index may name an older class than the one that diffusers loads it as."""
+    return next((c.name for c in model.components if c.role == "dit" and c.class_name == class_name), "")
 
 
 def config_keys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,10 @@ def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
     if name is not None and name not in ports:
         raise OmniportError(f"{where} holds no port named {name!r}; it holds {', '.join(ports) or 'none'}")
     if not ports:
-        raise OmniportError(f"{where} holds no port: there is no .omniport/<name>.json; give its tree or its plugin")
+        raise OmniportError(
+            f"{where} holds no port: there is no .omniport/<name>.json; give its tree or its plugin, or write one: "
+            f"omniport scaffold MODEL --into {shlex.quote(str(where))}"
+        )
     if name is None and len(ports) > 1:
         raise OmniportError(f"{where} holds several ports ({', '.join(ports)}); choose one with --name")
     return root, ports[name or next(iter(ports))]

@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("check.api", "verify.api"),  # what the commands call: they write reports
     ("custom", "doctor", "port", "recorded", "remove", "scaffold", "update"),
-    ("options", "output"),
+    ("examples", "options", "output"),
     ("cli",),
     ("__main__",),
     ("corpus",),

@@ -21,6 +21,7 @@ from tests.support.ports import copy_tree
 
 ROOT = Path(__file__).parent.parent
 FLUX_DEV = str(ROOT / "fixtures" / "hub" / "black-forest-labs" / "FLUX.1-dev")
+PIXART = str(ROOT / "fixtures" / "hub" / "PixArt-alpha" / "PixArt-Sigma-XL-2-1024-MS")
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -172,14 +173,16 @@ def test_an_unwritable_target(tree: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert snapshot(tree) == before
 
 
-def test_config_keys_are_not_dropped(tmp_path: Path, tree: Path) -> None:
+@pytest.mark.parametrize("published", [FLUX_DEV, PIXART])
+def test_config_keys_are_not_dropped(tmp_path: Path, tree: Path, published: str) -> None:
+    """PixArt-Sigma's index names an older class than the one that its transformer is loaded as."""
     model = tmp_path / "model"
-    shutil.copytree(FLUX_DEV, model)
+    shutil.copytree(published, model)
     config = model / "transformer" / "config.json"
     newer = {"a_new_option": 3, "_diffusers_version": "99.0"}
     config.write_text(json.dumps({**json.loads(config.read_text()), **newer}))
-    code, _, err = run("scaffold", str(model), "--into", str(tree), "--name", "flux_dev", "--force")
-    assert code == 2 and "a_new_option" in err
+    code, _, err = run("scaffold", str(model), "--into", str(tree), "--name", "mine", "--force")
+    assert code == 2 and "transformer/config.json has keys" in err and "a_new_option" in err
 
 
 def test_scaffolding_imports_no_model_code(tmp_path: Path) -> None:

@@ -58,7 +58,9 @@ def analyse_pipeline(
     """
     for flag in ("cfg_mixin", "progress_bar"):
         if not getattr(features, flag):
-            raise UnsupportedError(f"a vLLM-Omni tree without {flag}: its pipelines have another interface")
+            raise UnsupportedError(
+                f"this vLLM-Omni tree has no {flag}: its pipelines have another interface; give a tree of 0.18 or newer"
+            )
     module = source.exported_class(class_name, "pipelines")
     module, class_name = reading.followed(source, module, class_name)
     return _Analysis(source, module, class_name, index, name).plan()

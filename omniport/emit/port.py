@@ -274,14 +274,15 @@ def _registry(plan: PortPlan, target: Target, force: bool) -> FileChange:
         raise OmniportError(
             f"the name {plan.name} is taken by the port of {same.port.architecture}; give another with --name"
         )
-    if same is None and folder.is_dir() and any(folder.rglob("*.py")):
-        raise OmniportError(f"{folder} exists and was not written by omniport; give the port another name with --name")
     row = target.registry.models.get(architecture)
     if row is not None and not force and not _is_ours(row, architecture, ports):
         raise OmniportError(
             f"{architecture} is already supported by this tree: {target.registry.file}:{row.line} serves it with "
-            f"{row.cls} of {MODELS_FOLDER}/{row.folder}/{row.module}.py; --force replaces that row"
+            f"{row.cls} of {MODELS_FOLDER}/{row.folder}/{row.module}.py; --force and a --name of its own replace that "
+            "row, --plugin DIR in place of --into leaves the tree as it is"
         )
+    if same is None and folder.is_dir() and any(folder.rglob("*.py")):
+        raise OmniportError(f"{folder} exists and was not written by omniport; give the port another name with --name")
     text = read_text(target.package / "diffusion" / "registry.py")
     edit = RowEdit(
         architecture=architecture,

@@ -27,6 +27,10 @@ from omniport.hub.safetensors import TensorInfo, read_header
 from omniport.strict_json import INDEX_LIMIT, read_object
 
 SLOW = 120.0  # seconds for a whole answer: a server that sends a byte now and then is given up
+_NO_NETWORK = (
+    "check the network, use --offline for a cached model, or name a class of diffusers, which needs no network "
+    "(diffusers:FluxPipeline)"
+)
 _PREFETCH = 512 << 10  # bytes of the first range request: most headers fit, so that one request is enough
 
 
@@ -36,7 +40,7 @@ def endpoint() -> str:
         return address.rstrip("/")
     from huggingface_hub import constants
 
-    return constants.ENDPOINT
+    return constants.ENDPOINT or "https://huggingface.co"
 
 
 def offline_by_environment() -> bool:
@@ -201,7 +205,7 @@ def _explain(error: BaseException, repo_id: str, revision: str) -> str:
     if isinstance(error, errors.LocalEntryNotFoundError):
         if isinstance(error.__cause__, Exception):
             return _explain(error.__cause__, repo_id, revision)
-        return f"cannot reach {where}; check the network, or use --offline for a cached model"
+        return f"cannot reach {where}; {_NO_NETWORK}"
     if isinstance(error, errors.EntryNotFoundError):
         return f"no such file at revision {revision}"
     if status == 403:
@@ -213,9 +217,9 @@ def _explain(error: BaseException, repo_id: str, revision: str) -> str:
     if status is not None:
         return f"the server answers {status}; try again later"
     if isinstance(error, http.TimeoutException):
-        return f"no answer from {where} within {_timeout():g} s; check the network, or use --offline for a cached model"
+        return f"no answer from {where} within {_timeout():g} s; {_NO_NETWORK}"
     if isinstance(error, http.ConnectError):
-        return f"cannot reach {where}; check the network, or use --offline for a cached model"
+        return f"cannot reach {where}; {_NO_NETWORK}"
     if isinstance(error, http.HTTPError):
         return f"the connection to {where} broke off; try again, or use --offline for a cached model"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"

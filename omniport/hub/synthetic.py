@@ -37,8 +37,9 @@ def find_pipeline(name: str, source: SourceTree) -> SourceModule:
         return found[0]
     names = pipeline_names(source)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        begun = sorted((n for n in names if n.lower().startswith(name.lower())), key=lambda n: (len(n), n))
+        close = begun[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+        hint = f"; did you mean {', '.join(close)}?" if close else "; name one such as diffusers:FluxPipeline"
         raise OmniportError(f"{source.package} {source.version} has no pipeline class {name}{hint}")
     return source.find_class(name, "pipelines")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -32,6 +34,8 @@ def verify_table(report: VerifyReport, *, details: bool = False) -> RenderableTy
     if details:
         parts += [_checks(result) for result in report.results]
     parts += [Text(f"note: {note}", style="dim") for note in report.notes]
+    counted = Counter(result.state for result in report.results)
+    parts += [Text(f"{report.name}: {', '.join(f'{n} {s}' for s, n in counted.items())}", style="bold")]
     return Group(*parts)
 
 

@@ -114,6 +114,8 @@ class SourceTree:
             if spec is None or not spec.submodule_search_locations:
                 raise OmniportError(f"{package} is not installed; install it or give its sources with --source DIR")
             return cls(Path(spec.submodule_search_locations[0]), metadata.version(package))
+        if not source.is_dir():
+            raise OmniportError(f"--source {source}: no such folder")
         for folder in (source / "src" / package, source / package, source):
             if folder.name == package and (folder / "__init__.py").is_file():
                 found = re.search(

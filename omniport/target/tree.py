@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from omniport.target.write import require_writable
 
 PACKAGE = "vllm_omni"
 MODELS_FOLDER = f"{PACKAGE}/diffusion/models"
+_CLONE = "`git clone https://github.com/vllm-project/vllm-omni"
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ def open_target(path: Path, *, writable: bool = False) -> Target:
         root = root.parent
     package = root / PACKAGE
     if not path.exists():
-        raise OmniportError(f"{path}: no such folder")
+        raise OmniportError(f"{path}: no such folder; {_CLONE} {shlex.quote(str(path))}` makes a tree there")
     if not (package / REGISTRY_FILE).is_file():
         raise OmniportError(
             f"{path} is no vLLM-Omni tree: looked for {PACKAGE}/{REGISTRY_FILE} in it; "
-            f"give a checkout of vllm-omni or a folder that holds the package {PACKAGE}"
+            f"give a folder that holds the package {PACKAGE}, or a checkout, as {_CLONE}` makes one"
         )
     if writable:
         require_writable(root, [package / "diffusion" / "models", package / REGISTRY_FILE, package / "diffusion"])

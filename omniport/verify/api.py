@@ -172,7 +172,8 @@ def run_jobs(
         raise OmniportError("ports of different trees cannot be verified in one process")
     if missing := missing_packages():
         raise OmniportError(
-            f"verify needs packages that are not installed: {'; '.join(missing)}. `omniport doctor` shows what is there"
+            f"verify needs packages that are not installed: {'; '.join(missing)}. `omniport doctor` shows what is "
+            "there; `make setup` in a checkout of omniport installs it all in .venv"
         )
     with sandbox.workspace("verify") as folder:
         return _run(jobs, folder, on_result)

@@ -118,6 +118,8 @@ def _denoiser(plan: dict[str, Any]) -> str:
 
 
 def _choose(where: Path, name: str | None) -> Path:
+    if not where.exists():
+        raise OmniportError(f"{where}: no such folder")
     folder = where / MANIFESTS
     found = sorted(p for p in folder.glob("*.json") if not p.name.endswith(".evidence.json")) if folder.is_dir() else []
     if not found:

@@ -95,6 +95,8 @@ def test_the_text_says_which_commands_can_run() -> None:
     assert "check, explain: ready" in lines
     assert "scaffold, plan: ready" in lines
     assert "verify: needs torch" in lines
+    assert lines[-1].startswith("next: `make setup`")
+    assert not any(line.startswith("next:") for line in to_text(NEEDS[:2]).splitlines())
     assert any(line.split()[:2] == ["--", "torch"] and "missing" in line for line in lines)
 
 
