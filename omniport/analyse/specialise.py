@@ -40,7 +40,7 @@ from omniport.source.nodes import each_node
 from omniport.source.slice import definition
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
-from omniport.source.walk import fresh, of_kind
+from omniport.source.walk import of_kind, unshared
 
 _ROUNDS = 12
 
@@ -82,6 +82,7 @@ class _Program:
         self.root = ""
         self.changed = False
         self.closure = Closure(tree)
+        self.seen: set[int] = set()  # ids of the nodes of all variants: what is decided goes by the node
 
     def run(self, module: SourceModule, root: str) -> Specialised:
         reference = Reference(module.name, root)
@@ -271,7 +272,7 @@ class _Program:
         if root:
             self.check_reset_processors(module, stripped)
             stripped = drop_processor_loops(stripped)
-        return Variant(key or ref.name, ref, fresh(stripped), found, arguments, constants)
+        return Variant(key or ref.name, ref, unshared(stripped, self.seen), found, arguments, constants)
 
     def with_inherited(
         self, module: SourceModule, name: str, node: cst.ClassDef, scopes: tuple[SourceModule, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import libcst as cst
@@ -65,6 +65,14 @@ def replaced(node: N, choose: Callable[[cst.CSTNode], cst.CSTNode | None]) -> N:
     return node.with_changes(**changes) if changes else node
 
 
+def with_body(node: N, body: Sequence[cst.CSTNode]) -> N:
+    """A statement that holds a block, with ``body`` in it; itself if these are the statements that it holds."""
+    block: Any = node.body  # type: ignore[attr-defined]
+    if len(body) == len(block.body) and all(map(operator.is_, body, block.body)):
+        return node
+    return node.with_changes(body=block.with_changes(body=body))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Step:
     """What is done with one kind of node."""
@@ -74,6 +82,11 @@ class _Step:
     leave: _Hook | None
 
 
+#: Nodes that statements stand in, and statements.
+_STATEMENTS: tuple[type[cst.CSTNode], ...] = (cst.BaseStatement, cst.BaseSmallStatement, cst.BaseSuite, cst.Module)
+_STATEMENTS += (cst.Else, cst.Finally, cst.ExceptHandler, cst.ExceptStarHandler, cst.MatchCase)
+
+
 class _Steps(dict[type, _Step | None]):
     """What is done with each kind of node under one kind of transformer; None if it holds none and has no hooks."""
 
@@ -81,12 +94,16 @@ class _Steps(dict[type, _Step | None]):
         super().__init__()
         self.hooks = _hooks(transformer)
         visit, leave, fields = self.hooks
-        self.hooked = frozenset((*visit, *leave, *(kind for kind, _ in fields)))
+        before_field = frozenset(kind for kind, _ in fields)
+        self.hooked = frozenset((*visit, *leave, *before_field))
+        self.expressions = not all(issubclass(kind, _STATEMENTS) for kind in self.hooked)  # these hold no statements
+        self.within_line = self.hooked - {cst.SimpleStatementLine} | before_field  # what is looked for in a line
 
     def __missing__(self, kind: type) -> _Step | None:
         visit, leave, fields = self.hooks
         walked = tuple((name, default, fields.get((kind, name))) for name, default in _walked(kind))
-        step = _Step(visit.get(kind), walked, leave.get(kind)) if walked or kind in self.hooked else None
+        reached = kind in self.hooked or walked and (self.expressions or issubclass(kind, _STATEMENTS))
+        step = _Step(visit.get(kind), walked, leave.get(kind)) if reached else None
         self[kind] = step
         return step
 
@@ -96,14 +113,16 @@ _steps = functools.cache(_Steps)
 
 class _Walk:
     def __init__(self, transformer: cst.CSTTransformer, steps: _Steps) -> None:
-        self.transformer, self.steps, self.hooked = transformer, steps, steps.hooked
+        self.transformer, self.steps = transformer, steps
+        self.hooked, self.within_line = steps.hooked, steps.within_line
 
     def node(self, node: cst.CSTNode) -> Any:
         step = self.steps[type(node)]
         if step is None or ((within := kinds(node)) is not None and self.hooked.isdisjoint(within)):
             return node
         new = node
-        if step.visit is None or step.visit(self.transformer, node) is not False:
+        below = type(node) is not cst.SimpleStatementLine or within is None or not self.within_line.isdisjoint(within)
+        if (step.visit is None or step.visit(self.transformer, node) is not False) and below:
             changes: dict[str, Any] | None = None
             for name, default, hook in step.fields:
                 if hook is not None:

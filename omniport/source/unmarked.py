@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import libcst as cst
 
-from omniport.source.walk import fresh, walk
+from omniport.source.walk import unshared
 
 _MARK = re.compile(r"[ \t]*#@[^\s:]+:\d+[ \t]*$")
 _BODIES = ("body", "orelse", "finalbody")
@@ -23,7 +23,7 @@ def unmarked(classes: Iterable[cst.ClassDef], width: int) -> tuple[tuple[cst.Cla
     text, but for blanks; and how many comments longer than ``width`` were wrapped."""
     strip = _Strip(width)
     seen: set[int] = set()
-    return tuple(_unshared(strip.statement(node, 0), seen) for node in classes), strip.wrapped
+    return tuple(strip.statement(unshared(node, seen), 0) for node in classes), strip.wrapped
 
 
 def wrapped(comment: str, column: int, width: int) -> list[str]:
@@ -31,18 +31,6 @@ def wrapped(comment: str, column: int, width: int) -> list[str]:
     if column + len(comment) <= width or not comment.startswith("# "):
         return [comment]
     return [f"# {line}" for line in textwrap.wrap(comment[2:], width - column - 2)]
-
-
-def _unshared(node: cst.ClassDef, seen: set[int]) -> cst.ClassDef:
-    """``node`` with members anew that hold a node twice, or one that is among ``seen``."""
-    members = []
-    for member in node.body.body:
-        held = [id(part) for part in walk(member)]
-        own = set(held)
-        members.append(member if len(own) == len(held) and seen.isdisjoint(own) else fresh(member))
-        seen |= own
-    changed = any(new is not old for new, old in zip(members, node.body.body, strict=True))
-    return node.with_changes(body=node.body.with_changes(body=members)) if changed else node
 
 
 class _Strip:

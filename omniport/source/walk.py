@@ -85,7 +85,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     todo = [node]
     while todo:
         current = todo.pop()
-        if type(current) is cst.FunctionDef:
+        if type(current) is cst.SimpleStatementLine or type(current) is cst.FunctionDef:
             yield from _nodes(current)
             continue
         yield current
@@ -113,10 +113,14 @@ def _nodes(statement: cst.FunctionDef | cst.SimpleStatementLine) -> tuple[cst.CS
 def _by_kind(statement: cst.FunctionDef | cst.SimpleStatementLine) -> dict[type, list[cst.CSTNode]]:
     """The same by kind."""
     found: dict[type, list[cst.CSTNode]] = {}
+    if type(statement) is cst.SimpleStatementLine:
+        for node in _nodes(statement):
+            found.setdefault(type(node), []).append(node)
+        return found
     todo: list[cst.CSTNode] = []
     current: cst.CSTNode = statement
     while True:
-        if type(current) is cst.SimpleStatementLine and current is not statement:
+        if type(current) is cst.SimpleStatementLine:
             for kind, nodes in _by_kind(current).items():
                 found.setdefault(kind, []).extend(nodes)
         else:
@@ -137,6 +141,8 @@ def kinds(node: cst.CSTNode) -> frozenset[type] | None:
 
 @functools.lru_cache(maxsize=20_000)
 def _kinds(node: cst.CSTNode) -> frozenset[type]:
+    if type(node) is cst.SimpleStatementLine:
+        return frozenset(map(type, _nodes(node)))
     found: set[type] = {type(node)}
     todo: list[cst.CSTNode] = []
     _below(node, todo)
@@ -156,13 +162,28 @@ def of_kind(node: cst.CSTNode, kind: type[N]) -> list[N]:
     todo = [node]
     while todo:
         current = todo.pop()
-        if type(current) is cst.FunctionDef:
+        if type(current) is cst.SimpleStatementLine or type(current) is cst.FunctionDef:
             found += _by_kind(current).get(kind, ())
             continue
         if type(current) is kind:
             found.append(current)
         _below(current, todo)
     return found
+
+
+def unshared(node: cst.ClassDef, seen: set[int]) -> cst.ClassDef:
+    """``node`` with :func:`fresh` members for those that hold a node twice, or one whose id is among ``seen``.
+
+    The ids of all that it held are added to ``seen``.
+    """
+    members = []
+    for member in node.body.body:
+        held = [id(part) for part in walk(member)]
+        own = set(held)
+        members.append(member if len(own) == len(held) and seen.isdisjoint(own) else fresh(member))
+        seen |= own
+    changed = any(new is not old for new, old in zip(members, node.body.body, strict=True))
+    return node.with_changes(body=node.body.with_changes(body=members)) if changed else node
 
 
 def fresh(node: N) -> N:

@@ -10,7 +10,7 @@ import libcst as cst
 from omniport.analyse.values import Const, Instances, Processor, Value
 from omniport.analyse.variants import Notes
 from omniport.rewrite.normal.inline_function import block
-from omniport.source.transform import transform
+from omniport.source.transform import transform, with_body
 
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
@@ -26,10 +26,9 @@ def fold(node: cst.ClassDef, notes: Notes, names: Mapping[str, str]) -> cst.Clas
     members: list[Statement] = []
     for member in node.body.body:
         if isinstance(member, cst.FunctionDef):
-            body = folder.body(member.body.body)
-            member = member.with_changes(body=member.body.with_changes(body=body or [_pass()]))
+            member = with_body(member, folder.body(member.body.body) or [_pass()])
         members.append(member)
-    return node.with_changes(body=node.body.with_changes(body=members))
+    return with_body(node, members)
 
 
 def _pass() -> cst.SimpleStatementLine:
@@ -72,15 +71,14 @@ class _Folder:
             elif self.makes_processor(statement):
                 continue
             elif isinstance(statement, cst.For | cst.While | cst.With):
-                inner = self.body(statement.body.body)
-                body = statement.body.with_changes(body=inner or [_pass()])
-                if isinstance(statement, cst.For):
-                    iterated = self.expression(statement.iter)
-                    out.append(statement.with_changes(body=body, iter=iterated))
-                elif isinstance(statement, cst.While):
-                    out.append(statement.with_changes(body=body, test=self.expression(statement.test)))
-                else:
-                    out.append(statement.with_changes(body=body))
+                new = with_body(statement, self.body(statement.body.body) or [_pass()])
+                if isinstance(new, cst.For):
+                    iterated = self.expression(new.iter)
+                    new = new if iterated is new.iter else new.with_changes(iter=iterated)
+                elif isinstance(new, cst.While):
+                    test = self.expression(new.test)
+                    new = new if test is new.test else new.with_changes(test=test)
+                out.append(new)
             else:
                 new = transform(statement, self.expressions)
                 assert isinstance(new, cst.BaseStatement | cst.BaseSmallStatement)
@@ -104,7 +102,7 @@ class _Folder:
             if isinstance(node.orelse, cst.If):
                 return self.branch(node.orelse)
             return self.body(node.orelse.body.body) if isinstance(node.orelse, cst.Else) else []
-        body = node.body.with_changes(body=self.body(node.body.body) or [_pass()])
+        body = with_body(node, self.body(node.body.body) or [_pass()]).body
         orelse: cst.If | cst.Else | None = None
         if isinstance(node.orelse, cst.If):
             inner = self.branch(node.orelse)
@@ -114,8 +112,11 @@ class _Folder:
                 orelse = cst.Else(block(inner))
         elif isinstance(node.orelse, cst.Else):
             inner = self.body(node.orelse.body.body)
-            orelse = node.orelse.with_changes(body=node.orelse.body.with_changes(body=inner)) if inner else None
-        return [node.with_changes(test=self.expression(node.test), body=body, orelse=orelse)]
+            orelse = with_body(node.orelse, inner) if inner else None
+        test = self.expression(node.test)
+        if test is node.test and body is node.body and orelse is node.orelse:
+            return [node]
+        return [node.with_changes(test=test, body=body, orelse=orelse)]
 
     def expression(self, node: cst.BaseExpression) -> cst.BaseExpression:
         new = transform(node, self.expressions)
@@ -174,9 +175,9 @@ class _Expressions(cst.CSTTransformer):
             value = self._constant(before.value) if before.star else None
             if not (isinstance(value, Const) and not value.value):
                 kept.append(after)
-        if len(kept) != len(updated_node.args) and kept:
-            kept[-1] = kept[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
-        updated_node = updated_node.with_changes(args=kept)
+        if len(kept) != len(updated_node.args):
+            kept[-1:] = [arg.with_changes(comma=cst.MaybeSentinel.DEFAULT) for arg in kept[-1:]]
+            updated_node = updated_node.with_changes(args=kept)
         if isinstance(original_node.func, cst.Attribute) and original_node.func.attr.value in ("get", "pop"):
             return self._load(original_node, updated_node)
         made = self.notes.targets.get(original_node)

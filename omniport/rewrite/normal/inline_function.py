@@ -10,7 +10,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
 from omniport.source.syntax import code, dotted
-from omniport.source.transform import transform
+from omniport.source.transform import transform, with_body
 from omniport.source.walk import children
 
 Lookup = Callable[[str], "cst.FunctionDef | None"]
@@ -34,10 +34,9 @@ def inline_functions(node: cst.ClassDef, lookup: Lookup) -> cst.ClassDef:
     members: list[Statement] = []
     for member in node.body.body:
         if isinstance(member, cst.FunctionDef):
-            body = _body(member.body.body, names_in(member), lookup, 0)
-            member = member.with_changes(body=member.body.with_changes(body=body))
+            member = with_body(member, _body(member.body.body, names_in(member), lookup, 0))
         members.append(member)
-    return node.with_changes(body=node.body.with_changes(body=members))
+    return with_body(node, members)
 
 
 def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup, depth: int) -> list[Statement]:
@@ -53,21 +52,20 @@ def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup
         elif isinstance(statement, cst.If):
             out.append(_if(statement, taken, lookup, depth))
         elif isinstance(statement, cst.For | cst.With | cst.While):
-            inner = _body(statement.body.body, taken, lookup, depth)
-            out.append(statement.with_changes(body=statement.body.with_changes(body=inner)))
+            out.append(with_body(statement, _body(statement.body.body, taken, lookup, depth)))
         else:
             out.append(statement)
     return out
 
 
 def _if(node: cst.If, taken: frozenset[str], lookup: Lookup, depth: int) -> cst.If:
-    body = node.body.with_changes(body=_body(node.body.body, taken, lookup, depth))
+    node = with_body(node, _body(node.body.body, taken, lookup, depth))
     orelse = node.orelse
     if isinstance(orelse, cst.If):
         orelse = _if(orelse, taken, lookup, depth)
     elif isinstance(orelse, cst.Else):
-        orelse = orelse.with_changes(body=orelse.body.with_changes(body=_body(orelse.body.body, taken, lookup, depth)))
-    return node.with_changes(body=body, orelse=orelse)
+        orelse = with_body(orelse, _body(orelse.body.body, taken, lookup, depth))
+    return node if orelse is node.orelse else node.with_changes(orelse=orelse)
 
 
 def _call(statement: Statement, lookup: Lookup) -> tuple[cst.Call, cst.FunctionDef] | None:

@@ -203,6 +203,9 @@ class _Drop(cst.CSTTransformer):
     def visit_ClassDef(self, node: cst.ClassDef) -> None:
         self.cls = node.name.value
 
+    def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> bool:
+        return not self.arguments.keys().isdisjoint(of_kind(node, cst.Call))
+
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
         key = (self.cls, original_node.name.value)
         params = updated_node.params
@@ -218,7 +221,7 @@ class _Drop(cst.CSTTransformer):
                 params = params.with_changes(star_arg=cst.MaybeSentinel.DEFAULT)
         if key in self.stars:
             params = _without_last_comma(params)
-        return updated_node.with_changes(params=params)
+        return updated_node if params is updated_node.params else updated_node.with_changes(params=params)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
         drop = self.arguments.get(original_node)

@@ -37,15 +37,10 @@ def _worth(node: cst.ClassDef, facts: ClassFacts) -> bool:
     """Whether there is anything to shorten: reading the class is much cheaper than rebuilding it."""
     if any(isinstance(loop.target, cst.Tuple) for loop in of_kind(node, cst.For)):
         return True
-    if any(part.attr.value == "nn" and dotted(part) == "torch.nn" for part in of_kind(node, cst.Attribute)):
+    if any(map(_long_name, of_kind(node, cst.Attribute))):
         return True
-    for call in of_kind(node, cst.Call):
-        name = dotted(call.func) or ""
-        defaults = knowledge.DEFAULTS.get(name)
-        if defaults is not None and any(_default(a, defaults) for a in call.args):
-            return True
-        if name.startswith("self.") and name.count(".") == 1 and facts.function(name[5:]) is not None:
-            return True
+    if any(_tells(call, facts) for call in of_kind(node, cst.Call)):
+        return True
     for block in of_kind(node, cst.IndentedBlock):
         pairs = [_assign(s) for s in block.body]
         for before, now in zip(pairs, pairs[1:], strict=False):
@@ -54,6 +49,19 @@ def _worth(node: cst.ClassDef, facts: ClassFacts) -> bool:
         if any(pair and _empty_list(pair[1]) for pair in pairs):
             return True
     return False
+
+
+def _long_name(node: cst.Attribute) -> bool:
+    return node.attr.value == "nn" and dotted(node) == "torch.nn"
+
+
+def _tells(call: cst.Call, facts: ClassFacts) -> bool:
+    """Whether a call gives a default, or calls a method of the class."""
+    name = dotted(call.func) or ""
+    defaults = knowledge.DEFAULTS.get(name)
+    if defaults is not None and any(_default(a, defaults) for a in call.args):
+        return True
+    return name.startswith("self.") and name.count(".") == 1 and facts.function(name[5:]) is not None
 
 
 def _assign(statement: Statement) -> tuple[cst.BaseExpression, cst.BaseExpression] | None:
@@ -73,6 +81,11 @@ class _Shorten(cst.CSTTransformer):
 
     def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
         self.fn = node.name.value
+
+    def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> bool:
+        if any(map(_long_name, of_kind(node, cst.Attribute))):
+            return True
+        return any(_tells(call, self.facts) for call in of_kind(node, cst.Call))
 
     def loads(self, name: str) -> int:
         return self.facts.loads.get(self.fn, {}).get(name, 0)

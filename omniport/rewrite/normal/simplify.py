@@ -107,6 +107,11 @@ class _Simplify(cst.CSTTransformer):
     ) -> None:
         self.integers, self.switches, self.always, self.computed = integers, switches, always, computed
 
+    def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> bool:
+        if of_kind(node, cst.IfExp) or bool(self.switches) and bool(of_kind(node, cst.Comparison)):
+            return True
+        return any(dotted(call.func) in ("int", "getattr") for call in of_kind(node, cst.Call))
+
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         name, args = dotted(updated_node.func), [arg.value for arg in updated_node.args]
         if name == "int" and len(args) == 1 and isinstance(args[0], cst.BinaryOperation):

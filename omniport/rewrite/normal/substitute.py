@@ -16,8 +16,8 @@ class Substitute(cst.CSTTransformer):
     def __init__(self, names: Mapping[str, cst.BaseExpression]) -> None:
         self.names = names
 
-    def visit_Attribute(self, node: cst.Attribute) -> bool:
-        return True
+    def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> bool:
+        return not self.names.keys().isdisjoint(names_in(node))
 
     def visit_Attribute_attr(self, node: cst.Attribute) -> None:
         self._skip = node.attr
@@ -47,6 +47,8 @@ def names_in(node: cst.CSTNode) -> frozenset[str]:
             todo.extend(part for part in (current.default, current.annotation) if part is not None)
         elif type(current) is cst.FunctionDef:
             todo.extend((current.params, current.body))
+        elif type(current) is cst.SimpleStatementLine and current is not node:
+            found |= names_in(current)
         else:
             todo.extend(children(current))
     return frozenset(found)
@@ -58,6 +60,8 @@ _BINDING = frozenset({cst.AssignTarget, cst.AnnAssign, cst.AugAssign, cst.For, c
 @functools.lru_cache(maxsize=20_000)
 def assigned_in(node: cst.CSTNode) -> frozenset[str]:
     """Every name that a statement in ``node`` assigns."""
+    if type(node) is cst.IndentedBlock:
+        return frozenset[str]().union(*map(assigned_in, node.body))
     found: set[str] = set()
     for part in walk(node):
         if type(part) in _BINDING:

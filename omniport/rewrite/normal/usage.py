@@ -132,13 +132,26 @@ def _class_facts(node: cst.ClassDef) -> ClassFacts:
         part = _member_facts(member, tuple(facts.flags.items()))
         for table, more in ((facts.loads, part.loads), (facts.stores, part.stores)):
             for function, names in more.items():
-                counts = table.setdefault(function, {})
-                for name, count in names.items():
-                    counts[name] = counts.get(name, 0) + count
+                _add(table.setdefault(function, {}), names)
         facts.own |= part.own
         facts.outside_init |= part.outside_init
         facts.other |= part.other
         facts.calls += part.calls
+    return facts
+
+
+def _add(counts: Names, more: Names) -> None:
+    for name, count in more.items():
+        counts[name] = counts.get(name, 0) + count
+
+
+@functools.lru_cache(maxsize=20_000)
+def _line_facts(line: cst.SimpleStatementLine) -> MemberFacts:
+    """What a line reads, writes and calls, wherever it stands."""
+    facts = MemberFacts()
+    collect = _Collect(facts)
+    for part in line.body:
+        collect.visit(part)
     return facts
 
 
@@ -148,6 +161,9 @@ def _member_facts(member: cst.CSTNode, flags: tuple[tuple[str, str], ...]) -> Me
     _Collect(facts).visit(member)
     return facts
 
+
+#: What statements of a constructor stand in.
+_HOLDERS = (cst.BaseStatement, cst.BaseSuite, cst.Else, cst.Finally, cst.ExceptHandler)
 
 #: Classes that an attribute may hold, each with the guards of the line that builds it.
 Made = frozenset[tuple[str, Guards]]
@@ -173,6 +189,15 @@ def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
                 if branch is not None:
                     read(branch, guards | _guard(node.test, value, flags))
             return
+        if type(node) is cst.SimpleStatementLine or type(node) is cst.SimpleStatementSuite:
+            for part in node.body:
+                read_part(part, guards)
+            return
+        for child in children(node):
+            if isinstance(child, _HOLDERS):
+                read(child, guards)
+
+    def read_part(node: cst.BaseSmallStatement, guards: Guards) -> None:
         if type(node) is cst.Assign:
             made = _built(node.value, classes, local)
             for target in node.targets:
@@ -186,8 +211,6 @@ def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
             if name.startswith("self.") and name.endswith(".append") and node.value.args:
                 made = _built(node.value.args[0].value, classes, local)
                 add(found, name[len("self.") : -len(".append")], made, guards)
-        for child in children(node):
-            read(child, guards)
 
     if init is not None:
         read(init.body, frozenset())
@@ -265,6 +288,16 @@ class _Collect:
         else:
             for child in children(node):
                 self.visit(child)
+
+    def line(self, node: cst.SimpleStatementLine) -> None:
+        part, facts = _line_facts(node), self.facts
+        for table, more in ((facts.loads, part.loads), (facts.stores, part.stores)):
+            _add(table.setdefault(self.fn, {}), more.get("", {}))
+        facts.own |= part.own
+        if self.fn != "__init__":
+            facts.outside_init |= part.own
+        facts.other |= part.other
+        facts.calls += [(call, name, self.loops.get(name, ""), self.guards) for call, name, _, _ in part.calls]
 
     def name(self, node: cst.Name) -> None:
         self.count(self.facts.loads, node.value)
@@ -368,4 +401,5 @@ _RULES: dict[type[cst.CSTNode], Callable[[_Collect, Any], None]] = {
     cst.If: _Collect.condition,
     cst.Name: _Collect.name,
     cst.Param: _Collect.parameter,
+    cst.SimpleStatementLine: _Collect.line,
 }
