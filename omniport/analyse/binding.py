@@ -6,7 +6,8 @@ import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.values import PRESENT, UNKNOWN, Const, Value
-from omniport.source.syntax import constant
+from omniport.source.syntax import code, constant
+from omniport.source.walk import of_kind
 
 Env = dict[str, Value]
 
@@ -50,3 +51,14 @@ def bind(node: cst.FunctionDef, arguments: list[tuple[str | None, Value]]) -> En
     if kwargs is not None:
         env[kwargs.name.value] = PRESENT if extra else Const({})
     return env
+
+
+def compared_with_none(function: cst.FunctionDef) -> set[str]:
+    """Names that a function compares with None: it may be given that, default or no default."""
+    return {
+        node.left.value
+        for node in of_kind(function, cst.Comparison)
+        if isinstance(node.left, cst.Name)
+        and isinstance(node.comparisons[0].operator, cst.Is | cst.IsNot)
+        and code(node.comparisons[0].comparator) == "None"
+    }

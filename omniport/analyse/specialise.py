@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import libcst as cst
 
 from omniport.analyse import knowledge
-from omniport.analyse.binding import bind, parameters
+from omniport.analyse.binding import bind, compared_with_none, parameters
 from omniport.analyse.class_plans import class_names, class_plan, where_of
 from omniport.analyse.closure import Closure
 from omniport.analyse.interpret import Interpreter
@@ -175,9 +175,10 @@ class _Program:
         if function is None:
             raise UnsupportedError(f"{variant.origin.name} has no method forward", *where_of(variant.tree))
         inputs: dict[str, Value] = {}
+        optional = set() if self.tree.callers else compared_with_none(function)
         for param in parameters(function):
             name = param.name.value
-            inputs[name] = PRESENT if param.default is None else UNKNOWN
+            inputs[name] = PRESENT if param.default is None and name not in optional else UNKNOWN
             for pattern, value, reason in knowledge.DROPPED_PARAMETERS if name not in self.given else ():
                 if pattern.match(name) and param.default is not None:
                     default = constant(param.default) if param.default is not None else value

@@ -17,6 +17,7 @@ class SliceTree(SourceTree):
 
     library: SourceTree = field(kw_only=True)
     old_calls: bool = field(default=True, kw_only=True)  # a repository may be older than the library that is installed
+    callers: bool = field(default=False, kw_only=True)  # the slice is of the denoiser alone
 
     def module(self, name: str) -> SourceModule | None:
         return self._modules.get(name) or self.library.module(name)

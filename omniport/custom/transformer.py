@@ -20,7 +20,7 @@ from omniport.custom.idioms import plain
 from omniport.custom.idioms.attention_functions import IMPORT
 from omniport.custom.library import SliceTree
 from omniport.custom.prepare import prepare
-from omniport.custom.release import loops_of_another_release
+from omniport.custom.release import as_installed
 from omniport.custom.slice import Slice, cut
 from omniport.custom.todo import marker, todo
 from omniport.errors import OmniportError, UnsupportedError, refusing
@@ -65,11 +65,13 @@ def port_transformer(tree: CodeTree, backbone: Candidate, dependencies: tuple[De
         Decision(name, None, file.why("weights come through load_weights; nothing is trained or saved"))
         for name in removed
     )
+    text, decided, left = as_installed(found, text)
     try:
         made = _native(found, text, backbone, dependencies, dropped)
     except OmniportError as refusal:  # also a form of the source that no pass knows
         made = _verbatim(found, text, backbone, dependencies, dropped, refusal)
-    return replace(made, source=text)
+    plan = replace(made.plan, decisions=(*made.plan.decisions, *decided))
+    return replace(made, plan=plan, todos=(*made.todos, *left), source=text)
 
 
 @refusing("porting the denoiser")
@@ -109,7 +111,6 @@ def _native(
     todos = tuple(todo("ATTN", why.reason, why) for why in kept)
     todos += tuple(todo("ATTN", c, Why(c, backbone.file, backbone.line)) for c in calls[len(kept) :])
     todos += _unknown(found, dependencies)
-    todos += loops_of_another_release(found)
     dropped += tuple(
         Decision(f"parameter {name}", None, Why("a dict: its entries are parameters", backbone.file, backbone.line))
         for name in said.unfolded
@@ -184,7 +185,7 @@ def _verbatim(
     todos = [todo("NATIVE", reason, Why(reason, backbone.file, backbone.line))]
     text, attentions = _mark_attention(text)
     todos += [todo("ATTN", call, Why(call, backbone.file, backbone.line)) for call in attentions]
-    todos += [*_unknown(found, dependencies), *loops_of_another_release(found)]
+    todos += _unknown(found, dependencies)
     plain, guarded = external.import_lines(found.foreign, dependencies)
     text = _with_loader(text, backbone.name)
     note = textwrap.fill(f"{marker('NATIVE')}: {reason}", 116, initial_indent="# ", subsequent_indent="# ")

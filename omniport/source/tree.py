@@ -96,6 +96,8 @@ class SourceTree:
     version: str
     #: whether the models are called in ways that the package calls deprecated, too
     old_calls: bool = field(default=False, kw_only=True)
+    #: whether it holds the callers of its models, so that an argument without default is known to be given
+    callers: bool = field(default=True, kw_only=True)
     _modules: dict[str, SourceModule | None] = field(default_factory=dict, repr=False)
 
     @property

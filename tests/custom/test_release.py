@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from omniport.custom.code import read_code
-from omniport.custom.release import loops_of_another_release
+from omniport.custom.release import other_loops
 from omniport.custom.slice import cut
 
 HEAD = "import torch\nfrom torch import nn\nfrom transformers import LlamaModel, PreTrainedModel\n\n\n"
@@ -32,17 +32,17 @@ class Net(nn.Module):
 def left(tmp_path: Path, text: str) -> list[tuple[str, str, int]]:
     (tmp_path / "model.py").write_text(HEAD + text)
     tree = read_code(tmp_path)
-    found = loops_of_another_release(cut(tree, tree.files[0], "Net"))
-    return [(d.subject, d.why.file, d.why.line) for d in found]
+    found = other_loops(cut(tree, tree.files[0], "Net"))
+    return [(loop.base, loop.why.file, loop.why.line) for loop in found]
 
 
 def test_the_loop_is_counted_where_it_stands(tmp_path: Path) -> None:
-    assert left(tmp_path, LOOP) == [("BASE", "model.py", 7)]
+    assert left(tmp_path, LOOP) == [("LlamaModel", "model.py", 7)]
 
 
 def test_a_base_named_with_its_package_is_one_too(tmp_path: Path) -> None:
     text = LOOP.replace("Tower(LlamaModel)", "Tower(transformers.LlamaModel)")
-    assert left(tmp_path, f"import transformers\n\n\n{text}") == [("BASE", "model.py", 10)]
+    assert left(tmp_path, f"import transformers\n\n\n{text}") == [("LlamaModel", "model.py", 10)]
     text = LOOP.replace("Tower(LlamaModel)", "Tower(transformers.PreTrainedModel)")
     assert left(tmp_path, f"import transformers\n\n\n{text}") == []
 
