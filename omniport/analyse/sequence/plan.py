@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from omniport.analyse.places import attention_sites
 from omniport.analyse.sequence.model import Part, Refused, Region
+from omniport.analyse.sequence.picked import picked
 from omniport.analyse.sequence.records import MANY, Seed
 from omniport.analyse.sequence.search import find_region
 from omniport.analyse.tp import Sharding
@@ -61,7 +62,8 @@ def plan_sequence(
             raise Refused("no value that is always given carries one token stream alone", region.line)
         _check_ranks(module, region)
         layers = _layers(sharding.attentions, sites, kept, region)
-    except Refused as refused:
+    except Refused as found:
+        refused = picked(module, sharding.facts) or found
         return None, (), sharding.attentions, FeaturePlan(NAME, False, why(refused.reason, refused.line))
     names = ", ".join(sorted({name for tensor in split for name in tensor.streams}))
     limits = f"; {', '.join(region.absent)} cannot be given" if region.absent else ""
