@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import libcst as cst
 
@@ -42,6 +43,10 @@ CallForward = Callable[[str, "list[tuple[str | None, Value]]", bool], "Value | N
 
 _MUTATORS = frozenset({"append", "extend", "insert", "update", "setdefault", "remove", "clear"})
 
+#: Expressions of which the value is noted, and those of which it is noted whether they hold.
+_NOTED = frozenset({cst.Name, cst.Attribute, cst.Call})
+_CONDITIONS = frozenset({cst.BooleanOperation, cst.Comparison, cst.UnaryOperation})
+
 
 class Evaluator:
     """Evaluates the expressions of one variant; collaborators decide construction, names and calls of other modules."""
@@ -62,9 +67,9 @@ class Evaluator:
     def value(self, node: cst.BaseExpression, env: Env) -> Value:
         """The facts of an expression; names and attributes that are constant are noted."""
         value = self.evaluate(node, env)
-        if isinstance(node, cst.Name | cst.Attribute | cst.Call):
+        if type(node) in _NOTED:
             self.notes.note(self.notes.values, node, value)
-        elif isinstance(node, cst.BooleanOperation | cst.Comparison | cst.UnaryOperation):
+        elif type(node) in _CONDITIONS:
             self.notes.note(self.notes.truths, node, truth(value))
         return value
 
@@ -72,53 +77,52 @@ class Evaluator:
         literal = constant(node)
         if literal is not ...:
             return Const(literal)
-        if isinstance(node, cst.Name):
-            return self.name(node.value, env)
-        if isinstance(node, cst.Attribute):
-            return self.attribute(node, env)
-        if isinstance(node, cst.Call):
-            return self.call(node, env)
-        if isinstance(node, cst.Comparison):
-            return self.comparison(node, env)
-        if isinstance(node, cst.BooleanOperation):
-            left = self.value(node.left, env)
-            decided = truth(left)
-            if isinstance(node.operator, cst.And):
-                right = self.value(node.right, self.refined(node.left, env, True)) if decided is not False else left
-                if decided is None and truth(right) is False:
-                    return Const(False)  # as a condition; the exact falsy operand is never used by these sources
-            else:
-                right = self.value(node.right, env) if decided is not True else left
-            return right if decided is not None else join(left, right)
-        if isinstance(node, cst.UnaryOperation):
-            value = self.value(node.expression, env)
-            if isinstance(node.operator, cst.Not):
-                decided = truth(value)
-                return PRESENT if decided is None else Const(not decided)
-            return PRESENT
-        if isinstance(node, cst.IfExp):
-            decided = truth(self.value(node.test, env))
-            self.notes.note(self.notes.truths, node.test, decided)
-            if decided is not None:
-                return self.value(node.body if decided else node.orelse, env)
-            yes = self.value(node.body, self.refined(node.test, env, True))
-            return join(yes, self.value(node.orelse, self.refined(node.test, env, False)))
-        if isinstance(node, cst.Tuple | cst.List):
-            items = [self.value(element.value, env) for element in node.elements]
-            starred = any(isinstance(element, cst.StarredElement) for element in node.elements)
-            return PRESENT if starred else Sequence(tuple(items))
-        if isinstance(node, cst.ListComp | cst.GeneratorExp):
-            inner = dict(env)
-            self.assign(node.for_in.target, self.element(self.value(node.for_in.iter, env)), inner)
-            return ModuleList((self.value(node.elt, inner),), repeated=True)
-        if isinstance(node, cst.Subscript):
-            return self.subscript(node, env)
-        if isinstance(node, cst.Dict):
-            return self.mapping(node, env)
+        rule = _RULES.get(type(node))
+        if rule is not None:
+            return rule(self, node, env)
         for child in node.children:
             if isinstance(child, cst.BaseExpression):
                 self.value(child, env)
         return PRESENT
+
+    def boolean(self, node: cst.BooleanOperation, env: Env) -> Value:
+        left = self.value(node.left, env)
+        decided = truth(left)
+        if isinstance(node.operator, cst.And):
+            right = self.value(node.right, self.refined(node.left, env, True)) if decided is not False else left
+            if decided is None and truth(right) is False:
+                return Const(False)  # as a condition; the exact falsy operand is never used by these sources
+        else:
+            right = self.value(node.right, env) if decided is not True else left
+        return right if decided is not None else join(left, right)
+
+    def unary(self, node: cst.UnaryOperation, env: Env) -> Value:
+        value = self.value(node.expression, env)
+        if isinstance(node.operator, cst.Not):
+            decided = truth(value)
+            return PRESENT if decided is None else Const(not decided)
+        return PRESENT
+
+    def conditional(self, node: cst.IfExp, env: Env) -> Value:
+        decided = truth(self.value(node.test, env))
+        self.notes.note(self.notes.truths, node.test, decided)
+        if decided is not None:
+            return self.value(node.body if decided else node.orelse, env)
+        yes = self.value(node.body, self.refined(node.test, env, True))
+        return join(yes, self.value(node.orelse, self.refined(node.test, env, False)))
+
+    def sequence(self, node: cst.Tuple | cst.List, env: Env) -> Value:
+        items = [self.value(element.value, env) for element in node.elements]
+        starred = any(type(element) is cst.StarredElement for element in node.elements)
+        return PRESENT if starred else Sequence(tuple(items))
+
+    def comprehension(self, node: cst.ListComp | cst.GeneratorExp, env: Env) -> Value:
+        inner = dict(env)
+        self.assign(node.for_in.target, self.element(self.value(node.for_in.iter, env)), inner)
+        return ModuleList((self.value(node.elt, inner),), repeated=True)
+
+    def loaded(self, node: cst.Name, env: Env) -> Value:
+        return self.name(node.value, env)
 
     def name(self, name: str, env: Env) -> Value:
         if name in env:
@@ -321,3 +325,21 @@ class Evaluator:
             return PRESENT
         items = dict(owner.items) if isinstance(owner, Mapping) else {}
         return Mapping(tuple({**items, key: value}.items()))
+
+
+#: How expressions are evaluated; those of other kinds only have their parts looked at.
+_RULES: dict[type[cst.CSTNode], Callable[[Evaluator, Any, Env], Value]] = {
+    cst.Attribute: Evaluator.attribute,
+    cst.BooleanOperation: Evaluator.boolean,
+    cst.Call: Evaluator.call,
+    cst.Comparison: Evaluator.comparison,
+    cst.Dict: Evaluator.mapping,
+    cst.GeneratorExp: Evaluator.comprehension,
+    cst.IfExp: Evaluator.conditional,
+    cst.List: Evaluator.sequence,
+    cst.ListComp: Evaluator.comprehension,
+    cst.Name: Evaluator.loaded,
+    cst.Subscript: Evaluator.subscript,
+    cst.Tuple: Evaluator.sequence,
+    cst.UnaryOperation: Evaluator.unary,
+}

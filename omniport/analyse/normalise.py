@@ -7,6 +7,7 @@ import builtins
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import libcst as cst
 
@@ -41,7 +42,6 @@ from omniport.source.syntax import code as text_of
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.unmarked import unmarked, wrapped
-from omniport.source.walk import walk
 
 _ROUNDS = 20
 WIDTH = 120  # columns, as in the target's ruff settings
@@ -172,31 +172,21 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
 class _Layout(cst.CSTTransformer):
     """Parameter lists without comments and trailing comma, so that the formatter lays them out."""
 
-    def leave_Comma(self, original_node: cst.Comma, updated_node: cst.Comma) -> cst.Comma:
-        return cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-
     def leave_Parameters(self, original_node: cst.Parameters, updated_node: cst.Parameters) -> cst.Parameters:
         params = list(updated_node.params)
         if params and not updated_node.kwonly_params and updated_node.star_kwarg is None:
             params[-1] = params[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
         return updated_node.with_changes(params=params)
 
+    def spaced(self, original_node: Any, updated_node: Any) -> Any:
+        """An item of a list with a blank and nothing else behind its comma."""
+        return updated_node.with_changes(comma=_COMMA) if isinstance(updated_node.comma, cst.Comma) else updated_node
+
+    leave_Arg = leave_DictElement = leave_Element = leave_Param = leave_ParamSlash = leave_ParamStar = spaced
+    leave_StarredDictElement = leave_StarredElement = leave_SubscriptElement = spaced
+
 
 _COMMA = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
-_PLAIN = frozenset({cst.Name, cst.Attribute, cst.Integer, cst.Float, cst.SimpleString, cst.Annotation, cst.Param})
-_PLAIN |= {cst.BinaryOperation, cst.BitOr, cst.UnaryOperation, cst.Minus}
-
-
-def _flat(params: cst.Parameters) -> cst.Parameters:
-    """What ``params.visit(_Layout())`` gives; most parameters hold no comma but the one behind them."""
-    if params.posonly_params or params.kwonly_params or params.star_kwarg or isinstance(params.star_arg, cst.Param):
-        return cst.ensure_type(params.visit(_Layout()), cst.Parameters)
-    if not all(type(part) in _PLAIN for param in params.params for part in walk(param)):
-        return cst.ensure_type(params.visit(_Layout()), cst.Parameters)
-    changed = [p.with_changes(comma=_COMMA) if isinstance(p.comma, cst.Comma) else p for p in params.params]
-    if changed:
-        changed[-1] = changed[-1].with_changes(comma=cst.MaybeSentinel.DEFAULT)
-    return params.with_changes(params=changed)
 
 
 def _laid_out(module: cst.Module) -> cst.Module:
@@ -206,7 +196,7 @@ def _laid_out(module: cst.Module) -> cst.Module:
             members = []
             for member in node.body.body:
                 if isinstance(member, cst.FunctionDef):
-                    params, flat = _flat(member.params), cst.SimpleWhitespace("")
+                    params, flat = transform(member.params, _Layout()), cst.SimpleWhitespace("")
                     member = tidy_leading_lines(member.with_changes(params=params, whitespace_before_params=flat))
                 members.append(member)
             # the copyright notice stands at the top of the module, and what is above a class marks a copy

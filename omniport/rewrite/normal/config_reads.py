@@ -6,7 +6,7 @@ import libcst as cst
 
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 
 def config_reads(node: cst.ClassDef) -> cst.ClassDef:
@@ -16,16 +16,17 @@ def config_reads(node: cst.ClassDef) -> cst.ClassDef:
     becomes ``self.config_x``.
     """
     found: dict[str, None] = {}
-    for part in walk(node):
-        if isinstance(part, cst.Attribute) and dotted(part.value) == "self.config":
-            found[part.attr.value] = None
+    for read in of_kind(node, cst.Attribute):
+        if _of_config(read):
+            found[read.attr.value] = None
     if not found:
         return node
     assigned: dict[str, str] = {}
-    for part in walk(node):
-        if isinstance(part, cst.Assign):
-            for target in part.targets:
-                assigned[(dotted(target.target) or "").removeprefix("self.")] = code(part.value)
+    asked = found.keys() | {f"config_{name}" for name in found}
+    for part in of_kind(node, cst.Assign):
+        for target in part.targets:
+            if (name := (dotted(target.target) or "").removeprefix("self.")) in asked:
+                assigned[name] = code(part.value)
     names = {name: name if assigned.get(name, name) == name else f"config_{name}" for name in found}
     missing = [
         cst.parse_statement(f"self.{attribute} = {name}")
@@ -44,11 +45,18 @@ def config_reads(node: cst.ClassDef) -> cst.ClassDef:
     return new.with_changes(body=new.body.with_changes(body=members))
 
 
+def _of_config(node: cst.Attribute) -> bool:
+    return type(node.value) is cst.Attribute and dotted(node.value) == "self.config"
+
+
 class _Reads(cst.CSTTransformer):
     def __init__(self, names: dict[str, str]) -> None:
         self.names = names
 
+    def visit_SimpleStatementLine(self, node: cst.SimpleStatementLine) -> bool:
+        return any(map(_of_config, of_kind(node, cst.Attribute)))
+
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
-        if dotted(original_node.value) != "self.config":
+        if not _of_config(original_node):
             return updated_node
         return cst.Attribute(cst.Name("self"), cst.Name(self.names[original_node.attr.value]))

@@ -23,11 +23,16 @@ _PURE_CALLS = frozenset(
 
 def pure(node: cst.CSTNode) -> bool:
     """Whether evaluating ``node`` has no effect: no call but of a few builtins, no await, no walrus."""
-    if isinstance(node, cst.Name | cst.Integer | cst.Float | cst.SimpleString):
+    kind: type[cst.CSTNode] = type(node)
+    if kind in _LEAVES:
         return True
-    if isinstance(node, cst.Call) and dotted(node.func) not in _PURE_CALLS:
+    if kind in _EFFECTS or type(node) is cst.Call and (dotted(node.func) or "") not in _PURE_CALLS:
         return False
-    return not isinstance(node, cst.NamedExpr | cst.Await | cst.Yield) and all(pure(c) for c in children(node))
+    return all(pure(c) for c in children(node))
+
+
+_LEAVES: frozenset[type[cst.CSTNode]] = frozenset({cst.Name, cst.Integer, cst.Float, cst.SimpleString})
+_EFFECTS: frozenset[type[cst.CSTNode]] = frozenset({cst.NamedExpr, cst.Await, cst.Yield})
 
 
 def drop_dead_code(node: cst.ClassDef, facts: Usage, kept: frozenset[str] = frozenset()) -> cst.ClassDef:
@@ -75,8 +80,7 @@ class _Dead:
             if self.removable(statement, block.body[index + 1 :]):
                 changed = True
                 continue
-            assert isinstance(statement, cst.BaseStatement | cst.BaseSmallStatement)
-            inner = self.nested(statement)
+            inner = self.nested(statement)  # type: ignore[arg-type]  # a block holds statements alone
             changed |= inner is not statement
             out.append(inner)
         return block.with_changes(body=out) if changed else block
@@ -84,6 +88,8 @@ class _Dead:
     def nested(
         self, statement: cst.BaseStatement | cst.BaseSmallStatement
     ) -> cst.BaseStatement | cst.BaseSmallStatement:
+        if type(statement) is cst.SimpleStatementLine:
+            return statement
         if isinstance(statement, cst.If | cst.For | cst.While | cst.With):
             body = self.body(statement.body)
             new = statement.with_changes(body=body) if body is not statement.body else statement

@@ -29,7 +29,7 @@ def drop_device_moves(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     """``node`` without such moves in its forward; the same object if there is none."""
     own = facts.classes[node.name.value]
     forward, init = own.function("forward"), own.function("__init__")
-    if forward is None or init is None or ".device)" not in code(forward):
+    if forward is None or init is None or not any(map(_moves, of_kind(forward, cst.Call))):
         return node
     parameters = {
         name
@@ -45,6 +45,14 @@ def drop_device_moves(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     new = transform(forward, _Drop(set(moves)))
     members = [new if member is forward else member for member in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def _moves(call: cst.Call) -> bool:
+    """Whether it reads ``x.to(y.device)``."""
+    if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "to" or len(call.args) != 1:
+        return False
+    place = call.args[0].value
+    return isinstance(place, cst.Attribute) and place.attr.value == "device"
 
 
 class _Place:
@@ -78,11 +86,11 @@ class _Place:
 
     def stays(self, call: cst.Call) -> bool:
         """``x.to(y.device)`` where ``x`` is computed from a parameter, and ``y`` is an input or computed likewise."""
-        if not isinstance(call.func, cst.Attribute) or call.func.attr.value != "to" or len(call.args) != 1:
+        if not isinstance(call.func, cst.Attribute) or not _moves(call):
             return False
         (argument,) = call.args
-        owner, _, last = (dotted(argument.value) or "").rpartition(".")
-        return last == "device" and argument.keyword is None and owner in self.anchors and self.holds(call.func.value)
+        owner = (dotted(argument.value) or "").removesuffix(".device")
+        return argument.keyword is None and owner in self.anchors and self.holds(call.func.value)
 
 
 def _assignments(forward: cst.FunctionDef) -> Iterator[tuple[str, cst.BaseExpression | None]]:

@@ -11,13 +11,17 @@ import libcst as cst
 from omniport.rewrite.normal.usage import Usage
 from omniport.source.syntax import code
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 _ONES = {":,None,None,:", ":,None,None", "...,None,None,:"}
 
 
 def unexpanded_masks(node: cst.ClassDef, _: Usage) -> cst.ClassDef:
     """``node`` with its masks left to broadcasting; the same object if none is expanded."""
+    if not any(
+        isinstance(call.func, cst.Attribute) and call.func.attr.value == "expand" for call in of_kind(node, cst.Call)
+    ):
+        return node
     new = transform(node, _Unexpanded())
     assert isinstance(new, cst.ClassDef)
     return new
@@ -27,7 +31,7 @@ class _Unexpanded(cst.CSTTransformer):
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
         if not isinstance(updated_node.body, cst.IndentedBlock):
             return updated_node
-        for line in [part for part in walk(updated_node.body) if isinstance(part, cst.SimpleStatementLine)]:
+        for line in of_kind(updated_node.body, cst.SimpleStatementLine):
             name, operand = _expanded(line)
             if operand is None or not _masks_only(updated_node, line, name):
                 continue

@@ -10,7 +10,7 @@ import libcst as cst
 
 from omniport.rewrite.syntax import assignment, method, self_attribute, variables
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 
 def head_numbers(node: cst.ClassDef) -> cst.ClassDef:
@@ -21,7 +21,7 @@ def head_numbers(node: cst.ClassDef) -> cst.ClassDef:
     lines = _numbers(init, forward)
     if not any(_counts(value, lines) for value in lines.values()):
         return node
-    taken = {name for part in walk(node) if isinstance(part, cst.Attribute) and (name := self_attribute(part))}
+    taken = {name for part in of_kind(node, cst.Attribute) if (name := self_attribute(part))}
     if taken & lines.keys():
         return node
     rename = _Rename(set(lines))
@@ -41,10 +41,8 @@ def head_numbers(node: cst.ClassDef) -> cst.ClassDef:
 def _numbers(init: cst.FunctionDef, forward: cst.FunctionDef) -> dict[str, cst.BaseExpression]:
     """Locals of a forward, set once, that are products and quotients of attributes set once and of each other."""
     set_once = [self_attribute(pair[0]) for line in init.body.body if (pair := assignment(line)) is not None]
-    stored = [self_attribute(t.target) for f in (init, forward) for t in walk(f) if isinstance(t, cst.AssignTarget)]
-    bound = [
-        t.target.value for t in walk(forward.body) if isinstance(t, cst.AssignTarget) and isinstance(t.target, cst.Name)
-    ]
+    stored = [self_attribute(t.target) for f in (init, forward) for t in of_kind(f, cst.AssignTarget)]
+    bound = [t.target.value for t in of_kind(forward.body, cst.AssignTarget) if isinstance(t.target, cst.Name)]
     sizes = {name for name in set_once if name and stored.count(name) == 1}
     found: dict[str, cst.BaseExpression] = {}
     for line in forward.body.body:

@@ -24,7 +24,9 @@ def drop_image_inputs(node: cst.ClassDef, facts: Usage) -> cst.ClassDef:
     own = facts.classes[node.name.value]
     forward = own.function("forward")
     names = parameter_names(forward) if forward is not None else []
-    if forward is None or not names or "ndim" not in code(forward) or not _only_tokens(node.name.value, facts):
+    if forward is None or not names or all(part.attr.value != "ndim" for part in of_kind(forward, cst.Attribute)):
+        return node
+    if not _only_tokens(node.name.value, facts):
         return node
     counts = _counts(forward, names[0])
     if not any(_flattens(branch, names[0], counts) for branch in of_kind(forward, cst.If)):
