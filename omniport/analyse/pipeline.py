@@ -230,6 +230,8 @@ class _Analysis(Guidance):
         own |= {facts.name_of(d) for d in facts.of_kind(self.decisions, facts.MADE)}
         inherited: set[str] | None = None  # read when first asked for
         for method in normal.methods.values():
+            if access.foreign(method, denoisers.attributes, own | known | access.REPLACED) is None:
+                continue  # renaming brings in nothing that the port lacks
             renamed = access.rename(method, denoisers.attributes, known)
             while found := access.foreign(renamed, denoisers.attributes, own | known):
                 name = found[0].removeprefix("self.")

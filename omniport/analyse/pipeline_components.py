@@ -124,10 +124,10 @@ def _lineage(source: SourceTree, dotted: str) -> list[str]:
     """Names of a class of the package and of its bases, those of other packages included; empty for other classes."""
     name, _, class_name = dotted.rpartition(".")
     module = source.module(name)
-    if module is None or not isinstance(module.definitions.get(class_name), ast.ClassDef):
+    if module is None or not module.definitions.is_class(class_name):
         return []
     found = [class_name]
-    for base in module.class_def(class_name).bases:
+    for base in module.outline(class_name).bases:
         base_name = ast.unparse(base)
         found.append(base_name.rpartition(".")[2])
         resolved = source.resolve(name, base_name)
@@ -142,7 +142,7 @@ def _is_module(source: SourceTree, dotted: str) -> bool:
     module = source.module(name)
     if module is None:
         return True
-    bases = {ast.unparse(b).rpartition(".")[2] for b in module.class_def(class_name).bases}
+    bases = {ast.unparse(b).rpartition(".")[2] for b in module.outline(class_name).bases}
     return bool(bases & {"ModelMixin", "Module"}) or not bases & {"ConfigMixin", "BaseGuidance", "SchedulerMixin"}
 
 

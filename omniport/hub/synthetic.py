@@ -61,11 +61,11 @@ def constructor(source: SourceTree, module: SourceModule, class_name: str) -> tu
         if (where.name, name) in seen:
             continue
         seen.add((where.name, name))
-        node = where.class_def(name)
-        for statement in node.body:
-            if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-                return where, _parameters(statement.args)
-        for base in node.bases:
+        outline = where.outline(name)
+        init = outline.members.get("__init__")
+        if isinstance(init, ast.FunctionDef):
+            return where, _parameters(init.args)
+        for base in outline.bases:
             if isinstance(base, ast.Name) and (found := source.resolve(where.name, base.id)) is not None:
                 pending.append(found)
     return module, []
@@ -174,13 +174,12 @@ def _component(
                 return Component("transformers", name), {}, False
             continue
         home, defined = found
-        node = home.definitions.get(defined)
-        if not isinstance(node, ast.ClassDef):
+        if not home.definitions.is_class(defined):
             if _imported(module, name):  # a stand-in for what older versions of transformers do not have
                 return Component("transformers", name), {}, False
             continue
-        if any(isinstance(base, ast.Name) and base.id == "Enum" for base in node.bases):
-            chosen = source.resolve(source.package, _first_member(node))
+        if any(isinstance(base, ast.Name) and base.id == "Enum" for base in home.outline(defined).bases):
+            chosen = source.resolve(source.package, _first_member(home.class_def(defined)))
             if chosen is None:
                 continue
             home, defined = chosen

@@ -22,6 +22,7 @@ _QUOTES = re.compile(r'"""|\'\'\'')
 _STRING = re.compile(
     r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""|\'\'\'[^\'\\]*(?:(?:\\.|\'(?!\'\'))[^\'\\]*)*\'\'\'', re.S
 )
+_NO_CODE = re.compile(r'("""|\'\'\')|"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|#.*')
 _WORD = re.compile(r"\w+")
 _CLAUSE = re.compile(r"(?:elif|else|except|finally)\b")
 _IMPORT = re.compile(r"^[ \t]*(?:from\s+[\w.]+\s+import\b|import\s+\w)", re.M)
@@ -122,6 +123,13 @@ def spans(lines: list[str], starts: list[int]) -> dict[str, Span]:
     return found
 
 
+def _code(line: str) -> str:
+    """A line without its comment and without the strings that end on it, triple quotes aside."""
+    if '"' not in line and "'" not in line:
+        return line.partition("#")[0]
+    return _NO_CODE.sub(lambda found: found.group(1) or "", line)
+
+
 def starts_of(lines: list[str]) -> list[int]:
     """The lines (0-based) on which something begins in column 0, comments aside."""
     starts: list[int] = []
@@ -134,7 +142,7 @@ def starts_of(lines: list[str]) -> list[int]:
         at = max(at, number)
         while at == number or depth and at < len(lines):
             line = lines[at]
-            code = line.partition("#")[0]
+            code = _code(line)
             outer = bool(line) and not line[0].isspace()
             if not quote and not depth and outer and line[0] != "#":
                 starts.append(at)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from omniport.rewrite.pipeline.normal import Request, normalise
+from omniport.source.tree import SourceModule
 from tests.pipeline.helpers import text
 
 PIPELINE = """
@@ -28,7 +31,7 @@ def entry(body: str, calls: str = "self.check(prompt, callback_steps)", given: i
     """The method and the call after the parameter ``callback_steps`` was bound."""
     source = PIPELINE.format(body=body, calls=calls)
     request = Request((("callback_steps", given),), (), (), frozenset(), frozenset(), frozenset())
-    normal = normalise(source, "pipe.py", "Pipe", request)
+    normal = normalise(SourceModule("pipe", Path("pipe.py"), "pipe.py", source), "Pipe", request)
     return text([normal.methods["check"]]), text([normal.entry])
 
 

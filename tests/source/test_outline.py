@@ -65,7 +65,7 @@ def test_a_head_that_does_not_parse() -> None:
 
 def test_the_classes_of_diffusers(diffusers: SourceTree) -> None:
     seen = 0
-    for folder in ("models", "pipelines/flux", "pipelines/wan", "loaders", "schedulers"):
+    for folder in ("models", "pipelines/flux", "pipelines/wan", "pipelines/sana", "loaders", "schedulers"):
         for file in sorted((diffusers.root / folder).rglob("*.py")):
             text = file.read_text("utf-8")
             for node in ast.parse(text).body:

@@ -37,6 +37,7 @@ def check(text: str) -> None:
     [
         "",
         "x = 1\n",
+        'x = f("[#" + "(" \'#\', "\\"(")  # (\ny = 2\n',
         'X = """\nclass Fake:\n    pass\n"""\nclass Real:\n    pass\n',
         "@decorated(\n    1\n)\n@again\ndef f():\n    return 1\n",
         "class A:\n    pass\n\n\nclass A:\n    x = 1\n",

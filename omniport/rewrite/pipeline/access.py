@@ -19,6 +19,9 @@ RENAMED = {
     "self.numpy_to_pil": "VaeImageProcessor.numpy_to_pil",
 }
 
+#: Members of the reference that no access is left of.
+REPLACED = frozenset(name.removeprefix("self.") for name in RENAMED)
+
 #: What the port's bases and constructor give, beside what the class defines itself.
 GIVEN = frozenset({"device", "od_config", "progress_bar", "set_progress_bar_config", "interrupt"})
 

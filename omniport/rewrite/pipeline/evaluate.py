@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -53,6 +54,13 @@ class Facts:
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     unwritten: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def words(self) -> frozenset[str]:
+        """Last parts of the names that the facts can fold or remove; what holds none has no decision of its own."""
+        decided = {name for name, value in self.values.items() if value is not PRESENT}
+        names = {*decided, *self.calls, *self.removed_calls, "getattr", "type"}
+        return frozenset(name.rpartition(".")[2] for name in names)
 
     def having(self, values: Mapping[str, Any]) -> Facts:
         """These facts and ``values``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from omniport.rewrite.pipeline.evaluate import EMPTY, PRESENT, UNKNOWN, Facts, e
 from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
+from omniport.source.walk import kinds, of_kind
 
 
 class _Fold(cst.CSTTransformer):
@@ -176,8 +178,22 @@ def _leaves(node: Statement) -> bool:
 _LEAVING = frozenset({cst.Raise, cst.Return, cst.Break, cst.Continue})
 
 
+@functools.lru_cache(maxsize=16384)
+def _words(line: cst.SimpleStatementLine) -> frozenset[str]:
+    return frozenset(name.value for name in of_kind(line, cst.Name))
+
+
+def _undecided(line: cst.SimpleStatementLine, facts: Facts) -> bool:
+    """Whether nothing in a line can be folded; without it, most lines would be transformed into themselves."""
+    within = kinds(line)
+    choices = within is None or cst.IfExp in within or cst.BooleanOperation in within
+    return not choices and _words(line).isdisjoint(facts.words)
+
+
 def _statement(node: Statement, facts: Facts) -> Block:
     if type(node) is cst.SimpleStatementLine:
+        if _undecided(node, facts):
+            return [node]
         kept = [transform(s, _Fold(facts)) for s in node.body if not _removed(s, facts)]
         return [changed(node, body=kept)] if kept else []
     if isinstance(node, cst.If):

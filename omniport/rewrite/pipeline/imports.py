@@ -92,7 +92,7 @@ def _conditional(module: SourceModule) -> dict[str, tuple[str, str]]:
     The condition is one on what is installed (``is_ftfy_available()``); one on versions or on type checking is decided.
     """
     found = {}
-    for node in module.ast.body:
+    for node in module.definitions.conditional():
         if (
             isinstance(node, ast.If)
             and isinstance(node.test, ast.Call)

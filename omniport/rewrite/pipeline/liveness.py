@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import (
@@ -131,6 +133,12 @@ def _heading(gone: Statement, following: Statement) -> Statement:
 def live_in(block: Block, out: frozenset[str] = frozenset()) -> frozenset[str]:
     """Names whose value on entry to ``block`` may be read, with ``out`` live at its end."""
     return _Flow(drop=False).block(block, out, out)[1]
+
+
+@functools.lru_cache(maxsize=256)
+def read_first(function: cst.FunctionDef) -> frozenset[str]:
+    """Names whose value on entry to the body of ``function`` may be read."""
+    return live_in(suite(function.body))
 
 
 def drop_dead_stores(block: Block, out: frozenset[str] = frozenset()) -> Block:

@@ -15,7 +15,7 @@ from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, sta
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, UNKNOWN, Facts, evaluate, is_literal
 from omniport.rewrite.pipeline.fold import fold_function
-from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
+from omniport.rewrite.pipeline.liveness import drop_dead_stores, read_first
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
@@ -104,10 +104,10 @@ def _variables(node: cst.ClassDef, methods: dict[str, cst.FunctionDef]) -> tuple
 
 def _class(module: SourceModule, name: str) -> cst.ClassDef:
     """The class alone: nothing else of its module stays in the port."""
-    known = module.class_def(name)
-    first = min([known.lineno, *(decorator.lineno for decorator in known.decorator_list)])
-    lines = module.text.splitlines()[first - 1 : known.end_lineno]
-    node = reparse_cst("\n".join(lines) + "\n", module.file, first).body[0]
+    module.class_def(name)  # read as Python first
+    span = module.definitions.span(name)
+    text = "\n".join(module.definitions.lines[span.first : span.end])
+    node = reparse_cst(f"{text}\n", module.file, span.first + 1).body[0]
     assert isinstance(node, cst.ClassDef)
     return node
 
@@ -301,12 +301,12 @@ class _Work:
         number = not isinstance(value, bool | None)
         facts = dataclasses.replace(self.facts, unwritten=frozenset({name})) if number else self.facts
         node = fold_function(self.methods[method], facts, {**self.constants[method], name: value})
-        return name not in live_in(suite(node.body))
+        return name not in read_first(node)
 
     def _drop_unread_parameters(self) -> None:
         for method in self._candidates():
             node = self.methods[method]
-            used = live_in(suite(node.body))
+            used = read_first(node)
             sites = self._sites(method)
             for name in parameter_names(node) if sites is not None else []:
                 given = [v for s in sites or () if (v := s.get(name)) is not None]

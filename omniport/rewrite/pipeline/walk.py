@@ -24,10 +24,11 @@ def calls(node: cst.CSTNode, *names: str) -> list[cst.Call]:
     return [call for name, call in named_calls(node) if name in names]
 
 
-def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> list[tuple[str, cst.Call]]:
+@functools.lru_cache(maxsize=4096)
+def method_calls(node: cst.CSTNode, owners: frozenset[str]) -> tuple[tuple[str, cst.Call], ...]:
     """Calls ``owner.method(...)`` below ``node``: (method, call), for each owner such as ``self``."""
-    parts_of = [(name.rpartition("."), call) for name, call in named_calls(node)]
-    return [(method, call) for (owner, _, method), call in parts_of if owner in owners]
+    split = ((name.rpartition("."), call) for name, call in named_calls(node))
+    return tuple((method, call) for (owner, _, method), call in split if owner in owners)
 
 
 def attributes(node: cst.CSTNode, base: str = "self") -> dict[str, int]:
