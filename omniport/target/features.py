@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import os
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
+from omniport.errors import OmniportError
 from omniport.plan.model import Decision, Scalar, Why
-from omniport.target.parsed import parsed
+from omniport.source.outline import outline
+from omniport.source.toplevel import Definitions
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class _Text:
 
     package: Path
     _read: dict[str, str | None] = field(default_factory=dict)
-    _trees: dict[str, ast.Module | None] = field(default_factory=dict)
+    _defined: dict[tuple[str, str], Definitions] = field(default_factory=dict)
 
     def __call__(self, file: str) -> str | None:
         if file not in self._read:
@@ -88,13 +90,17 @@ class _Text:
             self._read[file] = path.read_text("utf-8", errors="replace") if path.is_file() else None
         return self._read[file]
 
-    def tree(self, file: str) -> ast.Module | None:
-        if file not in self._trees:
-            try:
-                self._trees[file] = parsed(self(file) or "")
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                self._trees[file] = None
-        return self._trees[file]
+    def defined(self, file: str, cls: str = "") -> Definitions:
+        """What the file defines, or a class in it; nothing where there is none.
+
+        Raises:
+            KeyError: there is no such class.
+            OmniportError: its head does not parse.
+        """
+        if (file, cls) not in self._defined:
+            module = Definitions((self(file) or "").removeprefix("\ufeff"), file) if not cls else self.defined(file)
+            self._defined[file, cls] = outline(module, cls).members if cls else module
+        return self._defined[file, cls]
 
     def name(self, file: str) -> str:
         """The file's path as evidence names it."""
@@ -128,15 +134,13 @@ def _matches(file: str, pattern: str) -> _Probe:
     return probe
 
 
-def parameters(tree: ast.Module | None, qualified: str) -> tuple[tuple[str, ...], int]:
+def _parameters(text: _Text, file: str, qualified: str) -> tuple[tuple[str, ...], int]:
     """Parameter names of function ``name`` or ``Class.name`` and its line; empty and 0 where there is none."""
-    body: list[ast.stmt] = tree.body if tree else []
-    node: ast.AST | None = None
-    for part in qualified.split("."):
-        node = next((n for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == part), None)
-        if node is None:
-            return (), 0
-        body = node.body if isinstance(node, ast.ClassDef | ast.FunctionDef) else []
+    cls, _, name = qualified.rpartition(".")
+    try:
+        node = text.defined(file, cls).get(name)
+    except (KeyError, OmniportError):
+        return (), 0
     if not isinstance(node, ast.FunctionDef):
         return (), 0
     args = node.args
@@ -147,7 +151,7 @@ def _parameter(file: str, function: str, name: str) -> _Probe:
     """Whether ``function`` takes a parameter ``name``."""
 
     def probe(text: _Text) -> _Answer:
-        names, line = parameters(text.tree(file), function)
+        names, line = _parameters(text, file, function)
         if not line:
             return False, Why(f"{file} defines no {function}")
         has = name in names
@@ -255,6 +259,8 @@ _PROBES: dict[str, _Probe] = {
 
 _DEFAULT_LICENSE = "# SPDX-License-Identifier: Apache-2.0"
 _DEFAULT_COPYRIGHT = "# SPDX-FileCopyrightText: Copyright contributors to the vLLM-Omni project"
+_LICENSE = re.compile(r"# SPDX-License-Identifier: [\w.+ -]{1,60}")
+_OWNER = re.compile(r"# SPDX-FileCopyrightText: [\w .,()&-]{1,100}")
 _RENAMED = 20  # one file in so many carries the new line once the project has taken to it
 
 
@@ -264,15 +270,9 @@ def _spdx(text: _Text) -> tuple[str, str, Why]:
     The project changed its copyright line from "vLLM project" to "vLLM-Omni project" for new files and kept it in old
     ones, so the new line counts as soon as it is in use; otherwise the most common line does.
     """
-    licenses: Counter[str] = Counter()
-    owners: Counter[str] = Counter()
-    for path in sorted((text.package / "diffusion").rglob("*.py")):
-        with path.open(encoding="utf-8", errors="replace") as file:
-            for line in (line.rstrip() for line in islice(file, 4)):
-                if re.fullmatch(r"# SPDX-License-Identifier: [\w.+ -]{1,60}", line):
-                    licenses[line] += 1
-                elif re.fullmatch(r"# SPDX-FileCopyrightText: [\w .,()&-]{1,100}", line):
-                    owners[line] += 1
+    lines = Counter(line for path in _sources(text.package / "diffusion") for line in _head(path))
+    licenses = Counter({line: lines[line] for line in lines if _LICENSE.fullmatch(line)})
+    owners = Counter({line: lines[line] for line in lines if _OWNER.fullmatch(line)})
     if not owners:
         return _DEFAULT_LICENSE, _DEFAULT_COPYRIGHT, Why("no file has SPDX lines")
     total = sum(owners.values())
@@ -281,6 +281,29 @@ def _spdx(text: _Text) -> tuple[str, str, Why]:
         owner = owners.most_common(1)[0][0]
     why = Why(f"{owners[owner]} of {total} files have it", text.name("diffusion"))
     return (licenses.most_common(1)[0][0] if licenses else _DEFAULT_LICENSE), owner, why
+
+
+def _sources(folder: Path | str) -> Iterator[str]:
+    """The Python files below ``folder``, in the order of their names; none if there is no such folder."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _sources(entry.path)
+        elif entry.name.endswith(".py"):
+            yield entry.path
+
+
+def _head(path: str) -> list[str]:
+    """The first four lines of a file that speak of SPDX; a scaffold asks hundreds of files."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        start = os.read(file, 4096)
+    finally:
+        os.close(file)
+    return [line.decode("utf-8", "replace").rstrip() for line in start.splitlines()[:4] if b"SPDX" in line]
 
 
 def _distributed_vaes(text: _Text) -> tuple[str, ...]:
@@ -300,7 +323,8 @@ def probe(package: Path) -> tuple[TargetFeatures, tuple[Decision, ...]]:
     evidence = [Decision(name, value, why) for name, (value, why) in answers.items()]
     values: dict[str, object] = {name: value for name, (value, _) in answers.items()}
 
-    names, line = parameters(text.tree(_REGISTRY), "register_diffusion_model") if values["plugin_register"] else ((), 0)
+    registers = values["plugin_register"]
+    names, line = _parameters(text, _REGISTRY, "register_diffusion_model") if registers else ((), 0)
     vaes = _distributed_vaes(text)
     license_line, owner, why = _spdx(text)
     values.update(register_arguments=names, distributed_vaes=vaes, spdx_license=license_line, spdx_text=owner)
