@@ -6,10 +6,12 @@ import ast
 
 import libcst as cst
 
+from omniport.analyse import pipeline_reading as reading
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.walk import attributes
 from omniport.source.syntax import code, dotted
+from omniport.source.toplevel import Definitions
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.walk import walk
@@ -93,33 +95,32 @@ def _trimmed(value: cst.BaseExpression, source: SourceTree, module: SourceModule
 
 def _read_settings(source: SourceTree, module: SourceModule, class_name: str) -> set[str]:
     """``self.config.X`` that the methods reachable from ``postprocess*`` read, bases included."""
-    methods: dict[str, ast.FunctionDef] = {}
+    held: list[Definitions] = []  # what the class and its bases define, in the order in which Python looks
     pending = [(module, class_name)]
     while pending:
         where, name = pending.pop()
-        node = where.class_def(name)
-        for item in node.body:
-            if isinstance(item, ast.FunctionDef):
-                methods.setdefault(item.name, item)
-        for base in node.bases:
+        outline = where.outline(name)
+        held.append(outline.members)
+        for base in outline.bases:
             if (
                 isinstance(base, ast.Name)
                 and (found := source.resolve(where.name, base.id)) is not None
-                and isinstance(found[0].definitions.get(found[1]), ast.ClassDef)
+                and found[0].definitions.is_class(found[1])
             ):
                 pending.append(found)
-    todo, seen, read = [m for m in methods if m.startswith("postprocess")], set(), set()
+    todo = [name for members in held for name in members if name.startswith("postprocess")]
+    seen, read = set(), set()
     while todo:
         name = todo.pop()
-        if name in seen or name not in methods:
+        owner = next((members for members in held if members.is_function(name)), None)
+        if name in seen or owner is None:
             continue
         seen.add(name)
-        for inner in ast.walk(methods[name]):
+        for inner in ast.walk(owner[name]):
             if isinstance(inner, ast.Attribute):
-                owner = ast.unparse(inner.value)
-                if owner == "self.config":
+                if reading.dotted(inner.value) == "self.config":
                     read.add(inner.attr)
-                elif owner == "self":
+                elif reading.dotted(inner.value) == "self":
                     todo.append(inner.attr)
     return read
 
