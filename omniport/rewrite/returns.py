@@ -1,12 +1,13 @@
 """A value that is named only to be returned is returned: ``x = f(y)`` and ``return x`` are one line.
 
-The annotations of what functions return are put right on the way.
+The annotations of what functions take and return are put right on the way.
 """
 
 from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.optional_types import with_optional_types
 from omniport.rewrite.return_types import with_return_type
 from omniport.rewrite.syntax import assignment, code, single
 from omniport.source.transform import transform
@@ -39,6 +40,9 @@ class _Join(cst.CSTTransformer):
         self.returned[-1].append(node)
 
     def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        params = with_optional_types(updated_node.params)
+        if params is not updated_node.params:
+            updated_node = updated_node.with_changes(params=params)
         return with_return_type(updated_node, self.returned.pop())
 
     def visit_Global(self, node: cst.Global) -> None:

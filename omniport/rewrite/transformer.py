@@ -21,6 +21,7 @@ from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, lin
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.modulation import GATED, fuse_modulation
 from omniport.rewrite.modulation import HELPER as GATED_HELPER
+from omniport.rewrite.norm_arguments import name_norm_arguments
 from omniport.rewrite.normal.leading_lines import close_docstrings
 from omniport.rewrite.norms import FUSED as FUSED_NORM
 from omniport.rewrite.norms import norm_helpers, sharded_norms
@@ -148,7 +149,7 @@ def render_transformer(
     module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
     module = patch_convolutions(module, imported)
     fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
-    module = return_values(settle_optional(fused, normal.root))
+    module = return_values(settle_optional(name_norm_arguments(fused, imported), normal.root))
     module = _each_class(module, close_docstrings)
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)

@@ -158,7 +158,9 @@ class _Expressions(cst.CSTTransformer):
         stops = isinstance(original_node.operator, cst.Or)
         if left is None:
             right = self._truth(original_node.right)
-            plain = _is_condition(original_node.left) and _is_condition(original_node.right)
+            known = self._constant(original_node.right)
+            certain = isinstance(known, Const) and isinstance(known.value, bool)
+            plain = _is_condition(original_node.left) and (certain or _is_condition(original_node.right))
             return updated_node.left if plain and right is not None and right != stops else updated_node
         return updated_node.left if left == stops else updated_node.right
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.optional_types import with_optional_types
 from omniport.rewrite.return_types import with_return_type
 from omniport.source.syntax import code
 from omniport.source.transform import transform
@@ -12,8 +13,9 @@ from omniport.source.walk import of_kind, walk
 
 
 def with_whole_annotations(function: cst.FunctionDef) -> cst.FunctionDef:
-    """``"A" | B`` as ``"A | B"`` in the signature of ``function``, which returns as many values as it says."""
-    function = function.with_changes(params=transform(function.params, _Whole()))
+    """``"A" | B`` as ``"A | B"`` in the signature of ``function``, and None among the types where it is the default;
+    ``function`` returns as many values as it says."""
+    function = function.with_changes(params=with_optional_types(transform(function.params, _Whole())))
     if function.returns is None or of_kind(function.body, cst.FunctionDef):
         return function
     return with_return_type(function, of_kind(function.body, cst.Return))

@@ -99,3 +99,13 @@ def test_a_fact_that_only_one_call_has_is_no_fact(tmp_path: Path) -> None:
 def test_a_constant_that_changes_in_a_loop_stays(tmp_path: Path) -> None:
     text = forward(tmp_path, "n = 0\n        for _ in range(3):\n            x = x + n\n            n = n + 1")
     assert "x = x + n" in text
+
+
+def test_a_side_that_is_a_decided_flag_goes(tmp_path: Path) -> None:
+    text = forward(tmp_path, "if mask is not None or self.flag:\n            x = x * 2", call="x, mask")
+    assert "if mask is not None:\n" in text
+
+
+def test_a_side_that_is_decided_beside_a_value_stays(tmp_path: Path) -> None:
+    text = forward(tmp_path, "x = self.lin(mask or self.flag)", call="x, mask")
+    assert "mask or False" in text  # which gives mask itself
