@@ -7,13 +7,16 @@ import ast
 import libcst as cst
 
 from omniport.analyse import knowledge
+from omniport.analyse.reach import droppable, lineage, unnamed
 from omniport.analyse.values import Const, Reference, Value
 from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.flatten_base import flatten_base
 from omniport.source.nodes import each_node
-from omniport.source.slice import definition
+from omniport.source.slice import class_without, definition
 from omniport.source.slice import method as method_of
+from omniport.source.syntax import dotted
 from omniport.source.tree import SourceModule, SourceTree
+from omniport.source.walk import of_kind
 
 
 class Closure:
@@ -26,24 +29,42 @@ class Closure:
         self._signatures: dict[Reference, cst.FunctionDef | None] = {}
 
     def flattened(
-        self, module: SourceModule, name: str, below: tuple[str, ...] = ()
+        self, module: SourceModule, name: str, processor: Reference | None = None, *, whole: bool = False
     ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
         """A class with its bases in the reference written out, and the modules its names belong to.
 
-        ``below`` are the classes that led here, each a base of the one before.
+        Without methods that nothing on the way from constructor, forward and ``processor`` names, if not ``whole``.
         """
+        call = self.tree.module(processor.module) if processor is not None else None
+        place = (call, processor.name) if call is not None and processor is not None else None
+        left_out = frozenset[str]() if whole else unnamed(self.tree, module, name, place)
+        return self._flattened(module, name, left_out, ())
+
+    def _flattened(
+        self, module: SourceModule, name: str, left_out: frozenset[str], below: tuple[str, ...]
+    ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
+        """``below`` are the classes that led here, each a base of the one before."""
         if f"{module.name}.{name}" in below:
             raise UnsupportedError(f"class {name} is a base of its own", module.file)
-        node = definition(module, name, cst.ClassDef)
+        node = class_without(module, name, left_out.intersection(droppable(module.outline(name).members)))
         scopes = [module]
         for base in node.bases:
             text = base.value.value if isinstance(base.value, cst.Name) else ""
             found = self.tree.resolve(module.name, text) if text and not knowledge.DROPPED_BASES.match(text) else None
             if found is not None and found[0].definitions.is_class(found[1]):
-                inner, inner_scopes = self.flattened(*found, (*below, f"{module.name}.{name}"))
+                inner, inner_scopes = self._flattened(*found, left_out, (*below, f"{module.name}.{name}"))
                 node = flatten_base(node, inner)
                 scopes.extend(inner_scopes)
         return node, tuple(dict.fromkeys(scopes))
+
+    def lacks(self, module: SourceModule, name: str, node: cst.ClassDef) -> bool:
+        """Whether ``node``, made of the class ``name``, reads a method that was left out."""
+        own = {member.name.value for member in node.body.body if isinstance(member, cst.FunctionDef)}
+        places = lineage(self.tree, module, name)
+        left_out = {method for scope, cls in places for method in droppable(scope.outline(cls).members)} - own
+        return bool(left_out) and any(
+            read.attr.value in left_out and dotted(read.value) == "self" for read in of_kind(node, cst.Attribute)
+        )
 
     def mixin_method(self, module: SourceModule, cls: str, method: str) -> tuple[cst.FunctionDef, SourceModule] | None:
         """A method that ``cls`` has from a mixin of the reference, with the mixin's module."""
@@ -58,10 +79,12 @@ class Closure:
                 return inherited
         return None
 
-    def constructor(self, ref: Reference, module: SourceModule) -> cst.FunctionDef | None:
+    def constructor(
+        self, ref: Reference, module: SourceModule, processor: Reference | None = None
+    ) -> cst.FunctionDef | None:
         """The constructor of a class, inherited or its own, for reading only; None if there is none."""
         if ref not in self._signatures:
-            members = self.flattened(module, ref.name)[0].body.body
+            members = self.flattened(module, ref.name, processor)[0].body.body
             found = (m for m in members if isinstance(m, cst.FunctionDef) and m.name.value == "__init__")
             self._signatures[ref] = next(found, None)
         return self._signatures[ref]

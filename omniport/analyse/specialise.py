@@ -37,7 +37,7 @@ from omniport.rewrite.normal.inline_processor import has_handover, inline_proces
 from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class
 from omniport.source.nodes import each_node
-from omniport.source.slice import definition
+from omniport.source.slice import method as method_of
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.walk import of_kind, unshared
@@ -220,7 +220,8 @@ class _Program:
             return Processor(ref) if takes_attention else PRESENT
         if not self.closure.brought(ref):
             return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if runs else PRESENT
-        function = self.closure.constructor(ref, module)
+        given = next((value.cls for _, value in arguments if isinstance(value, Processor)), None)
+        function = self.closure.constructor(ref, module, given)
         where = module.file, module.definitions.span(ref.name).head + 1
         if function is None:
             raise UnsupportedError(f"{ref.name} has no __init__ of its own", *where)
@@ -244,22 +245,10 @@ class _Program:
         """The variant before interpretation: plumbing off, processor and helpers inlined."""
         module = self.tree.module(ref.module)
         assert module is not None
-        node, inherited = self.closure.flattened(module, ref.name)
+        stripped, found = self.inlined(module, ref, facts, processor, root)
+        if self.closure.lacks(module, ref.name, stripped):
+            stripped, found = self.inlined(module, ref, facts, processor, root, whole=True)
         constants = self.closure.class_constants(module, ref.name)
-        stripped = strip_class(node, keep_docstring=root)
-        scopes = list(inherited)
-        if has_handover(stripped):
-            if processor is None:
-                processor = self.default_processor(ref, node, facts, constants)
-            owner = self.tree.module(processor.cls.module)
-            assert owner is not None
-            body = definition(owner, processor.cls.name, cst.ClassDef)
-            call = next(f for f in body.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "__call__")
-            values = self.closure.class_constants(owner, processor.cls.name)
-            stripped = inline_processor(stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)})
-            scopes.append(owner)
-        found = tuple(dict.fromkeys(scopes))
-        stripped = inline_functions(stripped, lambda name: self.closure.helper(found, name))
         arguments = dict(facts)
         if root:
             given = parameters(_method(stripped, "__init__"))
@@ -274,6 +263,33 @@ class _Program:
             self.check_reset_processors(module, stripped)
             stripped = drop_processor_loops(stripped)
         return Variant(key or ref.name, ref, unshared(stripped, self.seen), found, arguments, constants)
+
+    def inlined(
+        self,
+        module: SourceModule,
+        ref: Reference,
+        facts: dict[str, Value],
+        processor: Processor | None,
+        root: bool,
+        *,
+        whole: bool = False,
+    ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
+        """The class without plumbing, processor and helpers inlined, with the modules its names belong to."""
+        node, inherited = self.closure.flattened(module, ref.name, processor.cls if processor else None, whole=whole)
+        stripped = strip_class(node, keep_docstring=root)
+        scopes = list(inherited)
+        if has_handover(stripped):
+            if processor is None:
+                constants = self.closure.class_constants(module, ref.name)
+                processor = self.default_processor(ref, node, facts, constants)
+            owner = self.tree.module(processor.cls.module)
+            assert owner is not None
+            call = method_of(owner, processor.cls.name, "__call__")
+            values = self.closure.class_constants(owner, processor.cls.name)
+            stripped = inline_processor(stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)})
+            scopes.append(owner)
+        found = tuple(dict.fromkeys(scopes))
+        return inline_functions(stripped, lambda name: self.closure.helper(found, name)), found
 
     def with_inherited(
         self, module: SourceModule, name: str, node: cst.ClassDef, scopes: tuple[SourceModule, ...]

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, TypeVar
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
 from omniport.source.nodes import each_node
-from omniport.source.reading import reparse_cst
+from omniport.source.reading import parse, reparse_cst
 
 if TYPE_CHECKING:
     from omniport.source.tree import SourceModule
@@ -42,6 +43,42 @@ def definition(module: SourceModule, name: str, kind: type[N]) -> N:
 def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
     """The node of a definition, shared by all who ask for it: rewrites make new nodes and leave old ones alone."""
     return reparse_cst(_marked(module, name), module.file).body[0]  # comments are all that is new in it
+
+
+def class_without(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
+    """The class ``name`` as :func:`definition` gives it, but for ``methods``, which are not parsed.
+
+    Raises:
+        UnsupportedError: the module defines no such class at its top level.
+    """
+    return definition(module, name, cst.ClassDef) if not methods else _parsed_without(module, name, methods)
+
+
+@functools.lru_cache(maxsize=500)
+def _parsed_without(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
+    members, span = module.outline(name).members, module.definitions.span(name)
+    lines: list[str] = members.lines[span.first : span.end]
+    gone: set[int] = set()
+    for method in methods:
+        first, _, end = members.span(method)
+        margin = members.lines[first][: -len(members.lines[first].lstrip())] + "#"
+        while _between(members.lines[first - 1], margin):
+            first -= 1
+        while _between(members.lines[end - 1], margin):
+            end -= 1
+        gone.update(range(first - span.first, end - span.first))
+    text = "\n".join("" if number in gone else line for number, line in enumerate(lines))
+    node = parse(text, module.file, span.first + 1).body[0]
+    assert isinstance(node, ast.ClassDef)
+    marked = _with_markers(module, node, span.first + 1, own=False, gone={span.first + 1 + number for number in gone})
+    found = reparse_cst(marked, module.file).body[0]
+    assert isinstance(found, cst.ClassDef)
+    return found
+
+
+def _between(line: str, comment: str) -> bool:
+    """Whether a line between two members belongs to the second: a comment that is not indented further, or a blank."""
+    return not line.strip() or line.startswith(comment)
 
 
 @functools.lru_cache(maxsize=500)
@@ -81,9 +118,19 @@ def _first(node: ast.ClassDef | ast.FunctionDef) -> int:
     return min([node.lineno, *(d.lineno for d in node.decorator_list)])
 
 
-def _with_markers(module: SourceModule, node: ast.ClassDef | ast.FunctionDef, first: int, *, own: bool = True) -> str:
-    """The lines from ``first`` to the end of ``node`` with a marker on every statement, ``node`` itself if ``own``."""
-    lines = module.text.splitlines()
+def _with_markers(
+    module: SourceModule,
+    node: ast.ClassDef | ast.FunctionDef,
+    first: int,
+    *,
+    own: bool = True,
+    gone: Collection[int] = (),
+) -> str:
+    """The lines from ``first`` to the end of ``node`` with a marker on every statement, ``node`` itself if ``own``.
+
+    Lines that are ``gone`` are left out.
+    """
+    lines = module.definitions.lines
     ends: dict[int, int] = {}
     heads: dict[int, int] = {}
     for child in each_node(node):
@@ -96,6 +143,8 @@ def _with_markers(module: SourceModule, node: ast.ClassDef | ast.FunctionDef, fi
             ends[child.end_lineno] = child.lineno
     out: list[str] = []
     for number in range(first, (node.end_lineno or first) + 1):
+        if number in gone:
+            continue
         line = lines[number - 1]
         if number in heads and (own or number != first):
             out.append(f"{' ' * heads[number]}#@{module.file}:{number}")

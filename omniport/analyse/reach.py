@@ -1,0 +1,69 @@
+"""Which methods of a class its constructor and forward may reach, told from words of their text without parsing it.
+
+A class such as diffusers' ``Attention`` has methods for every model, and a port needs few of them.  A method that no
+word names is not called; one that a word names by chance is parsed in vain.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from omniport.analyse import knowledge
+from omniport.source.toplevel import Definitions
+from omniport.source.tree import SourceModule, SourceTree
+
+#: Where the use of a class begins.
+ROOTS = frozenset({"__init__", "forward", "__call__"})
+_WORD = re.compile(r"[A-Za-z_]\w*")
+
+Place = tuple[SourceModule, str]
+
+
+def unnamed(tree: SourceTree, module: SourceModule, name: str, processor: Place | None) -> frozenset[str]:
+    """Methods of the class ``name`` and of its bases in the reference that nothing on the way names.
+
+    ``processor`` is the class whose call becomes part of the forward; without one, all that the text names may be it.
+    """
+    methods: dict[str, list[str]] = {}
+    todo = [_text(*processor)] if processor is not None else []
+    for place in lineage(tree, module, name):
+        members, (first, _, end) = place[0].outline(place[1]).members, place[0].definitions.span(place[1])
+        rest = place[0].definitions.lines[first:end]
+        for member in droppable(members):
+            start, _, stop = members.span(member)
+            methods.setdefault(member, []).append("\n".join(members.lines[start:stop]))
+            rest[start - first : stop - first] = [""] * (stop - start)
+        todo.append("\n".join(rest))
+    words: set[str] = set()
+    while todo and methods:
+        new = set(_WORD.findall(todo.pop())) - words
+        words |= new
+        for word in new:
+            todo += methods.pop(word, [])
+            if processor is None and "Processor" in word:
+                found = tree.resolve(module.name, word)
+                todo += [_text(*found)] if found is not None and found[0].definitions.is_class(found[1]) else []
+    return frozenset(methods)
+
+
+def droppable(members: Definitions) -> list[str]:
+    """The methods of a class that need not be there: undecorated ones that nothing else calls by their name."""
+    functions = (name for name in members if name not in ROOTS and members.is_function(name))
+    return [name for name in functions if members.span(name).first == members.span(name).head]
+
+
+def lineage(tree: SourceTree, module: SourceModule, name: str) -> Iterator[Place]:
+    """A class and its bases in the reference that are not dropped."""
+    yield module, name
+    for base in module.outline(name).bases:
+        if isinstance(base, ast.Name) and not knowledge.DROPPED_BASES.match(base.id):
+            found = tree.resolve(module.name, base.id)
+            if found is not None and found[0].definitions.is_class(found[1]) and found != (module, name):
+                yield from lineage(tree, *found)
+
+
+def _text(module: SourceModule, name: str) -> str:
+    first, _, end = module.definitions.span(name)
+    return "\n".join(module.definitions.lines[first:end])
