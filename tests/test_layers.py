@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     # what is known of diffusers before anything is read
     ("analyse.knowledge", "analyse.modes", "analyse.pipeline_knowledge", "analyse.values", "analyse.variants"),
     # normal forms of the reference's classes, which the analysis reads and what is written starts from
-    ("rewrite.syntax", "rewrite.normal", "rewrite.pipeline"),
+    ("rewrite.syntax", "rewrite.negation", "rewrite.normal", "rewrite.pipeline"),
     ("analyse",),
     (
         "rewrite",

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from omniport.rewrite.syntax import assignment, code, expression, method, self_attribute, statements
+from omniport.rewrite.negation import negated
+from omniport.rewrite.syntax import assignment, code, method, self_attribute, statements
 from omniport.source.transform import transform
 from omniport.source.walk import walk
 
 WIDTH = 112  # columns of a line of a constructor
 
 _IDENTITY = "nn.Identity()"
-_OPPOSITE = {cst.Is: cst.IsNot, cst.IsNot: cst.Is, cst.Equal: cst.NotEqual, cst.NotEqual: cst.Equal}
 
 
 def settle_optional(module: cst.Module, root: str) -> cst.Module:
@@ -154,7 +154,7 @@ def _choice(node: cst.If, identity: set[str], unread: set[str]) -> Sequence[cst.
         return []
     test = node.test
     if not sides[0]:
-        test, sides = _negated(test), [sides[1], []]
+        test, sides = negated(test), [sides[1], []]
     if all(_stored(line) in identity for side in sides for line in side):
         short = _conditional(test, sides)
         if short is not None:
@@ -179,7 +179,7 @@ def _conditional(test: cst.BaseExpression, sides: list[list[cst.CSTNode]]) -> li
             return None
         condition = test
         if code(values[0]) == "None":
-            condition, values = _negated(test), values[::-1]
+            condition, values = negated(test), values[::-1]
         lines.append(f"self.{name} = {code(values[0])} if {code(condition)} else {_IDENTITY}\n")
     fits = all(len(line) <= WIDTH and line.count("\n") == 1 for line in lines)
     comments = any("#" in code(line) for side in sides for line in side)
@@ -191,16 +191,3 @@ def _led(node: cst.If, lines: list[cst.BaseStatement]) -> list[cst.BaseStatement
     first = lines[0]
     assert isinstance(first, cst.SimpleStatementLine)
     return [first.with_changes(leading_lines=node.leading_lines), *lines[1:]]
-
-
-def _negated(test: cst.BaseExpression) -> cst.BaseExpression:
-    """The opposite of a condition."""
-    if isinstance(test, cst.UnaryOperation) and isinstance(test.operator, cst.Not):
-        return test.expression
-    if isinstance(test, cst.Comparison) and len(test.comparisons) == 1:
-        part = test.comparisons[0]
-        opposite = _OPPOSITE.get(type(part.operator))
-        if opposite is not None:
-            return test.with_changes(comparisons=[part.with_changes(operator=opposite())])
-    simple = isinstance(test, cst.Name | cst.Attribute | cst.Call | cst.Subscript)
-    return expression(f"not {code(test)}" if simple else f"not ({code(test)})")
