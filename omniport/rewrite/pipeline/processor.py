@@ -6,7 +6,6 @@ import ast
 
 import libcst as cst
 
-from omniport.analyse import pipeline_reading as reading
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.walk import attributes
@@ -118,9 +117,10 @@ def _read_settings(source: SourceTree, module: SourceModule, class_name: str) ->
         seen.add(name)
         for inner in ast.walk(owner[name]):
             if isinstance(inner, ast.Attribute):
-                if reading.dotted(inner.value) == "self.config":
+                read_of = ast.unparse(inner.value)
+                if read_of == "self.config":
                     read.add(inner.attr)
-                elif reading.dotted(inner.value) == "self":
+                elif read_of == "self":
                     todo.append(inner.attr)
     return read
 
