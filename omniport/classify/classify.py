@@ -219,14 +219,14 @@ def _find(source: SourceTree, library: str, class_name: object) -> tuple[SourceM
     scopes = [library] if library == source.package else [f"{pipelines}.{library}", f"{pipelines}.deprecated.{library}"]
     scope = next((name for name in scopes if source.module(name) is not None), None)
     found = source.resolve(scope, class_name) if scope else None
-    if found is None or not isinstance(found[0].definitions.get(found[1]), ast.ClassDef):
+    if found is None or not found[0].definitions.is_class(found[1]):
         return None
     # Without torch, diffusers exports placeholders of the same names; they define nothing.
     return None if found[0].name.startswith(f"{source.package}.utils.dummy_") else found
 
 
 def _line(module: SourceModule, name: str) -> tuple[str, int]:
-    return module.file, module.definitions[name].lineno
+    return module.file, module.definitions.span(name).head + 1
 
 
 def _remapped(

@@ -25,7 +25,7 @@ ignore = ["E501", "E731", "E741"]
 _SECONDS = 60
 #: comments that switch the layout off and on again; rewriting may keep the first of a pair and drop the second
 _SWITCH = re.compile(r"^[ \t]*# fmt: (?:off|on)[ \t]*\n", re.M)
-_REPORT = ["check", "--no-fix", "--exit-zero", "--output-format", "json"]
+_REPORT = ["--exit-zero", "--output-format", "json"]
 _LONG = "  # noqa: E501"
 
 
@@ -67,17 +67,19 @@ def format_files(
             path.write_bytes(_SWITCH.sub("", text).encode("utf-8"))
         for parent in {p for name in files for p in (base / name).parents if p != base and p.is_relative_to(base)}:
             (parent / "__init__.py").touch()  # so that ruff tells the package's own imports from others
+        ours = settings is None
         if settings is None:
             settings = base / "ruff.toml"
             settings.write_text(_SETTINGS, encoding="utf-8")
         names = sorted(files)
-        _ruff(base, settings, root, ["check", "--fix-only", "--exit-zero", "--quiet"], names)
+        found = _ruff(base, settings, root, ["check", "--fix", *_REPORT], names)
         _ruff(base, settings, root, ["format", "--quiet"], names)
-        found = _ruff(base, settings, root, _REPORT, names)
+        if not ours or json.loads(found):  # our rules are about nothing that the layout could bring in
+            found = _ruff(base, settings, root, ["check", "--no-fix", *_REPORT], names)
         if long := [(f["filename"], f["location"]["row"]) for f in json.loads(found) if f["code"] == "E501"]:
             for name in {name for name, _ in long}:
                 _excuse(Path(name), [row for file, row in long if file == name])
-            found = _ruff(base, settings, root, _REPORT, names)
+            found = _ruff(base, settings, root, ["check", "--no-fix", *_REPORT], names)
         findings = tuple(
             LintFinding(
                 Path(f["filename"]).resolve().relative_to(base.resolve()).as_posix(),

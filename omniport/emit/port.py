@@ -57,7 +57,6 @@ def port_files(
     """
     check_name(plan.name)
     manifest.check_port(port_entry(plan, plugin=plugin))
-    _check_defined(plan, transformer_code, pipeline_code)
     files = _modules(plan, transformer_code, pipeline_code, target, plugin)
     folder = package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
     for module, code in (others or {}).items():
@@ -71,9 +70,13 @@ def port_files(
         files |= beside
         said.extend(missing) if said is not None else None
     python = {path: text for path, text in files.items() if path.endswith(".py")}
-    formatted, findings = format_files(
-        python, None if plugin else ruff_settings(target.root), None if plugin else target.root
-    )
+    root = None if plugin else target.root
+    try:
+        formatted, findings = format_files(python, ruff_settings(root), root)
+    except OmniportError:
+        _check_defined(plan, transformer_code, pipeline_code)  # what is no Python is said to be none, not by ruff
+        raise
+    _check_defined(plan, *(formatted[f"{folder}/{module}.py"] for module in _named(plan)))
     errors = [f for f in findings if f.code[0] == "F" or f.code in ("syntax", "invalid-syntax") or f.code == "E999"]
     if errors:
         lines = "\n".join(f"  {f.path}:{f.line}: {f.code} {f.message}" for f in errors)
@@ -196,6 +199,11 @@ def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) ->
         defined = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
         if missing := [n for n in names if n not in defined]:
             raise OmniportError(f"the {what} made for {plan.name} does not define {', '.join(missing)}")
+
+
+def _named(plan: PortPlan) -> tuple[str, str]:
+    """The modules of the transformer and of the pipeline."""
+    return f"{plan.name}_transformer", f"pipeline_{plan.name}"
 
 
 def _modules(plan: PortPlan, transformer_code: str, pipeline_code: str, target: Target, plugin: bool) -> dict[str, str]:

@@ -18,6 +18,17 @@ IS_NODE = _Kinds()
 _FOLLOWED = _Kinds(dict.fromkeys(_CONTEXTS, False))
 
 
+def below(node: ast.AST) -> list[ast.AST]:
+    """What :func:`ast.iter_child_nodes` gives, without contexts."""
+    found: list[ast.AST] = []
+    for value in node.__dict__.values():
+        if _FOLLOWED[type(value)]:
+            found.append(value)
+        elif type(value) is list:
+            found += [item for item in value if IS_NODE[type(item)]]
+    return found
+
+
 def each_node(node: ast.AST) -> tuple[ast.AST, ...]:
     """What :func:`ast.walk` gives, in its order and without contexts; nobody changes a tree that was read."""
     kept: tuple[ast.AST, ...] | None = node.__dict__.get("_nodes")

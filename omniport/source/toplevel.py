@@ -80,6 +80,20 @@ class Definitions(Mapping[str, Definition]):
         """The lines of an entry, without parsing it."""
         return self._spans[name]
 
+    def imports(self) -> list[ast.stmt]:
+        """The imports at the top level, conditional ones aside.
+
+        Raises:
+            OmniportError: one of them does not parse.
+        """
+        ends = [*self._starts[1:], len(self.lines)]
+        spans = [(start, end) for start, end in zip(self._starts, ends, strict=False) if self._imports(start)]
+        text = "\n".join(line for start, end in spans for line in self.lines[start:end])
+        return parse(text, self.file).body
+
+    def _imports(self, start: int) -> bool:
+        return self.lines[start].startswith(("import ", "from "))
+
     def conditional(self) -> list[ast.stmt]:
         """The ``if`` and ``try`` statements at the top level.
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from omniport.errors import OmniportError
 from omniport.source.nodes import each_node
+from omniport.source.toplevel import Definitions
 from omniport.target.parsed import parsed
 from omniport.target.resolve import ImportFinding
 
@@ -49,18 +51,28 @@ def missing_members(sources: Mapping[str, str], package: Path) -> tuple[ImportFi
 class _Tree:
     def __init__(self, package: Path) -> None:
         self.package = package
-        self._parsed: dict[Path, ast.Module | None] = {}
+        self._definitions: dict[Path, Definitions | None] = {}
         self._names: dict[tuple[Path, str], set[str] | None] = {}
-        self._imports: dict[Path, dict[str, tuple[str, str]]] = {}
+        self._imports: dict[tuple[Path, bool], dict[str, tuple[str, str]]] = {}
         self._bases: dict[tuple[Path, str], list[_Definition | None]] = {}
 
-    def parse(self, path: Path) -> ast.Module | None:
-        if path not in self._parsed:
-            try:
-                self._parsed[path] = parsed(path.read_text("utf-8", errors="replace")) if path.is_file() else None
-            except (SyntaxError, ValueError, RecursionError):
-                self._parsed[path] = None
-        return self._parsed[path]
+    def held(self, path: Path) -> Definitions | None:
+        """What the file ``path`` defines at its top level."""
+        if path not in self._definitions:
+            text = path.read_text("utf-8", errors="replace") if path.is_file() else None
+            self._definitions[path] = Definitions(text.removeprefix("\ufeff"), str(path)) if text is not None else None
+        return self._definitions[path]
+
+    def in_file(self, path: Path, name: str) -> ast.ClassDef | ast.FunctionDef | None:
+        """The class or function ``name`` that the file ``path`` defines; None for what does not parse, too."""
+        held = self.held(path)
+        if held is None or not (held.is_class(name) or held.is_function(name)):
+            return None
+        try:
+            node = held[name]
+        except OmniportError:
+            return None
+        return node if isinstance(node, ast.ClassDef | ast.FunctionDef) else None
 
     def path(self, module: str) -> Path | None:
         parts = module.split(".")
@@ -75,23 +87,23 @@ class _Tree:
     def definition(self, module: str, name: str, depth: int = _DEPTH) -> _Definition | None:
         """Class or function ``name`` of ``module``; None where it is something else, or too far to follow."""
         path = self.path(module)
-        tree = self.parse(path) if path else None
-        if path is None or tree is None or not depth:
+        if path is None or not depth:
             return None
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-                return _Definition(path, node)
-            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                for alias in node.names:
-                    if (alias.asname or alias.name) == name:
-                        return self.definition(node.module, alias.name, depth - 1)
-        return None
+        node = self.in_file(path, name)
+        if node is not None:
+            return _Definition(path, node)
+        place = self.imports(path, conditional=False).get(name)
+        return self.definition(*place, depth - 1) if place is not None else None
 
-    def imports(self, path: Path) -> dict[str, tuple[str, str]]:
-        if path not in self._imports:
-            tree = self.parse(path)
-            self._imports[path] = _imports(tree.body) if tree else {}
-        return self._imports[path]
+    def imports(self, path: Path, *, conditional: bool) -> dict[str, tuple[str, str]]:
+        if (path, conditional) not in self._imports:
+            held = self.held(path)
+            try:
+                nodes = [*held.imports(), *(held.conditional() if conditional else ())] if held is not None else []
+            except OmniportError:
+                nodes = []
+            self._imports[path, conditional] = _imports(nodes)
+        return self._imports[path, conditional]
 
     def bases(self, found: _Definition) -> list[_Definition | None]:
         """The class and its bases within the tree; None for a base that cannot be read."""
@@ -102,16 +114,13 @@ class _Tree:
 
     def _all_bases(self, found: _Definition) -> Iterator[_Definition | None]:
         yield found
-        tree = self.parse(found.file)
-        imports = self.imports(found.file)
+        imports = self.imports(found.file, conditional=True)
         for base in found.node.bases if isinstance(found.node, ast.ClassDef) else ():
             name = ast.unparse(base).split("[")[0]
             if name in ("object", "Generic", "Protocol", "ABC"):
                 continue
-            here = next(
-                (n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None
-            )
-            if here is not None:
+            here = self.in_file(found.file, name)
+            if isinstance(here, ast.ClassDef):
                 yield from self.bases(_Definition(found.file, here))
                 continue
             other = self.definition(*imports[name]) if name in imports else None
@@ -123,11 +132,9 @@ class _Tree:
     def names(self, path: Path, name: str) -> set[str] | None:
         """Attributes of class ``name`` in the file ``path``; None where they cannot be told."""
         if (path, name) not in self._names:
-            tree = self.parse(path)
-            node = next(
-                (n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None
-            )
-            self._names[path, name] = self.attributes(_Definition(path, node)) if node is not None else None
+            node = self.in_file(path, name)
+            known = isinstance(node, ast.ClassDef)
+            self._names[path, name] = self.attributes(_Definition(path, node)) if known else None  # type: ignore[arg-type]
         return self._names[path, name]
 
     def attributes(self, found: _Definition) -> set[str] | None:
@@ -181,10 +188,6 @@ def _imports(body: list[ast.stmt]) -> dict[str, tuple[str, str]]:
         elif isinstance(node, ast.If | ast.Try):
             found.update(_imports(node.body))
     return found
-
-
-def _class(tree: ast.Module | None, name: str) -> ast.ClassDef | None:
-    return next((n for n in (tree.body if tree else ()) if isinstance(n, ast.ClassDef) and n.name == name), None)
 
 
 def _dotted(node: ast.expr) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
@@ -172,6 +173,7 @@ class _Finder:
         self._modules: dict[str, _Module | None] = {}
         self._names: dict[str, _Names] = {}
         self._definitions: dict[str, Definitions] = {}
+        self._folders: dict[Path, list[str]] = {}
 
     def check(self, module: str, name: str | None) -> _Verdict | None:
         """None if the import resolves."""
@@ -240,13 +242,20 @@ class _Finder:
 
     def _in_folder(self, name: str, base: Path) -> _Module | None:
         """The module whose path without suffix is ``base``."""
-        if base.is_dir():
+        entries = self._listed(base.parent)
+        if base.name in entries and base.is_dir():
             init = base / "__init__.py"
             return _Module(name, path=init, folder=base) if init.is_file() else _Module(name, text="", folder=base)
-        if (source := base.parent / f"{base.name}.py").is_file():
+        if f"{base.name}.py" in entries and (source := base.parent / f"{base.name}.py").is_file():
             return _Module(name, path=source)
-        compiled = next(base.parent.glob(f"{base.name}.*so"), None) if base.parent.is_dir() else None
-        return _Module(name, path=compiled) if compiled else None
+        compiled = next((e for e in entries if e.startswith(f"{base.name}.") and e.endswith("so")), None)
+        return _Module(name, path=base.parent / compiled) if compiled else None
+
+    def _listed(self, folder: Path) -> list[str]:
+        """The names in ``folder``; most that are looked for are names of classes, for which there is no file."""
+        if folder not in self._folders:
+            self._folders[folder] = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+        return self._folders[folder]
 
     def _through_attribute(self, module: str, name: str | None) -> bool:
         """``os.path``: the parent binds its last part to another module by an import."""
@@ -261,12 +270,12 @@ class _Finder:
         """Whether a ``def``, ``class`` or assignment at the top level binds ``name``; parses nothing."""
         text = module.read()
         if module.name not in self._definitions:
-            found = re.search(rf"^((?:async +)?def +|class +|){name}\b", text, re.M)
-            if found is None:
+            for head in (f"\nclass {name}(", f"\nclass {name}:", f"\ndef {name}("):
+                before = text[: max(text.find(head), 0)]
+                if before and before.count('"""') % 2 == 0 and "'''" not in before:
+                    return True  # not the line of a docstring: no need to tell all statements apart
+            if not any(f"\n{word}{name}" in text for word in ("", "class ", "def ")):
                 return False
-            before = text[: found.start()]
-            if found.group(1) and before.count('"""') % 2 == 0 and "'''" not in before:
-                return True  # not the line of a docstring: no need to tell all statements apart
             self._definitions[module.name] = Definitions(text)
         return name in self._definitions[module.name]
 

@@ -16,6 +16,7 @@ from typing import Literal
 from omniport.errors import FindingsError, OmniportError
 from omniport.target import journal, manifest
 from omniport.target.members import missing_members
+from omniport.target.parsed import parsed
 from omniport.target.paths import STATE, confine, sha256
 from omniport.target.registry import read_text
 from omniport.target.resolve import Resolution, resolve_imports
@@ -155,7 +156,7 @@ def check_syntax(path: str, text: str) -> None:
     if not path.endswith(".py"):
         return
     try:
-        compile(text.removeprefix("\ufeff"), path, "exec", dont_inherit=True)
+        compile(parsed(text), path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{path}: the text made for it is not valid: {error}") from None
 

@@ -96,13 +96,13 @@ def test_long_comments_are_filled() -> None:
 
 def test_free_names_are_those_that_nothing_binds() -> None:
     source = "def f(a: T, b=D):\n    c = a\n    return [d for d in E if (n := d)] + [c, len(n), lambda g: g]\n"
-    assert free_names(source) == ["D", "E", "T"]
+    assert free_names(ast.parse(source)) == ["D", "E", "T"]
 
 
 def test_imports_come_from_where_a_name_is_defined(reference: SourceTree) -> None:
     module = reference.find_class("MiniPipeline", "pipelines")
     body = "def f():\n    return np.pi, token_ids(3), randn_tensor, MiniAutoencoder, nn.Module, logger\n"
-    lines = import_lines(body, module, reference, {})
+    lines = import_lines(ast.parse(body), module, reference, {})
     assert "import numpy as np" in lines
     assert "from diffusers.pipelines.mini.pipeline_mini import token_ids" in lines
     assert "from diffusers.models.autoencoder_mini import MiniAutoencoder" in lines
@@ -113,4 +113,4 @@ def test_imports_come_from_where_a_name_is_defined(reference: SourceTree) -> Non
 
 def test_an_unknown_name_is_refused(reference: SourceTree) -> None:
     with pytest.raises(UnsupportedError, match="nowhere"):
-        import_lines("x = nowhere\n", reference.find_class("MiniPipeline", "pipelines"), reference, {})
+        import_lines(ast.parse("x = nowhere\n"), reference.find_class("MiniPipeline", "pipelines"), reference, {})

@@ -6,6 +6,7 @@ import ast
 import builtins
 
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import below, each_node
 from omniport.source.tree import SourceModule, SourceTree
 
 #: Names of the target and of the standard library that generated code uses; None: ``import name``.
@@ -45,7 +46,7 @@ KNOWN: dict[str, str | None] = {
 }
 
 
-def import_lines(body: str, module: SourceModule, source: SourceTree, classes: dict[str, str]) -> str:
+def import_lines(body: ast.Module, module: SourceModule, source: SourceTree, classes: dict[str, str]) -> str:
     """Import statements, and the logger where it is used, for ``body``.
 
     Names are looked up in ``classes`` (component classes, with their modules), then in :data:`KNOWN`, then in the
@@ -64,7 +65,7 @@ def import_lines(body: str, module: SourceModule, source: SourceTree, classes: d
         if name in conditional and name not in KNOWN and name not in classes:
             test, line = conditional[name]
             guarded.setdefault(test, set()).add(line)
-            names += [n for n in free_names(test) if n not in names]
+            names += [n for n in free_names(ast.parse(test)) if n not in names]
     for name in names:
         if name in conditional and name not in KNOWN and name not in classes:
             continue
@@ -128,15 +129,14 @@ def _origin(name: str, module: SourceModule, source: SourceTree, classes: dict[s
     raise UnsupportedError(f"name {name} is defined nowhere", module.file)
 
 
-def free_names(text: str) -> list[str]:
-    """Names that a module's text reads and does not bind at its top, builtins aside."""
-    tree = ast.parse(text)
+def free_names(tree: ast.Module) -> list[str]:
+    """Names that a module reads and does not bind at its top, builtins aside."""
     found: set[str] = set()
     _Scope(found).block(tree.body, {n.name for n in tree.body if isinstance(n, ast.ClassDef | ast.FunctionDef)})
     return sorted(n for n in found if not hasattr(builtins, n))
 
 
-class _Scope(ast.NodeVisitor):
+class _Scope:
     def __init__(self, found: set[str]) -> None:
         self.found = found
         self.bound: set[str] = set()
@@ -146,27 +146,35 @@ class _Scope(ast.NodeVisitor):
         for node in body:
             self.visit(node)
 
-    def visit_Name(self, node: ast.Name) -> None:
-        if isinstance(node.ctx, ast.Load) and node.id not in self.bound:
-            self.found.add(node.id)
+    def visit(self, node: ast.AST) -> None:
+        todo = [node]
+        while todo:
+            current = todo.pop()
+            if isinstance(current, ast.Name):
+                if isinstance(current.ctx, ast.Load) and current.id not in self.bound:
+                    self.found.add(current.id)
+            elif isinstance(current, ast.FunctionDef):
+                self.function(current)
+            else:
+                todo += below(current)
 
     def annotation(self, node: ast.expr) -> None:
         """Names of an annotation, and of the strings in it."""
         self.visit(node)
         literal = {
             id(inner)
-            for part in ast.walk(node)
+            for part in each_node(node)
             if isinstance(part, ast.Subscript) and ast.unparse(part.value).endswith("Literal")
-            for inner in ast.walk(part)
+            for inner in each_node(part)
         }
-        for inner in (n for n in ast.walk(node) if id(n) not in literal):
+        for inner in (n for n in each_node(node) if id(n) not in literal):
             if isinstance(inner, ast.Constant) and isinstance(inner.value, str):
                 try:
                     self.visit(ast.parse(inner.value, mode="eval").body)
                 except SyntaxError:
                     continue  # text, no annotation
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+    def function(self, node: ast.FunctionDef) -> None:
         for part in (*node.decorator_list, *node.args.defaults, *node.args.kw_defaults, node.returns):
             if part is not None:
                 self.visit(part)
@@ -177,7 +185,7 @@ class _Scope(ast.NodeVisitor):
                 own.add(argument.arg)
                 if argument.annotation is not None:
                     self.annotation(argument.annotation)
-        for inner in ast.walk(node):
+        for inner in each_node(node):
             if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
                 own.add(inner.id)
             elif isinstance(inner, ast.FunctionDef | ast.ExceptHandler) and inner is not node and inner.name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -99,13 +100,14 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
     class_text = cst.Module([]).code_for_node(_class(normal, plan, features, methods))
-    body = f"{post}\n\n{class_text}" if post else class_text
+    body = without_remarks(f"{post}\n\n{class_text}" if post else class_text).strip() + "\n"
+    tree = ast.parse(body)
     local = f".{plan.name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
     classes[plan.transformer.class_name] = local
-    imports = import_lines(body, module, source, classes)
+    imports = import_lines(tree, module, source, classes)
     head = "\n".join(comment_at_top(module.text)) if header is None else header
-    return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n{without_remarks(body).strip()}\n")
+    return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n") + wrap_lines(body, tree)
 
 
 def _methods(

@@ -6,6 +6,8 @@ import ast
 import re
 import textwrap
 
+from omniport.source.nodes import each_node
+
 _LITERAL = re.compile(r"([fFrRuU]*)(\"|')")
 _TRIPLE = re.compile(rb"[a-zA-Z]*(\"\"\"|\'\'\')")
 _LINE = re.compile(
@@ -13,15 +15,16 @@ _LINE = re.compile(
 )
 
 
-def wrap_lines(text: str, width: int = 120) -> str:
+def wrap_lines(text: str, tree: ast.Module | None = None, width: int = 120) -> str:
     """``text`` with its long comments filled and its long one-line literals cut into adjacent literals.
 
+    ``tree`` is that of ``text``, where it is known.
     A literal is cut only where adjacent literals may stand: alone on its line inside brackets, or as the whole value
     of an assignment, a keyword argument or a ``return``, which gets parentheses.  Every other long line stays.
     """
     if all(len(line) <= width for line in text.splitlines()):
         return text
-    inside = _multiline(text)
+    inside = _multiline(text, tree or ast.parse(text))
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if len(line) <= width or number in inside:
@@ -31,11 +34,11 @@ def wrap_lines(text: str, width: int = 120) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _multiline(text: str) -> set[int]:
+def _multiline(text: str, tree: ast.Module) -> set[int]:
     """Lines inside triple-quoted literals."""
     found: set[int] = set()
     lines = text.encode().splitlines()
-    for node in ast.walk(ast.parse(text)):
+    for node in each_node(tree):
         if not isinstance(node, ast.Constant | ast.JoinedStr):
             continue
         last = node.end_lineno or 0
