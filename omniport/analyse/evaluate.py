@@ -33,6 +33,7 @@ from omniport.analyse.values import (
 )
 from omniport.analyse.variants import Notes, Variant
 from omniport.source.syntax import constant, dotted
+from omniport.source.walk import children
 
 #: Builds the variant for a constructor call: class, facts by parameter, the variant that calls.
 Construct = Callable[[Reference, "list[tuple[str | None, Value]]", Variant], Value]
@@ -80,7 +81,7 @@ class Evaluator:
         rule = _RULES.get(type(node))
         if rule is not None:
             return rule(self, node, env)
-        for child in node.children:
+        for child in children(node):
             if isinstance(child, cst.BaseExpression):
                 self.value(child, env)
         return PRESENT
