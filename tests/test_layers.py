@@ -23,6 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("classify",),
     # what is known of diffusers before anything is read
     ("analyse.knowledge", "analyse.modes", "analyse.pipeline_knowledge", "analyse.values", "analyse.variants"),
+    ("analyse.pipeline_reading",),  # questions to the text of a pipeline class, which answer nothing by themselves
     # normal forms of the reference's classes, which the analysis reads and what is written starts from
     ("rewrite.syntax", "rewrite.negation", "rewrite.normal", "rewrite.pipeline"),
     ("analyse",),
