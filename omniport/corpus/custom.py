@@ -126,10 +126,12 @@ def _stand_ins(sample: Sample) -> list[str]:
     said = [f"plain attention stands in for the original's {name}" for name, _ in sample.kernels]
     published = [name for name, _ in sample.published]
     packages = list(dict.fromkeys(name.split(".")[0] for name, _ in sample.shims))
-    for what, names in (("toy sizes of the published", published), ("modules of our own for", packages)):
-        said += [f"{what} {' and '.join(names)} on both sides"] if names else []
+    for name in published:
+        what = "fixed tokens in place of the published" if "Tokenizer" in name else "toy sizes of the published"
+        said.append(f"{what} {name} on both sides")
+    said += [f"modules of our own for {' and '.join(packages)} on both sides"] if packages else []
     if sample.pinned:
-        said.append(f"the original runs with {', '.join(sample.pinned)}, the releases it is written for")
+        said.append(f"the original runs with {', '.join(sample.pinned)}, the port with what is installed")
     return [*said, *([sample.note] if sample.note else [])]
 
 

@@ -19,7 +19,7 @@ class Sample:
     arguments: str = ""  # Python expression of the constructor's keyword arguments; empty: not built
     why_not_built: str = ""
     extras: tuple[str, ...] = ()  # distributions that both sides import
-    pinned: tuple[str, ...] = ()  # releases that the original is written for, where those here are others
+    pinned: tuple[str, ...] = ()  # releases that the original runs with, where it does not with those here
     stubs: tuple[str, ...] = ()  # packages that are imported and, at this width, not used
     inputs: str = ""  # Python expression of the forward's keyword arguments; empty: the outputs are not compared
     why_not_run: str = ""

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omniport.errors import OmniportError
-from omniport.plan.model import PortPlan
+from omniport.plan.model import Decision, PortPlan
 from omniport.report.evidence import read_evidence
+from omniport.report.page.todos import left
 from omniport.target.manifest import Manifest, load
 from omniport.verify.features import FEATURES
 from omniport.verify.port import Port
@@ -43,7 +44,7 @@ class PortReport:
     """Everything that the pages show.
 
     ``results`` are those of the port's present source by feature; ``blocks`` the errors of the blocks by run
-    ("parity, 24 tokens"); ``scaffold`` and ``verify`` are command lines.
+    ("parity, 24 tokens"); ``scaffold`` and ``verify`` are command lines; ``todos`` are those that stand in its source.
     """
 
     manifest: Manifest
@@ -53,6 +54,7 @@ class PortReport:
     notes: tuple[str, ...]
     scaffold: str
     verify: str
+    todos: tuple[Decision, ...]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -103,6 +105,7 @@ def collect(port: Port, report: VerifyReport, verify: str) -> PortReport:
         notes=report.notes,
         scaffold=_scaffold(manifest, port.kind),
         verify=verify,
+        todos=left(port, plan),
     )
 
 

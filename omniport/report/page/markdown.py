@@ -40,7 +40,7 @@ def markdown(report: PortReport) -> str:
         lines = [(p.name, p.state, "; ".join(p.proved), "; ".join((*p.todos, *p.open))) for p in proofs]
         parts += ["### What is proved and what is left", prose(view.left(report)) + "."]
         parts += [table(("part", "state", "proved by", "left"), lines)]
-    todos = [(d.subject, str(d.value), view.reason(d.why)) for d in report.plan.todos]
+    todos = [(d.subject, str(d.value), view.reason(d.why)) for d in report.todos]
     parts += ["### Left for a human", table(("subject", "value", "why"), todos) if todos else "Nothing."]
     parts += ["### Commands and versions", fenced(f"{report.scaffold}\n{report.verify}")]
     parts += [table(("package", "version"), report.versions.items())]
@@ -51,7 +51,7 @@ def markdown(report: PortReport) -> str:
 def _summary(report: PortReport) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in report.states().items())
     return [
-        prose(f"{states}; {len(report.manifest.todos)} TODO(s) left."),
+        prose(f"{states}; {len(report.todos)} TODO(s) left."),
         table(("what", "value"), view.origin(report)),
     ]
 

@@ -1,4 +1,4 @@
-"""What of a custom repository's port is proved, and what is left: one row per part, from the plan and the evidence."""
+"""What of a custom repository's port is proved, and what is left: a row per part, from its source and the evidence."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parts(report: PortReport) -> list[Part]:
     if report.manifest.inputs.get("form") != "custom":
         return []
     known = {identity for _, ids in PARTS.values() for identity in ids}
-    unknown = tuple(dict.fromkeys(t.subject for t in report.plan.todos if t.subject not in known))
+    unknown = tuple(dict.fromkeys(t.subject for t in report.todos if t.subject not in known))
     found = []
     for name, (features, ids) in {**PARTS, **({OTHER: ((), unknown)} if unknown else {})}.items():
         proved, rest = [], []
@@ -56,7 +56,7 @@ def parts(report: PortReport) -> list[Part]:
                 proved.append(f"{feature}: {'; '.join(result.evidence)} ({result.command})")
             else:
                 rest.append(f"{feature}: {'no evidence for this source' if result is None else result.reason}")
-        todos = tuple(_line(t) for t in report.plan.todos if t.subject in ids)
+        todos = tuple(_line(t) for t in report.todos if t.subject in ids)
         found.append(Part(name, tuple(proved), tuple(rest), todos))
     return found
 

@@ -75,8 +75,8 @@ def shares(report: PortReport) -> str:
 
 
 def left(report: PortReport) -> str:
-    """How much the plan leaves to a human."""
-    todos = report.plan.todos
+    """How much is left to a human."""
+    todos = report.todos
     return counted(len(todos), sum(blocks(t.subject) for t in todos))
 
 
