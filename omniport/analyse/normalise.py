@@ -37,7 +37,7 @@ from omniport.rewrite.normal.usage import UsageCache
 from omniport.source.header import header
 from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm, Origin
-from omniport.source.slice import split_markers
+from omniport.source.slice import move, split_markers
 from omniport.source.syntax import code as text_of
 from omniport.source.transform import transform
 from omniport.source.tree import SourceModule, SourceTree
@@ -76,28 +76,34 @@ def normalise(
     laid_out = _laid_out(body)
     marked = text_of(laid_out)
     text = ast.parse(marked)
-    code, origins = split_markers(marked, text)
+    code, origins, places = split_markers(marked, text)
     imports, decisions = import_lines(tree, specialised, text)
     head = "\n".join([*header(module.text), "", *imports, "", ""]) + "\n"
     offset = head.count("\n")
     lines: list[Origin | None] = [None] * offset
     text_lines: list[str] = []
     wraps = 0  # comments that are too long
+    written: dict[int, int] = {}  # line of ``code`` -> line of the form
     for number, line in enumerate(code.splitlines(), 1):
         parts = _wrapped(line)
+        written[number] = len(lines) + 1
         wraps += len(parts) > 1
         text_lines += parts
         lines += [Origin(*origins[number]) if number in origins else None] * len(parts)
     classes, count = unmarked((cst.ensure_type(node, cst.ClassDef) for node in laid_out.body), WIDTH)
     cls = next(n for n in text.body if isinstance(n, ast.ClassDef) and n.name == root)
     functions = {n.name: n for n in cls.body if isinstance(n, ast.FunctionDef)}
+    plain = count == wraps  # what stands within brackets and texts is wrapped in the text alone
+    if plain:
+        move(text, {old: written[new] for old, new in places.items()})
     return Normalised(
         form=NormalForm(
             head + "\n".join(text_lines) + "\n",
             root,
             tuple(lines),
-            classes if count == wraps else (),  # those within brackets are wrapped in the text alone
+            classes if plain else (),
             head,
+            ast.Module([*ast.parse(head).body, *text.body], []) if plain else None,
         ),
         classes=specialised.plans,
         dropped=specialised.dropped,

@@ -39,11 +39,12 @@ class NormalForm:
     #: The classes of ``code`` as trees, where they are in hand: the text is theirs, blanks aside.
     classes: tuple[libcst.ClassDef, ...] = field(default=(), compare=False, repr=False)
     head: str = field(default="", compare=False, repr=False)  # the text in front of them
+    parsed: ast.Module | None = field(default=None, compare=False, repr=False)  # ``code``, where it is in hand
 
     @functools.cached_property
     def tree(self) -> ast.Module:
         """``code`` parsed once for all who read it; nobody changes it."""
-        return ast.parse(self.code)
+        return self.parsed or ast.parse(self.code)
 
     def origin(self, line: int) -> Origin:
         """The source of 1-based ``line``, or of the nearest line above it that has one."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Collection
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import libcst as cst
 
@@ -165,11 +165,20 @@ def marker(node: cst.CSTNode) -> tuple[str, int] | None:
     return None
 
 
-def split_markers(code: str, parsed: ast.Module | None = None) -> tuple[str, dict[int, tuple[str, int]]]:
-    """Take the markers off ``code``: the clean text, and its 1-based lines -> (file, line) of the source.
+class Split(NamedTuple):
+    """A text without markers, what they said, and where its lines stood.
 
-    ``parsed`` is the tree of ``code``, where one is in hand.
+    ``origins`` holds 1-based lines of ``code`` -> (file, line) of the source, ``lines`` those of the marked text ->
+    those of ``code``.
     """
+
+    code: str
+    origins: dict[int, tuple[str, int]]
+    lines: dict[int, int]
+
+
+def split_markers(code: str, parsed: ast.Module | None = None) -> Split:
+    """Take the markers off ``code``; ``parsed`` is its tree, where one is in hand."""
     spans: dict[int, int] = {}
     for node in each_node(parsed or ast.parse(code)):
         simple = isinstance(node, ast.stmt) and not hasattr(node, "body")
@@ -197,4 +206,12 @@ def split_markers(code: str, parsed: ast.Module | None = None) -> tuple[str, dic
         for old in range(spans.get(number, number), number + 1):
             if old in numbers:
                 origins[numbers[old]] = mark
-    return "\n".join(clean) + "\n", origins
+    return Split("\n".join(clean) + "\n", origins, numbers)
+
+
+def move(parsed: ast.Module, lines: Mapping[int, int]) -> None:
+    """Let a tree stand on other lines: each of its own -> the new one.  It is changed itself."""
+    for node in each_node(parsed):
+        held = node.__dict__
+        if "lineno" in held:
+            held["lineno"], held["end_lineno"] = lines[held["lineno"]], lines[held["end_lineno"]]

@@ -148,3 +148,10 @@ def _edited(tmp_path: Path, reference: SourceTree, old: str, new: str) -> Source
     assert old in text
     file.write_text(text.replace(old, new, 1), "utf-8")
     return SourceTree.locate(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["LTX2VideoTransformer3DModel", "PixArtTransformer2DModel", "FluxTransformer2DModel"])
+def test_the_tree_of_a_form_is_that_of_its_text(diffusers: SourceTree, name: str) -> None:
+    form = normalise(diffusers, diffusers.find_class(name, "models"), name).form
+    assert form.parsed is not None
+    assert ast.dump(form.tree, include_attributes=True) == ast.dump(ast.parse(form.code), include_attributes=True)
