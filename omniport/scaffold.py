@@ -194,6 +194,8 @@ def generate(
         separate_cfg=port.pipeline.dispatched,
         qk_rope=target.features.qk_rope,
         gate_kernel=target.features.gate_kernel,
+        masked_layer=target.features.local_attention,
+        cross_masks=target.features.fa_cross_mask,
         stages=target.features.pipeline_parallel and port.staged,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)

@@ -18,10 +18,9 @@ import inspect
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,14 @@ CALLS = 3  # forwards per round and version
 WARM_UP = 3
 
 
-def main() -> None:
-    arguments = _arguments()
-    rows = []
+def main(arguments: argparse.Namespace, models: Sequence[Model]) -> None:
+    """Time the models asked for, print a table, and write the figures down."""
+    rows: list[dict[str, Any]] = []
+    first_rank = int(os.environ.get("RANK", "0")) == 0
     parallel = {k: int(v) for k, v in (item.split("=") for item in arguments.parallel.split(",") if item)}
     with worker(parallel) as od_config:
-        for model in (m for m in MODELS if not arguments.model or m.name in arguments.model):
+        for model in (m for m in models if not arguments.model or m.name in arguments.model):
+            print(model.name, flush=True)
             try:
                 rows += measure(model, arguments, od_config, parallel)
             except Exception as error:  # one model must not take the others' figures with it
@@ -50,14 +51,15 @@ def main() -> None:
             gc.collect()
             if arguments.device == "cuda":
                 torch.cuda.empty_cache()
-    if int(os.environ.get("RANK", "0")) == 0:
+            if arguments.json and first_rank:  # after each model: what was measured outlasts a time limit
+                Path(arguments.json).write_text(json.dumps({"versions": versions(), "rows": rows}, indent=2) + "\n")
+    if first_rank:
         print(table(rows))
-        if arguments.json:
-            Path(arguments.json).write_text(json.dumps({"versions": versions(), "rows": rows}, indent=2) + "\n")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read_arguments(description: str) -> argparse.Namespace:
+    """The command line of the benchmarks in this folder."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ports", required=True, help="tree with the generated ports")
     parser.add_argument("--model", action="append", help="name of a model (default: all)")
     parser.add_argument("--compile", action="store_true", help="regional compile instead of eager")
@@ -79,13 +81,14 @@ def measure(
     od_config.tf_model_config.params.clear()
     od_config.tf_model_config.params.update(config)
     generator = torch.Generator().manual_seed(7)
+    drawn = torch.Generator(arguments.device).manual_seed(7)
     wanted = [v for v in arguments.only.split(",") if v] or ["diffusers", "hand-written", "generated"]
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(arguments.device):
             module = importlib.import_module(f"diffusers.models.transformers.{model.reference}")
             reference = getattr(module, model.cls)(**config).eval()
-        redraw(reference, generator)
+        redraw(reference, drawn)
         inputs = {k: _placed(v, arguments.device) for k, v in model.inputs(config, arguments.tiny, generator).items()}
         with torch.inference_mode():
             own = accepted(type(reference), inputs)
@@ -95,7 +98,7 @@ def measure(
             if "diffusers" in wanted and not parallel:
                 versions["diffusers"] = (reference, own)
             for name, source in (("hand-written", model.hand), ("generated", model.generated)):
-                if name in wanted:
+                if name in wanted and source:
                     _extend(Path(arguments.ports))
                     cls = getattr(importlib.import_module(source), model.cls)
                     versions[name] = build(cls, od_config, config, weights, inputs, arguments.device, parallel)
@@ -114,6 +117,10 @@ def _extend(tree: Path) -> None:
 
 
 def _placed(value: Any, device: str) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_placed(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: _placed(item, device) for key, item in value.items()}
     return value.to(device) if torch.is_tensor(value) else value
 
 
@@ -121,7 +128,7 @@ def redraw(model: nn.Module, generator: torch.Generator) -> None:
     """Random weights of a size that keeps activations near one; the same on every rank."""
     with torch.no_grad():
         for parameter in model.parameters():
-            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32)
+            drawn = torch.randn(parameter.shape, generator=generator, dtype=torch.float32, device=generator.device)
             if parameter.dim() > 1:
                 drawn /= parameter[0].numel() ** 0.5
             else:
@@ -343,5 +350,4 @@ def table(rows: list[dict[str, Any]]) -> str:
 _BASES = ("diffusers", "hand-written")
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-    main()
+    main(read_arguments(__doc__ or ""), MODELS)

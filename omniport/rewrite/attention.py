@@ -39,12 +39,13 @@ _KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
 
 def rewrite_attention(
-    node: cst.ClassDef, plan: TransformerPlan, layer: str, imported: Mapping[str, str]
+    node: cst.ClassDef, plan: TransformerPlan, layer: str, masked: str, imported: Mapping[str, str]
 ) -> cst.ClassDef:
     """Give a class that calls attention its layers; other classes are returned as they are.
 
     Args:
         layer: the name that vLLM-Omni's layer has in the port.
+        masked: the name of the layer that takes any mask.
         imported: the names that the port imports and what they stand for.
 
     Raises:
@@ -54,7 +55,7 @@ def rewrite_attention(
     init = method(node, "__init__")
     if not attentions or init is None:
         return node
-    rewriter = _Attention(node, plan, attentions, layer)
+    rewriter = _Attention(node, plan, attentions, layer, masked)
     layers, norms = [name for _, name in rewriter.made.values()], norms_of(node)
     widths = widths_of(node)
     items: dict[int, cst.FunctionDef] = {}
@@ -80,7 +81,9 @@ def _method(item: cst.CSTNode) -> bool:
 
 
 class _Attention(cst.CSTTransformer):
-    def __init__(self, node: cst.ClassDef, plan: TransformerPlan, attentions: list[AttentionPlan], layer: str) -> None:
+    def __init__(
+        self, node: cst.ClassDef, plan: TransformerPlan, attentions: list[AttentionPlan], layer: str, masked: str
+    ) -> None:
         self.cls = node.name.value
         self.linears = linears_of(plan, self.cls)
         self.sharded = any(d.subject == f"heads of {self.cls}" and d.value == "sharded" for d in plan.decisions)
@@ -92,7 +95,10 @@ class _Attention(cst.CSTTransformer):
         self.made = {call: (a, name) for call, a, name in zip(replaced, attentions, names, strict=True)}
         self.attention = attentions[0]
         self.whole = whole_heads(node, plan)
-        self.layer = layer
+        self.layers = {
+            name: layer if _arguments(call).get("attn_mask", "None") == "None" else masked
+            for call, (_, name) in self.made.items()
+        }
         heads = f"heads in {self.cls}."
         self.local = {
             d.subject.removeprefix(heads): str(d.value)
@@ -124,7 +130,7 @@ class _Attention(cst.CSTTransformer):
         cross += f", skip_sequence_parallel=not {KEY_STREAMS}" if attention.key_streams else ""
         grouped = "" if heads == kv_heads else f"num_kv_heads={local_kv}, "
         return (
-            f"self.{name} = {self.layer}(num_heads={local}, head_size={attention.head_dim}, "
+            f"self.{name} = {self.layers[name]}(num_heads={local}, head_size={attention.head_dim}, "
             f"softmax_scale={attention.softmax_scale}, causal={attention.causal}, {grouped}"
             f'prefix=f"{{prefix}}.{name}"{cross})'
         )

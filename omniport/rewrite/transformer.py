@@ -17,8 +17,11 @@ from omniport.rewrite.experts import expert_helpers, rewrite_experts
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.join_norms import JoinNorms
+from omniport.rewrite.key_masks import key_masks
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lists import drop_dropout, gather_lists
+from omniport.rewrite.masked_attention import CLASS as MASKED
+from omniport.rewrite.masked_attention import HELPER as MASKED_LAYER
 from omniport.rewrite.modulation import GATED, fuse_modulation
 from omniport.rewrite.modulation import HELPER as GATED_HELPER
 from omniport.rewrite.norm_arguments import name_norm_arguments
@@ -109,6 +112,8 @@ def render_transformer(
     separate_cfg: bool,
     qk_rope: bool = True,
     gate_kernel: bool = True,
+    masked_layer: bool = True,
+    cross_masks: bool = True,
     stages: bool = False,
 ) -> str:
     """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
@@ -121,6 +126,8 @@ def render_transformer(
         separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
         qk_rope: whether the target has the kernel ``fused_qk_rope``.
         gate_kernel: whether the target has the kernel ``indexed_gate``.
+        masked_layer: whether the target's attention layer has the parts of :mod:`omniport.rewrite.masked_attention`.
+        cross_masks: whether its flash attention takes masks in cross attention.
         stages: whether the ranks of a pipeline may share the blocks, if the plan says how.
 
     Raises:
@@ -132,6 +139,7 @@ def render_transformer(
     classes = {node.name.value: node for node in module.body if isinstance(node, cst.ClassDef)}
     parallel = parallel_classes(classes, plan, normal.root)
     imported = imported_names(module)
+    layer = ALIAS if "Attention" in classes else "Attention"
 
     def rewrite(node: cst.ClassDef) -> cst.ClassDef:
         if linears_of(plan, node.name.value):
@@ -141,7 +149,7 @@ def render_transformer(
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(node, norms))
         node = rewrite_slices(rewrite_heads(rewrite_convs(node, plan), plan), plan)
-        node = rewrite_attention(node, plan, ALIAS if "Attention" in classes else "Attention", imported)
+        node = rewrite_attention(node, plan, layer, MASKED if masked_layer else layer, imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
@@ -150,10 +158,10 @@ def render_transformer(
     module = patch_convolutions(module, imported)
     fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
     module = return_values(settle_optional(name_norm_arguments(fused, imported), normal.root))
-    module = _each_class(module, close_docstrings)
+    module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=cross_masks)
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
-    return _assemble(module, plan, header, norm + rotate)
+    return _assemble(module, plan, header, norm + rotate, layer)
 
 
 def _module(normal: NormalForm) -> cst.Module:
@@ -177,7 +185,7 @@ def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:
     return result
 
 
-def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str) -> str:
+def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str, layer: str) -> str:
     """Header, imports, helpers, those in ``more`` as well, and classes."""
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
@@ -194,6 +202,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str)
         + (PACK_INPUT if packed else "")
     )
     gated = GATED_HELPER if f"{GATED}(" in classes else ""
+    more += MASKED_LAYER.format(base=layer) if f"{MASKED}(" in classes else ""
     rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}

@@ -48,6 +48,7 @@ class TargetFeatures:
     attn_skip_sp: bool  # Attention(skip_sequence_parallel=...)
     attn_role: bool  # Attention(role=...)
     fa_cross_mask: bool  # key masks of cross attention work on the flash backend
+    local_attention: bool  # Attention._run_local_attention, which a subclass may send to its sdpa_fallback
     hsdp: bool
     hsdp_utils: bool  # is_transformer_block_module
     hsdp_ignored: bool  # _hsdp_ignored_modules
@@ -214,6 +215,7 @@ _PROBES: dict[str, _Probe] = {
     "mask_sp_padding": _matches("diffusion/data.py", r"mask_sp_padding"),
     "attn_skip_sp": _parameter(_ATTENTION, "Attention.__init__", "skip_sequence_parallel"),
     "attn_role": _parameter(_ATTENTION, "Attention.__init__", "role"),
+    "local_attention": _matches("diffusion/attention/layer.py", r"def _run_local_attention\((?s:.)*sdpa_fallback"),
     "fa_cross_mask": _matches("diffusion/attention/backends/flash_attn.py", r"is_cross_attn"),
     "hsdp": _exists("diffusion/distributed/hsdp.py"),
     "hsdp_utils": _matches("diffusion/distributed/hsdp_utils.py", r"^def is_transformer_block_module\b"),

@@ -9,6 +9,7 @@ def apply() -> None:
     """Apply every patch.  Called by the platform before a worker is built, in each worker process."""
     keep_linear_weights()
     ring_attention()
+    plain_attention()
 
 
 def keep_linear_weights() -> None:
@@ -51,3 +52,12 @@ def ring_attention() -> None:
         return torch.softmax(scores, dim=-1) @ value, torch.logsumexp(scores, dim=-1)
 
     ring_kernels._scaled_dot_product_efficient_attention = attention
+
+
+def plain_attention() -> None:
+    """Let what a layer falls back to, PyTorch's own kernel, run on the CPU: it chooses by platform name, too."""
+    from vllm_omni.diffusion.attention.backends.sdpa import SDPABackend
+
+    from omniport.verify.cpu.attention import CpuSDPAImpl
+
+    SDPABackend.get_impl_cls = staticmethod(lambda: CpuSDPAImpl)
