@@ -6,10 +6,8 @@ pass it.
 
 from __future__ import annotations
 
-import ast
-
 from omniport.rewrite.cached_blocks import ADAPTER, CLASSES
-from omniport.target.parsed import parsed
+from omniport.source.toplevel import Definitions
 
 CACHED_BLOCKS = "cached_blocks"  # name of the module
 _IMPORTS = """\
@@ -25,14 +23,14 @@ def split_cached_blocks(code: str) -> tuple[str, str]:
     if not any(f"class {name}" in code for name in CLASSES):
         return code, ""
     lines = code.splitlines(keepends=True)
-    body = parsed(code).body
-    found = [node for node in body if isinstance(node, ast.ClassDef) and node.name in CLASSES]
+    held = Definitions(code)
+    found = sorted((held[name] for name in CLASSES if held.is_class(name)), key=lambda node: node.lineno)
     if not found:
         return code, ""
     own: list[str] = []
     for node in reversed(found):
         own[:0] = ["\n\n", *lines[node.lineno - 1 : node.end_lineno]]
         del lines[node.lineno - 1 : node.end_lineno]
-    imported = max((node.end_lineno or 0 for node in body if isinstance(node, ast.Import | ast.ImportFrom)), default=0)
+    imported = max((node.end_lineno or 0 for node in held.imports()), default=0)
     lines.insert(imported, f"from .{CACHED_BLOCKS} import {ADAPTER}\n")
     return "".join(lines), _IMPORTS + "".join(own)

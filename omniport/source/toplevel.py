@@ -86,13 +86,11 @@ class Definitions(Mapping[str, Definition]):
         Raises:
             OmniportError: one of them does not parse.
         """
-        ends = [*self._starts[1:], len(self.lines)]
-        spans = [(start, end) for start, end in zip(self._starts, ends, strict=False) if self._imports(start)]
-        text = "\n".join(line for start, end in spans for line in self.lines[start:end])
-        return parse(text, self.file).body
-
-    def _imports(self, start: int) -> bool:
-        return self.lines[start].startswith(("import ", "from "))
+        lines = [""] * len(self.lines)  # the others are blank, so that each import keeps its line
+        for start, end in zip(self._starts, [*self._starts[1:], len(lines)], strict=False):
+            if self.lines[start].startswith(("import ", "from ")):
+                lines[start:end] = self.lines[start:end]
+        return parse("\n".join(lines), self.file).body
 
     def conditional(self) -> list[ast.stmt]:
         """The ``if`` and ``try`` statements at the top level.

@@ -66,10 +66,10 @@ class _Common(cst.CSTTransformer):
         sides = [self.handed_on(suite(node.body)), self.handed_on(suite(orelse.body))]
         front: Block = []
         for line in list(sides[0]):
-            other = next((each for each in sides[1] if same(_plain(line), _plain(each))), None)
-            if other is not None and all(
-                _movable(each, side, node.test) for each, side in zip((line, other), sides, strict=True)
-            ):
+            if not _movable(line, sides[0], node.test):
+                continue
+            other = next((each for each in sides[1] if _alike(line, each)), None)
+            if other is not None and _movable(other, sides[1], node.test):
                 front.append(line)
                 sides = [[each for each in side if each not in (line, other)] for side in sides]
         if not front:
@@ -123,6 +123,14 @@ def _movable(line: Statement, block: Sequence[Statement], test: cst.BaseExpressi
     if target & set(reads(test)) or (above and not isinstance(made.value, cst.Name)):
         return False
     return not bound(above) & (target | read) and not any(target & set(reads_of(node)) for node in above)
+
+
+def _alike(line: Statement, other: Statement) -> bool:
+    """Whether two lines are the same assignment, comments above them aside."""
+    made, also = _assigned(line), _assigned(other)
+    if made is None or also is None or small_bound(made) != small_bound(also):
+        return False
+    return same(_plain(line), _plain(other))
 
 
 def _plain(line: Statement) -> Statement:

@@ -30,6 +30,7 @@ from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.header import header as comment_at_top
+from omniport.source.syntax import code
 from omniport.source.tree import SourceModule, SourceTree
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
         raise UnsupportedError(f"module {pipeline.module} is not in {source.package} {source.version}")
     normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
-    class_text = cst.Module([]).code_for_node(_class(normal, plan, features, methods))
+    class_text = code(_class(normal, plan, features, methods))
     body = without_remarks(f"{post}\n\n{class_text}" if post else class_text).strip() + "\n"
     tree = ast.parse(body)
     local = f".{plan.name}_transformer"
