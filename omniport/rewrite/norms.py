@@ -5,7 +5,12 @@ Those of one attention share one all-reduce (:mod:`omniport.rewrite.join_norms`)
 
 from __future__ import annotations
 
+import libcst as cst
+
 from omniport.plan.model import TransformerPlan
+from omniport.rewrite.syntax import dotted
+from omniport.source.syntax import constant
+from omniport.source.walk import of_kind
 
 SUBJECT = "norm across ranks "
 
@@ -14,6 +19,44 @@ LAYERS = {"rms": "ShardedRMSNorm", "layer": "ShardedLayerNorm"}
 
 #: vLLM's kernel, which takes rows that are slices of longer ones.
 FUSED = "fused_rms_norm"
+
+#: Where every norm is one over root mean squares, of a weight and a given epsilon.
+PLAIN = '''
+class ShardedRMSNorm(nn.Module):
+    """RMS norm over a width of which each tensor-parallel rank holds its share of the heads."""
+
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size // get_tensor_model_parallel_world_size()))
+        set_weight_attrs(self.weight, {"weight_loader": sharded_weight_loader(0)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return norm_together((self, x))[0]
+
+    def alone(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` where one rank has the whole width; the kernel reads a slice in place."""
+        if not x.is_cuda or torch.compiler.is_compiling():
+            return F.rms_norm(x, x.shape[-1:], self.weight, self.eps)
+        rows = x.reshape(-1, x.shape[-1])
+        normed = torch.empty_like(rows, memory_format=torch.contiguous_format)
+        fused_rms_norm(normed, rows, self.weight, self.eps)
+        return normed.view(x.shape)
+
+    def scale(self, x: torch.Tensor, mean_square: torch.Tensor) -> torch.Tensor:
+        """Normalise ``x`` by the mean square of the whole width."""
+        return (x.float() * torch.rsqrt(mean_square + self.eps)).to(x.dtype) * self.weight
+
+
+def norm_together(*pairs: tuple[ShardedRMSNorm, torch.Tensor]) -> list[torch.Tensor]:
+    """Normalise tensors ``[batch, tokens, width of this rank]`` by their norms, with one all-reduce for all."""
+    ranks = get_tensor_model_parallel_world_size()
+    if ranks == 1:
+        return [norm.alone(x) for norm, x in pairs]
+    squares = torch.cat([x.float().square().mean(-1, keepdim=True) for _, x in pairs], dim=1)
+    means = tensor_model_parallel_all_reduce(squares) / ranks
+    return [norm.scale(x, part) for (norm, x), part in zip(pairs, means.split([x.shape[1] for _, x in pairs], dim=1))]
+'''
 
 RMS_NORM = '''
 class ShardedRMSNorm(nn.Module):
@@ -87,7 +130,19 @@ def sharded_norms(plan: TransformerPlan) -> dict[str, str]:
     }
 
 
-def norm_helpers(plan: TransformerPlan) -> str:
-    """The layers that the port needs."""
+def norm_helpers(plan: TransformerPlan, module: cst.Module) -> str:
+    """The layers that the port, whose classes ``module`` holds, needs."""
     used = set(sharded_norms(plan).values())
-    return (RMS_NORM if used else "") + ("\n" + LAYER_NORM if LAYERS["layer"] in used else "")
+    if not used:
+        return ""
+    if used == {LAYERS["rms"]} and all(map(_plain, of_kind(module, cst.Call))):
+        return PLAIN
+    return RMS_NORM + ("\n" + LAYER_NORM if LAYERS["layer"] in used else "")
+
+
+def _plain(call: cst.Call) -> bool:
+    """Whether a call builds no such norm, or one of a width and an epsilon alone."""
+    if dotted(call.func) not in LAYERS.values():
+        return True
+    names = [arg.keyword.value if arg.keyword is not None else "" for arg in call.args]
+    return names in (["", ""], ["", "eps"]) and constant(call.args[1].value) is not None

@@ -196,7 +196,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     layers = (
         checks
         + experts
-        + norm_helpers(plan)
+        + norm_helpers(plan, module)
         + slice_helpers(plan)
         + conv_helpers(plan)
         + (PACK_INPUT if packed else "")
