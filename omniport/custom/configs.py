@@ -17,6 +17,7 @@ from typing import Any
 
 from omniport.custom.code import CodeFile, CodeTree
 from omniport.custom.facts import dotted
+from omniport.custom.idioms.settings_object import Settings
 from omniport.errors import OmniportError
 from omniport.plan.custom import Candidate
 from omniport.plan.model import Why
@@ -72,10 +73,13 @@ class Configs:
 _Pairs = dict[str, tuple[str | None, int]]  # key -> literal or None, line
 
 
-def find(tree: CodeTree, backbone: Candidate) -> Configs:
-    """Configuration of the class ``backbone``."""
+def find(tree: CodeTree, backbone: Candidate, settings: Settings | None = None) -> Configs:
+    """Configuration of the class ``backbone``, whose ``settings`` were one object."""
     file = next(f for f in tree.files if f.path == backbone.file)
     wanted, required = _parameters(tree, file, backbone.name)
+    if settings is not None:
+        wanted = (wanted - {settings.parameter}) | set(settings.fields)
+        required = (required - {settings.parameter}) | (set(settings.fields) - settings.defaults.keys())
     found: list[ConfigDict] = []
     for name, path, pairs in _sets(tree, backbone.name):
         keys = [k for k in pairs if k in wanted]

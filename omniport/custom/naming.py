@@ -9,6 +9,7 @@ from typing import Any
 from omniport.custom.checkpoint import Match, Weights, match
 from omniport.custom.code import CodeTree
 from omniport.custom.constructor import parameters_of
+from omniport.custom.idioms.settings_object import Settings
 from omniport.custom.remap import Shape
 from omniport.custom.slice import cut
 from omniport.custom.todo import todo
@@ -64,7 +65,12 @@ class Naming:
 
 
 def compare(
-    tree: CodeTree, backbone: Candidate, weights: Weights, given: Mapping[str, Any], module: str = ""
+    tree: CodeTree,
+    backbone: Candidate,
+    weights: Weights,
+    given: Mapping[str, Any],
+    module: str = "",
+    settings: Settings | None = None,
 ) -> Naming:
     """Compare the tensors of ``weights`` with the parameters of the class.
 
@@ -74,12 +80,13 @@ def compare(
         weights: what MODEL holds.
         given: constructor arguments that the code sets; the configuration beside the weights goes before.
         module: of the port that holds the class, empty for the transformer's own.
+        settings: the constructor's parameter whose fields these arguments are.
     """
     root = (module, backbone.name)
     file = next(f for f in tree.files if f.path == backbone.file)
     if not weights.sets:
         try:
-            shapes = parameters_of(cut(tree, file, backbone.name), given).shapes
+            shapes = parameters_of(cut(tree, file, backbone.name), _handed(given, settings)).shapes
             original = Original(given, shapes, {}, root=root)
         except OmniportError:
             original = None  # the reason that is told is the first one
@@ -87,7 +94,8 @@ def compare(
     best: Naming | None = None
     for configured in _configurations(weights):
         try:
-            found = parameters_of(cut(tree, file, backbone.name), arguments := {**given, **configured})
+            arguments = {**given, **configured}
+            found = parameters_of(cut(tree, file, backbone.name), _handed(arguments, settings))
         except OmniportError as error:
             best = best or Naming(None, str(error), ())
             continue
@@ -108,6 +116,15 @@ def compare(
             best = naming
     assert best is not None
     return best
+
+
+def _handed(arguments: Mapping[str, Any], settings: Settings | None) -> dict[str, Any]:
+    """The arguments as the original's constructor takes them."""
+    if settings is None:
+        return dict(arguments)
+    fields = {**settings.defaults, **{k: v for k, v in arguments.items() if k in settings.fields}}
+    others = {k: v for k, v in arguments.items() if k not in settings.fields}
+    return {**others, settings.parameter: fields}
 
 
 def _configurations(weights: Weights) -> list[Mapping[str, Any]]:

@@ -81,7 +81,7 @@ def custom_port(
     chosen = roles.backbone
     port_name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", chosen.name).lower()
     made = port_transformer(tree, chosen, roles.dependencies)
-    configs = find_configs(tree, chosen)
+    configs = find_configs(tree, chosen, made.settings)
     models: list[SubModel] = []
     left: list[Decision] = []
     brought, todos = own(hybrid, root, tree, roles.dependencies) if hybrid is not None else ((), ())
@@ -95,7 +95,7 @@ def custom_port(
     fusion = next((m for m in models if m.kind == "fusion"), None)
     vae = next((m for m in models if m.kind == "autoencoder"), None)
     held, given, module = chosen, configs.chosen.values if configs.chosen else {}, f"{port_name}_transformer"
-    naming = compare(tree, chosen, weights, given)
+    naming = compare(tree, chosen, weights, given, settings=made.settings)
     wiring: Wiring | None = None
     apart = ""
     if fusion is not None:

@@ -18,6 +18,7 @@ from omniport.custom.code import CodeTree
 from omniport.custom.complete import require_attributes
 from omniport.custom.idioms import plain
 from omniport.custom.idioms.attention_functions import IMPORT
+from omniport.custom.idioms.settings_object import Settings
 from omniport.custom.library import SliceTree
 from omniport.custom.prepare import prepare
 from omniport.custom.release import as_installed
@@ -46,6 +47,7 @@ class CustomTransformer:
     todos: tuple[Decision, ...]
     native: bool
     source: str
+    settings: Settings | None = None  # the constructor's parameter that was an object
 
     def taken(self) -> tuple[str, ...]:
         """Parameters of the original's forward, in order."""
@@ -115,8 +117,11 @@ def _native(
         Decision(f"parameter {name}", None, Why("a dict: its entries are parameters", backbone.file, backbone.line))
         for name in said.unfolded
     )
+    if said.settings is not None:
+        why = Why("an object: its fields are parameters", backbone.file, backbone.line)
+        dropped += (Decision(f"parameter {said.settings.parameter}", None, why),)
     named = replace(plan, module=backbone.file.removesuffix(".py").replace("/", "."), dropped=(*dropped, *plan.dropped))
-    return CustomTransformer(code, named, todos, True, text)
+    return CustomTransformer(code, named, todos, True, text, said.settings)
 
 
 def _unknown(found: Slice, dependencies: tuple[Dependency, ...]) -> tuple[Decision, ...]:

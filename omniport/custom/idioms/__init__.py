@@ -17,6 +17,7 @@ from omniport.custom.idioms.kernel_choice import kernel_choice
 from omniport.custom.idioms.local_functions import local_functions
 from omniport.custom.idioms.own_processors import own_processors
 from omniport.custom.idioms.setters import setters
+from omniport.custom.idioms.settings_object import Settings, settings_object
 from omniport.custom.idioms.starred_shapes import starred_shapes
 
 #: in this order: a processor's settings must be its module's before a choice between kernels is looked for there
@@ -31,12 +32,14 @@ class Plain:
     notes: tuple[tuple[str, str], ...]
     attends: bool  # whether attention is now diffusers' function
     unfolded: tuple[str, ...] = ()  # parameters of the root's constructor whose entries are parameters now
+    settings: Settings | None = None  # the one that was an object
 
 
 def plain(text: str, root: str) -> Plain:
     """``text``, the slice of the denoiser ``root``, with every idiom that is understood said plainly."""
     module, unfolded = config_dict(cst.parse_module(text), root)
+    module, settings = settings_object(module, root)
     for rule in _RULES:
         module = rule(module)
     module, notes = known_attention(module)
-    return Plain(module.code, notes, bool(notes), unfolded)
+    return Plain(module.code, notes, bool(notes), unfolded, settings)

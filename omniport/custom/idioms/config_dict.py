@@ -62,7 +62,7 @@ def _keys(member: cst.FunctionDef, name: str) -> dict[str, object] | None:
         target: cst.CSTNode | None = node if isinstance(node, cst.Del) else None
         if isinstance(node, cst.AssignTarget | cst.AugAssign):
             target = node.target
-        if target is not None and any(_uses(target, name)):
+        if target is not None and any(uses(target, name)):
             return None  # an entry is written
         found = _read(node, name)
         if found is None:
@@ -70,7 +70,7 @@ def _keys(member: cst.FunctionDef, name: str) -> dict[str, object] | None:
         reads += 1
         if keys.setdefault(*found) != found[1] or type(keys[found[0]]) is not type(found[1]):
             return None
-    return keys if reads and reads == sum(1 for _ in _uses(member.body, name)) else None
+    return keys if reads and reads == sum(1 for _ in uses(member.body, name)) else None
 
 
 def _read(node: cst.CSTNode, name: str) -> tuple[str, object] | None:
@@ -94,7 +94,7 @@ def _read(node: cst.CSTNode, name: str) -> tuple[str, object] | None:
     return (key, default) if isinstance(key, str) and key.isidentifier() and plain else None
 
 
-def _uses(node: cst.CSTNode, name: str) -> Iterator[cst.Name]:
+def uses(node: cst.CSTNode, name: str) -> Iterator[cst.Name]:
     """Every place where ``name`` stands for the variable, not for an attribute or a keyword."""
     others = {id(p.attr) for p in walk(node) if isinstance(p, cst.Attribute)}
     others |= {id(p.keyword) for p in walk(node) if isinstance(p, cst.Arg)}
