@@ -44,6 +44,11 @@ CallForward = Callable[[str, "list[tuple[str | None, Value]]", bool], "Value | N
 
 _MUTATORS = frozenset({"append", "extend", "insert", "update", "setdefault", "remove", "clear"})
 
+#: Expressions that may be literals.
+_LITERALS = frozenset(
+    {cst.Name, cst.Integer, cst.Float, cst.SimpleString, cst.ConcatenatedString, cst.UnaryOperation}
+    | {cst.Tuple, cst.List, cst.Dict}
+)
 #: Expressions of which the value is noted, and those of which it is noted whether they hold.
 _NOTED = frozenset({cst.Name, cst.Attribute, cst.Call})
 _CONDITIONS = frozenset({cst.BooleanOperation, cst.Comparison, cst.UnaryOperation})
@@ -75,15 +80,15 @@ class Evaluator:
         return value
 
     def evaluate(self, node: cst.BaseExpression, env: Env) -> Value:
-        literal = constant(node)
+        literal = constant(node) if type(node) in _LITERALS else ...
         if literal is not ...:
             return Const(literal)
         rule = _RULES.get(type(node))
         if rule is not None:
             return rule(self, node, env)
         for child in children(node):
-            if isinstance(child, cst.BaseExpression):
-                self.value(child, env)
+            if cst.BaseExpression in type(child).__mro__:
+                self.value(child, env)  # type: ignore[arg-type]
         return PRESENT
 
     def boolean(self, node: cst.BooleanOperation, env: Env) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -34,7 +35,7 @@ class Variant:
     owners: list[str] = field(default_factory=list)
     unsure: set[str] = field(default_factory=set)  # attributes that only some constructions assign
 
-    @property
+    @functools.cached_property
     def methods(self) -> dict[str, cst.FunctionDef]:
         return {node.name.value: node for node in self.tree.body.body if isinstance(node, cst.FunctionDef)}
 

@@ -83,8 +83,14 @@ class _Step:
 
 
 #: Nodes that statements stand in, and statements.
-_STATEMENTS: tuple[type[cst.CSTNode], ...] = (cst.BaseStatement, cst.BaseSmallStatement, cst.BaseSuite, cst.Module)
-_STATEMENTS += (cst.Else, cst.Finally, cst.ExceptHandler, cst.ExceptStarHandler, cst.MatchCase)
+_STATEMENTS: frozenset[type] = frozenset(
+    {cst.BaseStatement, cst.BaseSmallStatement, cst.BaseSuite, cst.Module, cst.Else, cst.Finally}
+    | {cst.ExceptHandler, cst.ExceptStarHandler, cst.MatchCase}
+)
+
+
+def _holds_statements(kind: type) -> bool:
+    return not _STATEMENTS.isdisjoint(kind.__mro__)
 
 
 class _Steps(dict[type, _Step | None]):
@@ -96,13 +102,13 @@ class _Steps(dict[type, _Step | None]):
         visit, leave, fields = self.hooks
         before_field = frozenset(kind for kind, _ in fields)
         self.hooked = frozenset((*visit, *leave, *before_field))
-        self.expressions = not all(issubclass(kind, _STATEMENTS) for kind in self.hooked)  # these hold no statements
+        self.expressions = not all(map(_holds_statements, self.hooked))  # these hold no statements
         self.within_line = self.hooked - {cst.SimpleStatementLine} | before_field  # what is looked for in a line
 
     def __missing__(self, kind: type) -> _Step | None:
         visit, leave, fields = self.hooks
         walked = tuple((name, default, fields.get((kind, name))) for name, default in _walked(kind))
-        reached = kind in self.hooked or walked and (self.expressions or issubclass(kind, _STATEMENTS))
+        reached = kind in self.hooked or walked and (self.expressions or _holds_statements(kind))
         step = _Step(visit.get(kind), walked, leave.get(kind)) if reached else None
         self[kind] = step
         return step
@@ -198,7 +204,7 @@ def _hooks(
                 continue
             title, _, field = rest.partition("_")
             node = getattr(cst, title, None)
-            known = isinstance(node, type) and issubclass(node, cst.CSTNode) and node not in _layout()
+            known = isinstance(node, type) and cst.CSTNode in node.__mro__ and node not in _layout()
             if not known or (field and (before != "visit" or field not in dict(_walked(node)))):
                 if before == "on" or known or node is not None:
                     raise TypeError(f"{kind.__name__}.{name} is no hook that transform calls")

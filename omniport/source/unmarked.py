@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import libcst as cst
 
-from omniport.source.walk import unshared
+from omniport.source.walk import IS_NODE, unshared
 
 _MARK = re.compile(r"[ \t]*#@[^\s:]+:\d+[ \t]*$")
 _BODIES = ("body", "orelse", "finalbody")
@@ -50,10 +50,10 @@ class _Strip:
                 changes["trailing_whitespace"] = end
             return node.with_changes(**changes) if changes else node
         for name in _BODIES:
-            inner = getattr(node, name, None)
-            if isinstance(inner, cst.CSTNode):
+            inner: Any = getattr(node, name, None)
+            if IS_NODE[type(inner)]:
                 block = isinstance(inner, cst.IndentedBlock)
-                new = self.block(inner, column) if block else self.statement(inner, column)  # type: ignore[arg-type]
+                new = self.block(inner, column) if block else self.statement(inner, column)
                 if new is not inner:
                     changes[name] = new
         if handlers := getattr(node, "handlers", ()):

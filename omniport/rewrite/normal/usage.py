@@ -163,7 +163,7 @@ def _member_facts(member: cst.CSTNode, flags: tuple[tuple[str, str], ...]) -> Me
 
 
 #: What statements of a constructor stand in.
-_HOLDERS = (cst.BaseStatement, cst.BaseSuite, cst.Else, cst.Finally, cst.ExceptHandler)
+_HOLDERS: frozenset[type] = frozenset({cst.BaseStatement, cst.BaseSuite, cst.Else, cst.Finally, cst.ExceptHandler})
 
 #: Classes that an attribute may hold, each with the guards of the line that builds it.
 Made = frozenset[tuple[str, Guards]]
@@ -194,7 +194,7 @@ def _members(facts: ClassFacts, classes: frozenset[str]) -> dict[str, Made]:
                 read_part(part, guards)
             return
         for child in children(node):
-            if isinstance(child, _HOLDERS):
+            if not _HOLDERS.isdisjoint(type(child).__mro__):
                 read(child, guards)
 
     def read_part(node: cst.BaseSmallStatement, guards: Guards) -> None:
