@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import libcst as cst
 
 from omniport.rewrite.dead import drop_dead_locals
-from omniport.rewrite.mask_flow import Edits, Masks, mask_of, remarks
+from omniport.rewrite.mask_flow import Edits, Masks, mask_of, remarks, speaks_of_masks
 from omniport.rewrite.masked_attention import CLASS
 from omniport.rewrite.syntax import code, dotted, statements
 from omniport.source.transform import replaced
@@ -36,7 +36,7 @@ def key_masks(module: cst.Module, root: str, layer: str, *, cross: bool) -> cst.
     masked = sorted(name for name, node in classes.items() if any(map(mask_of, of_kind(node, cst.Call))))
     if not masked or root not in classes:
         return module
-    masks = Masks(classes, root)
+    masks = Masks({name: node for name, node in classes.items() if name == root or speaks_of_masks(node)}, root)
     good = frozenset(name for name in masked if masks.sound(name))
     if not good:
         return module

@@ -29,6 +29,11 @@ def mask_of(call: cst.Call) -> cst.BaseExpression | None:
     return next((a.value for a in call.args if a.keyword is not None and a.keyword.value == keyword), None)
 
 
+def speaks_of_masks(node: cst.CSTNode) -> bool:
+    """Whether a name in ``node`` tells of a mask: those that hold one do."""
+    return any("mask" in name.value for name in of_kind(node, cst.Name))
+
+
 def remarks(line: cst.SimpleStatementLine | cst.If) -> Sequence[cst.EmptyLine]:
     """The comments before a line, without those on a bias that is one no more."""
     about = any(part.comment is not None and "bias" in part.comment.value for part in line.leading_lines)
@@ -170,10 +175,17 @@ class _Forward:
                         self.block(part)
                     else:
                         self.read(part)
+            elif not self.concerns(line):
+                continue
             elif (pair := assignment(line)) is not None:
                 self.assign(line, *pair)
             else:
                 self.read(line)
+
+    def concerns(self, line: cst.CSTNode) -> bool:
+        """Whether a line may name a mask, or call a class that takes one."""
+        held = any(name.value in self.env or "mask" in name.value for name in of_kind(line, cst.Name))
+        return held or any(call in self.masks.callees for call in of_kind(line, cst.Call))
 
     def branch(self, line: cst.If) -> None:
         before = dict(self.env)
