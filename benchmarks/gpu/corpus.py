@@ -34,7 +34,7 @@ DEPTHS = {key: value for key, value in SIZES.items() if key.endswith(("_layers",
 DEPTHS.update(num_hidden_layers=2, text_num_layers=2)
 
 #: Inputs that pipelines keep in float32: tables and positions, times, masks.
-EXACT = re.compile(r"rotary|freqs|ids|coords|mask|time|sigma|guidance|scale|grid|pos")
+EXACT = re.compile(r"rotary|freqs|ids|coords|time|sigma|guidance|scale|grid|pos")
 
 HAND, MADE = "vllm_omni.diffusion.models", "vllm_omni.diffusion.models.corpus_"
 
@@ -91,7 +91,10 @@ def _class(module: str, name: str) -> Any:
 def _config(name: str, module: str, form: dict[str, Any]) -> dict[str, Any]:
     """The published config with few blocks."""
     defaults = constructor_defaults(_class(module, name))
-    config = {**defaults, **dict.fromkeys(form.get("none", ())), **form.get("config", {}), **WIDE.get(name, {})}
+    own = ENTRIES.get(name, Entry()).config  # switches that no default sets, and every published model does
+    switches = {key: value for key, value in own.items() if value is True and not defaults.get(key)}
+    published = {**dict.fromkeys(form.get("none", ())), **form.get("config", {})}
+    config = {**defaults, **switches, **published, **WIDE.get(name, {})}
     cut = {key: min(DEPTHS[key], value) for key, value in config.items() if key in DEPTHS and isinstance(value, int)}
     return {**config, **cut}
 
@@ -104,8 +107,17 @@ def _inputs(module: str, name: str) -> Callable[[dict[str, Any], bool, torch.Gen
             reference = _class(module, name)(**config)
         sizes = replace(Sizes(batch=1) if tiny else LENGTHS, **GRIDS.get(name, {}))
         given = {**entry.inputs, **WIDE_INPUTS.get(name, {})}
-        made = synthesise(reference, config, sizes, inputs=given, words=entry.words)
-        return {key: value if EXACT.search(key) else _halved(value) for key, value in made.items()}
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            made = synthesise(reference, config, sizes, inputs=given, words=entry.words)
+        finally:
+            torch.set_default_dtype(default)
+        halves = name in TIMES_HALVED
+        return {
+            key: value if EXACT.search(key) and not (halves and "time" in key) else _halved(value)
+            for key, value in made.items()
+        }
 
     return draw
 
@@ -131,6 +143,7 @@ LARGEST = (
 
 #: What the published width needs besides, where the class has no such default: facts of the published models.
 WIDE: dict[str, dict[str, Any]] = {
+    "EasyAnimateTransformer3DModel": {"in_channels": 16},
     "HiDreamImageTransformer2DModel": {
         "patch_size": 2,
         "in_channels": 16,
@@ -158,9 +171,20 @@ WIDE: dict[str, dict[str, Any]] = {
     },
     "WanVACETransformer3DModel": {"vace_layers": [0, 1]},
 }
+#: Classes whose time embedding takes times in the precision of its weights alone, as their pipelines give them.
+TIMES_HALVED = frozenset({"AceStepTransformer1DModel", "Kandinsky5Transformer3DModel", "OmniGenTransformer2DModel"})
+
 #: Grids of classes whose table of positions is smaller.
 GRIDS: dict[str, dict[str, int]] = {"AuraFlowTransformer2DModel": {"rows": 24, "columns": 32}}
 WIDE_INPUTS: dict[str, dict[str, str]] = {
+    "AceStepTransformer1DModel": {
+        "context_latents": "normal(batch, rows * columns, in_channels - audio_acoustic_hidden_dim)"
+    },
+    "AllegroTransformer3DModel": {
+        "image_rotary_emb": "((rope(frames, attention_head_dim // 3, true), rope(rows, attention_head_dim // 3, true), "
+        "rope(columns, attention_head_dim // 3, true)), tuple(grid(frames, rows, columns).long().T[:, None]))"
+    },
+    "StableAudio3DiTModel": {"hidden_states": "normal(batch, io_channels, rows * columns)"},
     "HiDreamImageTransformer2DModel": {
         "encoder_hidden_states_t5": "normal(batch, text2, 4096)",
         "encoder_hidden_states_llama3": "normal(5, batch, text, 4096)",

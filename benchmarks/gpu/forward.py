@@ -88,6 +88,7 @@ def measure(
         with torch.device(arguments.device):
             module = importlib.import_module(f"diffusers.models.transformers.{model.reference}")
             reference = getattr(module, model.cls)(**config).eval()
+        keep_in_float32(reference)
         redraw(reference, drawn)
         inputs = {k: _placed(v, arguments.device) for k, v in model.inputs(config, arguments.tiny, generator).items()}
         with torch.inference_mode():
@@ -122,6 +123,14 @@ def _placed(value: Any, device: str) -> Any:
     if isinstance(value, dict):
         return {key: _placed(item, device) for key, item in value.items()}
     return value.to(device) if torch.is_tensor(value) else value
+
+
+def keep_in_float32(model: nn.Module) -> None:
+    """What ``from_pretrained`` leaves in float32 whatever precision is asked for."""
+    kept = set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    for name, parameter in model.named_parameters():
+        if kept & set(name.split(".")):
+            parameter.data = parameter.data.float()
 
 
 def redraw(model: nn.Module, generator: torch.Generator) -> None:
