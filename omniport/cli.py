@@ -313,7 +313,7 @@ def verify(
         for what, file in (("evidence", result.evidence_file), *(("report", path) for path in report or ())):
             typer.echo(f"{what}: {file}")
         if not result.ok and not details:
-            typer.echo("`omniport verify --details` lists every check.", err=True)
+            typer.echo(f"`{result.results[0].command} --details` lists every check.", err=True)
     if not result.ok:
         raise typer.Exit(FindingsError.exit_code)
 

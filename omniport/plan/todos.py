@@ -57,7 +57,8 @@ def markers(text: str) -> Iterator[Marker]:
     if "OMNIPORT-TODO" in text:
         for number, line in enumerate(text.splitlines(), 1):
             for found in _MARKER.finditer(line):
-                yield Marker(number, found.start(), found[1] or "", found[2] or "")
+                # in a message the text ends with the string that holds it
+                yield Marker(number, found.start(), found[1] or "", re.sub(r"""["']\)+\Z""", "", found[2] or ""))
 
 
 def counted(left: int, blocking: int) -> str:

@@ -16,7 +16,7 @@ STYLES = {"validated": "green", "limited": "yellow", "unsupported": "red", "not 
 
 def verify_table(report: VerifyReport, *, details: bool = False) -> RenderableType:
     """Render a report: one row per feature; ``details`` lists every check below the table."""
-    table = Table(title=f"{report.name}: vLLM-Omni on CPU against diffusers", title_justify="left")
+    table = Table(title=f"{report.name} on the real vLLM-Omni, on CPU", title_justify="left")
     table.add_column("feature", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("rel. error", justify="right", no_wrap=True)

@@ -53,6 +53,13 @@ def test_a_todo_without_an_id_and_a_stub_without_a_marker_block(port: Path) -> N
     assert not run(port, "class Toy:\n    def decode(self, x):\n        raise NotImplementedError\n")[0]
 
 
+def test_the_text_in_a_message_ends_with_the_message(port: Path) -> None:
+    raised = (
+        'class Toy:\n    def run(self):\n        raise NotImplementedError("OMNIPORT-TODO(DECODE): how (latents)")\n'
+    )
+    assert "OP971 DECODE is open: how (latents)\n" in run(port, raised)[1]
+
+
 def test_both_kinds_are_counted_in_every_format(port: Path) -> None:
     text = "# OMNIPORT-TODO(REVISION): main\n# OMNIPORT-TODO(DECODE): as it was\n# OMNIPORT-TODO(ATTN)\n"
     passed, shown = run(port, text)

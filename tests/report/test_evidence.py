@@ -95,6 +95,13 @@ def test_table_shows_state_figure_and_evidence() -> None:
     )
 
 
+def test_the_last_line_counts_the_states() -> None:
+    found = (result("tp2"), result("sp2"), result("pp2", state="unsupported", reason="no"))
+    assert (
+        rendered(VerifyReport("flux", ".", found, 2.0)).splitlines()[-1].strip() == "flux: 2 validated, 1 unsupported"
+    )
+
+
 def test_table_shows_why_something_is_not_validated() -> None:
     text = rendered(VerifyReport("flux", ".", (result("sp2", state="unsupported", reason="24 of [bold]24"),), 2.0))
     assert "unsupported" in text and "NOT: 24 of [bold]24" in text and "32 all_reduce" not in text

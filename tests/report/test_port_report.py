@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from omniport.report.page.markdown import markdown, prose
 from omniport.report.page.picture import size
 from omniport.report.page.plot import error_plot
 from omniport.report.page.rows import rows
+from omniport.report.page.view import alarming, folded
 from omniport.report.page.write import form_of, write
 from omniport.scaffold import scaffold
 from omniport.verify.features import FEATURES
@@ -308,3 +310,23 @@ def test_the_look_is_judged_by_what_it_shows(report: PortReport, tmp_path: Path)
         page.open(path)
         layout = page.evaluate(LAYOUT)
     assert layout["overlaps"] and any("nowhere" in p for p in page.problems) and len(page.problems) >= 2
+
+
+def test_a_long_command_is_broken_where_a_shell_goes_on() -> None:
+    short = "omniport verify tree --report port.html"
+    assert folded(short) == short
+    long = f"omniport scaffold org/{'m' * 40} --revision {'a' * 40} --name mine --into TREE"
+    lines = folded(long).split("\n")
+    assert len(lines) == 2 and lines[0].endswith(" \\") and max(map(len, lines)) <= 96
+    words = shlex.split(folded(long).replace("\\\n", " "))
+    assert words == shlex.split(long)
+
+
+def test_a_feature_that_the_port_does_not_declare_alarms_nobody(report: PortReport) -> None:
+    known = report.results["load"]
+    refused = replace(known, feature="pp2", state="unsupported", declared=False)
+    quiet = replace(report, results={"load": known, "pp2": refused})
+    assert alarming(quiet) == set() and 'class="state unsupported"' not in html(quiet)
+    loud = replace(report, results={"load": known, "pp2": replace(refused, declared=True)})
+    assert alarming(loud) == {"unsupported"} and 'class="state unsupported"' in html(loud)
+    assert '<span class="chip unsupported">1 unsupported</span>' in html(loud)

@@ -27,11 +27,12 @@ def html(report: PortReport) -> str:
         trim_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    env.filters.update(why=view.reason, error=shown, figure=_figure)
+    env.filters.update(why=view.reason, error=shown, figure=_figure, folded=view.folded)
     blocks = report.blocks()
     values: dict[str, Any] = {
         "r": report,
         "states": sorted(report.states().items(), key=lambda item: item[0] != "validated"),
+        "alarming": view.alarming(report),
         "origin": view.origin(report),
         "picture": tree_picture(report.tree) if report.tree else "",
         "shares": view.shares(report),

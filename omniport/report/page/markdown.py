@@ -42,7 +42,7 @@ def markdown(report: PortReport) -> str:
         parts += [table(("part", "state", "proved by", "left"), lines)]
     todos = [(d.subject, str(d.value), view.reason(d.why)) for d in report.todos]
     parts += ["### Left for a human", table(("subject", "value", "why"), todos) if todos else "Nothing."]
-    parts += ["### Commands and versions", fenced(f"{report.scaffold}\n{report.verify}")]
+    parts += ["### Commands and versions", fenced(f"{view.folded(report.scaffold)}\n{view.folded(report.verify)}")]
     parts += [table(("package", "version"), report.versions.items())]
     parts += [prose(f"Note: {note}.") for note in report.notes]
     return "\n\n".join(parts) + "\n"

@@ -6,8 +6,8 @@ from omniport.report.page.rows import WORDS, Row, rows
 from omniport.report.page.svg import Markup, element, text
 from omniport.verify.results import ModuleNode
 
-WIDTH, LINE, TOP = 1000, 21, 28
-TREE, SIZE, GLYPH, MEANING = 30, 566, 582, 648  # left ends of the columns; the sizes end at theirs
+WIDTH, LINE, TOP = 1016, 21, 28
+TREE, SIZE, GLYPH, MEANING = 30, 594, 610, 676  # left ends of the columns; the sizes end at theirs
 INDENT = 17
 CHARACTER = 6.7  # width of one in the monospace font of 11 pixels
 

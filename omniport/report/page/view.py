@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from omniport.plan.model import Decision, Why
 from omniport.plan.todos import blocks, counted
 from omniport.report.page.facts import MEANING, PortReport
+from omniport.report.page.picture import size
 from omniport.report.page.plot import shown
 from omniport.report.parts import place
 from omniport.verify.features import FEATURES
@@ -23,6 +25,7 @@ class FeatureRow:
     figure: str
     lines: tuple[str, ...]
     seconds: str
+    declared: bool = True
 
 
 def origin(report: PortReport) -> list[tuple[str, str]]:
@@ -32,7 +35,7 @@ def origin(report: PortReport) -> list[tuple[str, str]]:
         ("model", model.model),
         ("revision", model.revision or "none"),
         ("reference source", model.source),
-        ("path", model.path),
+        ("classified as", model.path),
         ("reference pipeline", port.reference_pipeline),
         ("port of it", f"{port.pipeline_module}.{port.pipeline_class}"),
         ("reference transformer", port.reference_transformer),
@@ -56,8 +59,26 @@ def features(report: PortReport) -> list[FeatureRow]:
             continue
         lines = (f"NOT: {result.reason}",) if result.reason else result.evidence
         figure = "" if result.figure is None else shown(result.figure)
-        found.append(FeatureRow(name, MEANING.get(name, ""), result.state, figure, lines, f"{result.seconds:.1f}"))
+        seconds = f"{result.seconds:.1f}"
+        found.append(FeatureRow(name, MEANING.get(name, ""), result.state, figure, lines, seconds, result.declared))
     return found
+
+
+def alarming(report: PortReport) -> set[str]:
+    """States other than ``validated`` of features that the port declares."""
+    return {str(r.state) for r in report.results.values() if r.declared} - {"validated"}
+
+
+def folded(command: str, width: int = 96) -> str:
+    """A command line as a shell takes it over several lines: a longer one is broken in front of options."""
+    lines = [""]
+    for part in re.split(r" (?=--)", command):
+        if lines[-1] and len(lines[-1]) + len(part) + 3 > width:
+            lines[-1] += " \\"
+            lines.append(f"    {part}")
+        else:
+            lines[-1] += f" {part}" if lines[-1] else part
+    return "\n".join(lines)
 
 
 def checks(report: PortReport) -> list[tuple[str, Check]]:
@@ -71,7 +92,7 @@ def shares(report: PortReport) -> str:
     total = sum(elements.values())
     if not total:
         return ""
-    return f"Of {total / 1e9:.3g}e9 parameters {elements['sharded'] / total:.1%} are in layers that ranks share."
+    return f"Of {size(total)} parameters {elements['sharded'] / total:.1%} are in layers that ranks share."
 
 
 def left(report: PortReport) -> str:
