@@ -16,7 +16,7 @@ from omniport.corpus.results import ALONE, StageError, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import engine
 from omniport.verify.forks import Rank, place_of
-from omniport.verify.proofs import Proof, Subject
+from omniport.verify.proofs import Proof, Subject, run
 from omniport.verify.signatures import LEFT_OUT
 from omniport.verify.transformers import TransformerCase, build_reference, transformer_cases
 
@@ -50,7 +50,11 @@ def subject_of(port: Any, config: Any, reference: Any, case: TransformerCase) ->
         name: {k: v for k, v in make(model).items() if k in accepted or k not in LEFT_OUT}
         for name, make in case.calls.items()
     }
-    return Subject(build_with, model.state_dict(), calls, config)
+
+    def expected(call: str) -> list[torch.Tensor]:
+        return run(model, case.calls[call](model))
+
+    return Subject(build_with, model.state_dict(), calls, config, expected)
 
 
 def _stage(feature: str, subjects: dict[str, Subject]) -> StageResult:

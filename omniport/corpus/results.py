@@ -11,6 +11,7 @@ State = Literal["ok", "failed", "refused", "not reached", "not declared"]
 
 STAGES = ("plan", "scaffold", "import", "load", "parity", "bf16")
 FEATURES = {
+    "flash": "",
     "tp2": "tensor parallelism",
     "tp4": "tensor parallelism",
     "sp2": "sequence parallelism",
@@ -23,9 +24,9 @@ FEATURES = {
     "lora": "lora",
     "quant": "lora",  # what finds the linears for the one finds them for the other
 }
-"""Stages that a plan may leave undeclared, and the plan's name of the feature."""
+"""Stages that a plan may leave undeclared, and the plan's name of the feature; none where every port must pass."""
 
-ALONE = {"layerwise": "layerwise", "compile": "compile", "cache": "cache", "lora": "lora", "quant": "quant"}
+ALONE = {name: name for name in ("flash", "layerwise", "compile", "cache", "lora", "quant")}
 """Features that need one rank, and the module of :mod:`omniport.verify.proofs` that proves each."""
 
 CPU = 1.5

@@ -142,8 +142,8 @@ def verify_ports(
 
 
 def _declared(done: Produced) -> tuple[str, ...]:
-    """The features that the plan declares: what it does not is no failure."""
-    return tuple(stage for stage, feature in FEATURES.items() if feature in done.supported)
+    """The features that the plan declares, and those of every port: what it does not is no failure."""
+    return tuple(stage for stage, feature in FEATURES.items() if not feature or feature in done.supported)
 
 
 def _undeclared(done: Produced) -> dict[str, str]:

@@ -85,6 +85,8 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
     )
     if any(stage in FEATURES for stage in report.stages):
         yield (
+            "*flash*: largest relative error on one rank with FlashAttention, vLLM-Omni's default on GPUs, which takes "
+            "masks over keys alone (its own code, the kernels in plain PyTorch); "
             "*tp2*, *sp2*: largest relative error on two ranks, tensor or Ulysses sequence parallel, against the "
             "reference; *pp2*: as two stages of a pipeline, each with its share of the blocks; *hsdp2*: with the "
             "parameters sharded over two ranks, both in bfloat16. Against a port without the "

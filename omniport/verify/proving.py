@@ -35,8 +35,12 @@ def prove(
             engine.finish_loading(model)
         return model
 
+    def expected(call: str) -> list[torch.Tensor]:
+        outputs: list[torch.Tensor] = torch.load(tasks.saved(work, "outputs"))[call]
+        return outputs
+
     with engine.bare_worker(config, rank):
-        subject = Subject(build_with, weights, torch.load(tasks.saved(work, "inputs")), config)
+        subject = Subject(build_with, weights, torch.load(tasks.saved(work, "inputs")), config, expected)
         prove_it = importlib.import_module(f"omniport.verify.proofs.{name}").prove
         proof: Proof = prove_it(subject) if part is None else prove_it(subject, part)
         return proof

@@ -124,7 +124,7 @@ def test_the_digest_follows_source_and_configs(tmp_path: Path) -> None:
 def test_an_unknown_feature(tmp_path: Path) -> None:
     write_manifest(tmp_path, "flux", manifest())
     names = ", ".join(FEATURES)
-    assert names.startswith("import, load, parity, tp2, tp4, sp2, ring2, cfg2, pp2, hsdp2, layerwise")
+    assert names.startswith("import, load, parity, flash, tp2, tp4, sp2, ring2, cfg2, pp2, hsdp2, layerwise")
     with pytest.raises(OmniportError, match=f"unknown feature speed; choose from {names}"):
         verify(tmp_path, features=("parity", "speed"))
     with pytest.raises(OmniportError, match=r"unknown feature \(none\)"):

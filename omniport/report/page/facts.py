@@ -21,6 +21,7 @@ MEANING = {
     "import": "vLLM-Omni's registry resolves the port",
     "load": "every checkpoint tensor is used once, every parameter filled once",
     "parity": "the transformer gives the reference's outputs",
+    "flash": "the same with FlashAttention, the default backend of GPUs",
     "tp2": "tensor parallelism on two ranks",
     "tp4": "tensor parallelism on four ranks",
     "sp2": "Ulysses sequence parallelism on two ranks",

@@ -49,6 +49,8 @@ class CpuOmniPlatform(OmniPlatform, CpuPlatform):  # type: ignore[misc]
     def get_diffusion_attn_backend_cls(
         cls, selected_backend: str | None = None, head_size: int = 0, allow_trtllm_default: bool = False
     ) -> str:
+        if selected_backend == "FLASH_ATTN":
+            return "omniport.verify.cpu.flash.CpuFlashBackend"
         return "omniport.verify.cpu.attention.CpuSDPABackend"
 
     @classmethod

@@ -9,6 +9,7 @@ FEATURES = (
     "import",
     "load",
     "parity",
+    "flash",
     "tp2",
     "tp4",
     "sp2",

@@ -36,12 +36,14 @@ class Pipeline(nn.Module):
 @dataclass(frozen=True)
 class Subject:
     """A port's transformer to prove something of: ``build_with`` makes it anew from a checkpoint, ``weights`` are its
-    own, ``calls`` are inputs of its forward by name, ``config`` is the worker's."""
+    own, ``calls`` are inputs of its forward by name, ``config`` is the worker's, and ``reference`` gives the
+    reference's outputs of a call."""
 
     build_with: Callable[[dict[str, torch.Tensor]], nn.Module]
     weights: dict[str, torch.Tensor]
     calls: dict[str, dict[str, Any]]
     config: Any
+    reference: Callable[[str], list[torch.Tensor]]
 
     def build(self) -> nn.Module:
         """The transformer with its own weights."""
