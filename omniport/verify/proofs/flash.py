@@ -35,7 +35,7 @@ def prove(subject: Subject) -> Proof:
     ]
     calls: list[str] = []
     for path, layer in layers.items():
-        layer.register_forward_hook(lambda *_, path=path: calls.append(path))
+        layer.register_forward_pre_hook(lambda *_, path=path: calls.append(path))
     before = flash.COUNTS.copy()
     errors: list[float] = []
     for name, inputs in subject.calls.items():
@@ -51,7 +51,9 @@ def prove(subject: Subject) -> Proof:
     counts = flash.COUNTS - before
     if not calls:
         problems.append("no call of attention reached vLLM-Omni's layer")
-    detail = f"{counts.total()} of {len(calls)} calls of attention run in FlashAttention, {counts['varlen']} with a mask"
+    detail = (
+        f"{counts.total()} of {len(calls)} calls of attention run in FlashAttention, {counts['varlen']} with a mask"
+    )
     return Proof(max(errors, default=None), tuple(problems), detail)
 
 
