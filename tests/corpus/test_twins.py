@@ -38,6 +38,10 @@ class Twin:
 TWINS = {
     "swapped q and k": Twin(FLUX, r'"\.to_(?P<a>[qk])", "[qk]"', r'".to_\g<a>", "SWAP\g<a>"'),
     "dropped mask": Twin(QWEN, r"attn_mask=(?!None)[\w.]+", "attn_mask=None"),
+    "mask of four axes": Twin(QWEN, r"(attention_mask = torch\.cat\(.*\))", r"\1[:, None, None, :]", "flash"),
+    "additive mask": Twin(
+        QWEN, r"(attention_mask = )(torch\.cat\(.*\))", r"\1(~\2)[:, None, None, :] * -10000.0", "flash"
+    ),
     "wrong norm": Twin(WAN, r"\(self\.norm_k, (\w+)\)", r"(self.norm_q, \1)"),
     "swapped gate and value": Twin(OVIS, r"(\w+), (\w+) = (\w+\.chunk\(2, dim=-1\))", r"\2, \1 = \3"),
     "wrong rope pairing": Twin(
@@ -99,7 +103,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
     sound[WAN]["features"] = ("tp2", "pp2", "hsdp2", *PROVEN)
-    sound[CHROMA]["features"] = ("cache",)
+    sound[CHROMA]["features"] = ("flash", "cache")
+    sound[QWEN]["features"] = ("flash",)
     sound[NUCLEUS]["features"] = ("tp2", "compile")
     sound[FLUX]["features"] = ("pp2", "cache", "lora")
     jobs: list[dict[str, Any]] = [*sound.values()]
@@ -128,7 +133,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
 @pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA, NUCLEUS])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    features = {WAN: 7, FLUX: 3, CHROMA: 1, NUCLEUS: 2}.get(name, 0)
+    features = {WAN: 7, FLUX: 3, CHROMA: 2, NUCLEUS: 2, QWEN: 1}.get(name, 0)
     assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY
