@@ -14,6 +14,7 @@ from omniport.rewrite.axis_tests import settle_axis_tests
 from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.convs import conv_helpers, rewrite_convs
 from omniport.rewrite.experts import expert_helpers, rewrite_experts
+from omniport.rewrite.fused_norm import fuse_norms
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.join_norms import JoinNorms
@@ -157,11 +158,12 @@ def render_transformer(
     module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
     module = patch_convolutions(module, imported)
     fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
-    module = return_values(settle_optional(name_norm_arguments(fused, imported), normal.root))
+    module, fused_norm = fuse_norms(name_norm_arguments(fused, imported), imported)
+    module = return_values(settle_optional(module, normal.root))
     module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=cross_masks)
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
-    return _assemble(module, plan, header, norm + rotate, layer)
+    return _assemble(module, plan, header, norm + fused_norm + rotate, layer)
 
 
 def _module(normal: NormalForm) -> cst.Module:
