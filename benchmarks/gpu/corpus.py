@@ -33,8 +33,8 @@ LENGTHS = Sizes(batch=1, rows=48, columns=64, text=256, frames=5, text2=96)
 DEPTHS = {key: value for key, value in SIZES.items() if key.endswith(("_layers", "_blocks", "depth"))}
 DEPTHS.update(num_hidden_layers=2, text_num_layers=2)
 
-#: Inputs that pipelines keep in float32: tables and positions, times, masks.
-EXACT = re.compile(r"rotary|freqs|ids|coords|time|sigma|guidance|scale|grid|pos")
+#: Inputs that pipelines keep in float32: tables and positions.
+EXACT = re.compile(r"rotary|freqs|ids|coords|scale|grid|pos")
 
 HAND, MADE = "vllm_omni.diffusion.models", "vllm_omni.diffusion.models.corpus_"
 
@@ -113,11 +113,7 @@ def _inputs(module: str, name: str) -> Callable[[dict[str, Any], bool, torch.Gen
             made = synthesise(reference, config, sizes, inputs=given, words=entry.words)
         finally:
             torch.set_default_dtype(default)
-        halves = name in TIMES_HALVED
-        return {
-            key: value if EXACT.search(key) and not (halves and "time" in key) else _halved(value)
-            for key, value in made.items()
-        }
+        return {key: value if EXACT.search(key) else _halved(value) for key, value in made.items()}
 
     return draw
 
@@ -171,9 +167,6 @@ WIDE: dict[str, dict[str, Any]] = {
     },
     "WanVACETransformer3DModel": {"vace_layers": [0, 1]},
 }
-#: Classes whose time embedding takes times in the precision of its weights alone, as their pipelines give them.
-TIMES_HALVED = frozenset({"AceStepTransformer1DModel", "Kandinsky5Transformer3DModel", "OmniGenTransformer2DModel"})
-
 #: Grids of classes whose table of positions is smaller.
 GRIDS: dict[str, dict[str, int]] = {"AuraFlowTransformer2DModel": {"rows": 24, "columns": 32}}
 WIDE_INPUTS: dict[str, dict[str, str]] = {
