@@ -27,13 +27,14 @@ class Mask:
     boolean: bool = False
     bias: bool = False
     places: frozenset[Place] = frozenset()
+    by_length: str = ""  # made of zeros and filled as far as each sample's tokens go: "whole", or a "part" of the keys
     repeated: str = ""  # half of a mask over pairs: one over "keys" repeated for each query, or over "queries"
     alias: str = ""  # the variable holds what this other one does, and goes
 
     @property
     def over_keys(self) -> bool:
         """Whether every backend takes it, once it has two axes."""
-        return bool(self.axes) and (self.boolean or self.bias) and not self.repeated
+        return bool(self.axes) and (self.boolean or self.bias) and not self.repeated and self.by_length != "part"
 
     @property
     def changes(self) -> bool:
@@ -126,8 +127,10 @@ def _call(node: cst.Call, env: Mapping[str, Mask]) -> tuple[Mask, str]:
     name = dotted(node.func)
     words = {a.keyword.value: code(a.value) for a in node.args if a.keyword is not None}
     given = [a.value for a in node.args if a.keyword is None]
-    if name in _MADE and words.get("dtype") in _BOOL:
-        return Mask(_length(given), boolean=True), code(node)
+    if name in _MADE and (words.get("dtype") in _BOOL or name == "torch.zeros"):
+        return Mask(
+            _length(given), boolean=words.get("dtype") in _BOOL, by_length="whole" if name == "torch.zeros" else ""
+        ), code(node)
     if name == "torch.cat" and given:
         return _cat(node, given[0], words.get("dim", code(given[1]) if len(given) > 1 else "0"), env)
     if name in _PAD and len(given) == 2 and words.get("value", "0") in ("True", "False", "0", "1"):
@@ -189,7 +192,11 @@ def _method(
 
 
 def _cat(node: cst.Call, parts: cst.BaseExpression, dim: str, env: Mapping[str, Mask]) -> tuple[Mask, str]:
-    """Masks of several runs of keys; a boolean one shows what the others are, for they are of one type."""
+    """Masks of several runs of keys; a boolean one shows what the others are, for they are of one type.
+
+    A run that is padded by length is none of a text's: its tokens may be what the model gives back, and flash
+    attention computes nothing for a query that is no key.
+    """
     if not isinstance(parts, cst.List | cst.Tuple) or dim not in ("1", "-1"):
         raise UnknownMask
     found = []
@@ -201,7 +208,8 @@ def _cat(node: cst.Call, parts: cst.BaseExpression, dim: str, env: Mapping[str, 
     if any(mask.changes for mask in found) or not any(mask.boolean or mask.places for mask in found):
         raise UnknownMask
     places = frozenset[Place]().union(*(mask.places for mask in found))
-    return Mask(max(mask.axes for mask in found), any(mask.boolean for mask in found), places=places), code(node)
+    axes, boolean = max(mask.axes for mask in found), any(mask.boolean for mask in found)
+    return Mask(axes, boolean, by_length="part" if any(m.by_length for m in found) else "", places=places), code(node)
 
 
 def _length(sizes: list[cst.BaseExpression]) -> int:

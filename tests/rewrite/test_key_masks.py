@@ -106,6 +106,13 @@ KEPT = {
         "mask = encoder_attention_mask.bool()\n        if other is not None:\n            mask = mask[:, None, None]",
         "mask",
     ),
+    "padding that is given back": (
+        "pass",
+        "mask = torch.zeros(x.shape[0], 2, dtype=encoder_attention_mask.dtype)\n"
+        "        mask[:, :1] = 1\n"
+        "        mask = torch.cat([mask, encoder_attention_mask[:, 2:]], dim=1).bool()[:, None, None, :]",
+        "mask",
+    ),
     "one half of the pairs": (
         "pass",
         "mask = encoder_attention_mask.bool().view(x.shape[0], 1, 1, x.shape[1]).repeat(1, 1, x.shape[1], 1)",
