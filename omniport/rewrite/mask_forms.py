@@ -1,9 +1,10 @@
 """What expressions make of a mask, and the same in the form of every backend: boolean, ``[batch, keys]``.
 
 ``mask[:, None, None, :]`` and its like give axes for heads and queries, which backends add themselves;
-``(1 - mask) * -10000.0`` makes a bias, and one of -10000 leaves nothing of a key in any precision.  A mask over pairs
-of kept tokens, ``keys & keys.transpose(2, 3)``, is one over keys: a query that is padding means nothing, and no key of
-its own is read.
+``(1 - mask) * -10000.0`` makes a bias, and one of -10000 leaves nothing of a key in any precision.
+
+A mask over pairs of kept tokens, ``keys & keys.transpose(2, 3)``, is none over keys: where padding does not stand at
+the end, HunyuanVideo's blocks read what its refiner makes of padded tokens.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def lowered(node: cst.BaseExpression, env: Mapping[str, Mask]) -> tuple[Mask, st
     if isinstance(node, cst.Subscript):
         return _subscript(node, env)
     if isinstance(node, cst.BinaryOperation):
-        return _pairs(node, env) if isinstance(node.operator, cst.BitAnd) else _bias(node, env)
+        return _bias(node, env)
     if isinstance(node, cst.Call):
         return _call(node, env)
     if isinstance(node, cst.IfExp) and code(node.orelse) == "None":
@@ -96,13 +97,6 @@ def _subscript(node: cst.Subscript, env: Mapping[str, Mask]) -> tuple[Mask, str]
     if len(places) == (mask.axes or 2) and all(place == ":" for place in places[:-1]):  # a run of the keys
         return replace(mask, axes=mask.axes or 2), f"{text}[:, {code(node.slice[-1].slice)}]"
     raise UnknownMask
-
-
-def _pairs(node: cst.BinaryOperation, env: Mapping[str, Mask]) -> tuple[Mask, str]:
-    (one, text), (other, same) = lowered(node.left, env), lowered(node.right, env)
-    if {one.repeated, other.repeated} != {"keys", "queries"} or text != same or not (one.boolean and other.boolean):
-        raise UnknownMask
-    return replace(one, repeated="", places=one.places | other.places), text
 
 
 def _bias(node: cst.BinaryOperation, env: Mapping[str, Mask]) -> tuple[Mask, str]:

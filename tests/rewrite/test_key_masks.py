@@ -87,8 +87,6 @@ FORMS = {
         "        mask = torch.cat([seen, encoder_attention_mask[:, 2:].bool()], dim=1)[:, None, None, :]",
         "mask",
     ),
-    "pairs": ("pass", PAIRS, "encoder_attention_mask"),
-    "pairs with the first key": ("pass", FIRST, "mask"),
 }
 
 #: What keeps its mask and its layer, by the reason.
@@ -113,6 +111,8 @@ KEPT = {
         "        mask = torch.cat([mask, encoder_attention_mask[:, 2:]], dim=1).bool()[:, None, None, :]",
         "mask",
     ),
+    "pairs": ("pass", PAIRS, "encoder_attention_mask"),
+    "pairs with the first key": ("pass", FIRST, "mask"),
     "one half of the pairs": (
         "pass",
         "mask = encoder_attention_mask.bool().view(x.shape[0], 1, 1, x.shape[1]).repeat(1, 1, x.shape[1], 1)",
