@@ -33,7 +33,8 @@ class Guidance(Record):
         for method in methods:
             names = denoisers.names(method)
             for call in denoiser_calls(method, names):
-                for key, value in keyword_arguments(call, denoisers, names) or ():
+                explicit = [(a.keyword.value, a.value) for a in call.args if a.keyword is not None]
+                for key, value in keyword_arguments(call, denoisers, names) or explicit:
                     left_out = any(p.match(key) for p, _, _ in DROPPED_PARAMETERS) and key not in knowledge.NOT_PORTED
                     if left_out and code(value).strip() not in ("None", "{}"):
                         found[key] = None

@@ -13,7 +13,7 @@ import pytest
 from omniport.emit import port_files, record_files
 from omniport.emit.port import split_header
 from omniport.errors import FindingsError, OmniportError
-from omniport.plan.model import PortPlan
+from omniport.plan.model import Decision, PortPlan, Why
 from omniport.target import manifest
 from omniport.target.features import DEFAULT
 from omniport.target.registry import RegistryView, read_registry
@@ -215,6 +215,16 @@ def test_style_that_cannot_be_fixed_is_noted():
         port_plan(), transformer + "\n\nassert type(1) == type(2)\n", pipeline, ASSUMED, plugin=True, notes=notes
     )
     assert [n.code for n in notes] == ["E721"]
+
+
+def test_the_test_of_a_plugin_that_takes_an_image_needs_no_note():
+    plan, notes = port_plan(), []
+    images = Decision("media", "image", Why("it is so", "toy/pipeline.py", 1))
+    plan = replace(plan, pipeline=replace(plan.pipeline, decisions=(images,)))
+    changes = port_files(plan, *codes(), ASSUMED, plugin=True, notes=notes)
+    test = next(c for c in changes if c.path == "tests/test_plugin.py")
+    assert "    assert found.supports_multimodal_inputs is True\n" in test.content
+    assert notes == []
 
 
 def test_split_header():

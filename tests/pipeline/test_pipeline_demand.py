@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import textwrap
 
+import libcst as cst
 import pytest
 
 from omniport.analyse.demand import Demand, demand_of
@@ -16,7 +17,7 @@ from omniport.hub.synthetic import synthesise
 from omniport.plan.model import PipelinePlan
 from omniport.port import analyse_transformer
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
-from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.denoiser import Denoisers, keyword_arguments
 from omniport.rewrite.pipeline.evaluate import Facts
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.module import render_pipeline
@@ -57,6 +58,26 @@ def test_members_that_a_pipeline_reads_stay_in_the_denoiser(diffusers: SourceTre
     plain = analyse_transformer(diffusers, "HunyuanDiT2DModel").normal.code
     assert "self.num_heads = num_attention_heads" in kept.split("class HunyuanDiT2DModel")[1]
     assert "self.num_heads = num_attention_heads" not in plain.split("class HunyuanDiT2DModel")[1]
+
+
+def call(source: str) -> cst.Call:
+    found = cst.parse_expression(source)
+    assert isinstance(found, cst.Call)
+    return found
+
+
+def test_a_starred_argument_has_no_name() -> None:
+    """Of diffusers' MotifVideoImage2VideoPipeline: what a guider's batch holds is not the third parameter."""
+    names = frozenset({"self.transformer"})
+    whole = keyword_arguments(call("self.transformer(x, sparse_params=None)"), ONE, names)
+    assert [key for key, _ in whole or ()] == ["x", "sparse_params"]
+    assert keyword_arguments(call("self.transformer(x=x, **conditions)"), ONE, names) is None
+    assert keyword_arguments(call("self.transformer(*conditions)"), ONE, names) is None
+
+
+@pytest.mark.parametrize("name", ["MotifVideoPipeline", "MotifVideoImage2VideoPipeline"])
+def test_what_a_starred_argument_holds_is_not_asked_of_the_denoiser(diffusers: SourceTree, name: str) -> None:
+    assert demand_of(plan_of(diffusers, name)) == Demand()
 
 
 SPARSE = """

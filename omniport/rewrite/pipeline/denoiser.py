@@ -198,7 +198,7 @@ class _Replace(cst.CSTTransformer):
 def keyword_arguments(
     call: cst.Call, denoisers: Denoisers, names: frozenset[str]
 ) -> list[tuple[str, cst.BaseExpression]] | None:
-    """Arguments of a denoiser call by parameter name; None if a positional one has no name known."""
+    """Arguments of a denoiser call by parameter name; None if one has no name known, as a starred one."""
     known = dict(denoisers.parameters)
     attribute = dotted(call.func) or ""
     parameters = known.get(attribute) or next((p for _, p in denoisers.parameters), ())
@@ -206,7 +206,7 @@ def keyword_arguments(
     for position, argument in enumerate(call.args):
         if argument.keyword is not None:
             found.append((argument.keyword.value, argument.value))
-        elif position < len(parameters):
+        elif not argument.star and position < len(parameters):
             found.append((parameters[position], argument.value))
         else:
             return None
