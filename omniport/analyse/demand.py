@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniport.plan.model import PipelinePlan
+from omniport.plan.model import CARRIED, Decision, PipelinePlan
 
 GIVEN, MEMBER = "denoiser given", "denoiser member"
 
 
 @dataclass(frozen=True)
 class Demand:
-    """``given``: parameters of the forward that the pipeline passes a value for; ``members``: attributes it reads."""
+    """``given``: parameters of the forward that the pipeline passes a value for; ``members``: attributes it reads;
+    ``carried``: dicts among the parameters (``joint_attention_kwargs``), each with the keys that hold data."""
 
     given: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
+    carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 NOTHING = Demand()
@@ -26,4 +28,9 @@ def demand_of(plan: PipelinePlan) -> Demand:
     def named(kind: str) -> frozenset[str]:
         return frozenset(d.subject[len(kind) + 1 :] for d in plan.decisions if d.subject.startswith(f"{kind} "))
 
-    return Demand(named(GIVEN), named(MEMBER))
+    keys = {d.subject.split(" ")[-1]: tuple(str(d.value).split(", ")) for d in plan.decisions if _carries(d)}
+    return Demand(named(GIVEN), named(MEMBER), tuple(keys.items()))
+
+
+def _carries(decision: Decision) -> bool:
+    return decision.subject.startswith(f"{CARRIED} ")

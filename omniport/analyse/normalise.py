@@ -71,7 +71,7 @@ def normalise(
     Raises:
         UnsupportedError: a construct no pass understands, with its file and line.
     """
-    specialised = specialise(tree, module, root, config, demand.given)
+    specialised = specialise(tree, module, root, config, demand)
     body = cst.Module(list(tidy(specialised, root, demand.members).values()))
     laid_out = _laid_out(body)
     marked = text_of(laid_out)

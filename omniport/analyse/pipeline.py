@@ -15,6 +15,7 @@ from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import MEMBER
 from omniport.analyse.pipeline_arguments import apart, media_keys
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
+from omniport.analyse.pipeline_carried import carried_entries, carries
 from omniport.analyse.pipeline_components import (
     Component,
     Index,
@@ -30,7 +31,7 @@ from omniport.analyse.pipeline_output import Output, Processed, find_output, fin
 from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import STAGES, Decision, PipelinePlan
+from omniport.plan.model import CARRIED, STAGES, Decision, PipelinePlan
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers
@@ -202,6 +203,7 @@ class _Analysis(Guidance):
             if found := [n for dotted, n in names.items() if dotted and dotted.split(".")[-1] == name]:
                 self.dropped.append(Decision(f"{facts.CONTEXT} {name}", None, self.why(reason, found[-1])))
         self.attention_arguments(names)
+        self.carried()
 
     def attention_arguments(self, names: Mapping[str | None, ast.AST]) -> None:
         """``self._x_attention_kwargs`` is None where the class never stores more than the argument itself in it."""
@@ -209,9 +211,16 @@ class _Analysis(Guidance):
             if not name or not knowledge.ATTENTION_ARGUMENTS.match(name):
                 continue
             kept = f"self._{name.removeprefix('self.').removeprefix('_')}"
-            if all(reading.stores_argument(s) for n in (name, kept) for s in reading.stores(self.node, n)):
+            stores = [s for n in (name, kept) for s in reading.stores(self.node, n)]
+            if all(reading.stores_argument(s) or carries(s) for s in stores):
                 why = self.why("holds the dropped argument and IP-adapter entries, nothing else", node)
                 self.dropped.append(Decision(f"{facts.VALUE} {name}", None, why))
+
+    def carried(self) -> None:
+        """Entries of attention arguments that hold data: the denoiser's port takes each by its own name."""
+        for parameter, (keys, node) in carried_entries(self.call).items():
+            why = self.why("attention arguments that hold data: a parameter of the denoiser's port for each", node)
+            self.decisions.append(Decision(f"{CARRIED} {parameter}", ", ".join(keys), why))
 
     def gone(self, normal: NormalClass) -> None:
         methods = {n.name: n for n in self.node.body if isinstance(n, ast.FunctionDef)}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import libcst as cst
 
 from omniport.analyse import knowledge
 from omniport.analyse.binding import bind, compared_with_none, parameters
+from omniport.analyse.carried import carried_parameters
 from omniport.analyse.class_plans import class_names, class_plan, where_of
 from omniport.analyse.closure import Closure
+from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.interpret import Interpreter
 from omniport.analyse.modes import Mode, modes_of
 from omniport.analyse.values import (
@@ -31,6 +33,7 @@ from omniport.analyse.variants import Notes, Variant
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.rewrite.normal.autocast import drop_disabled_autocast
+from omniport.rewrite.normal.carried import Carried, spread_carried
 from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
@@ -61,21 +64,21 @@ def specialise(
     module: SourceModule,
     root: str,
     config: Mapping[str, object] | None = None,
-    given: Collection[str] = (),
+    demand: Demand = NOTHING,
 ) -> Specialised:
     """Specialise the transformer class ``root`` of ``module``, for ``config`` where one is in hand.
 
-    ``given`` are parameters of its forward that the pipeline passes a value for: they stay.
+    ``demand``: parameters of its forward that the pipeline passes a value for stay.
 
     Raises:
         UnsupportedError: a construct that cannot be followed, with its file and line.
     """
-    return _Program(tree, config or {}, given).run(module, root)
+    return _Program(tree, config or {}, demand, carried_parameters(tree, module, demand)).run(module, root)
 
 
 class _Program:
-    def __init__(self, tree: SourceTree, config: Mapping[str, object], given: Collection[str]) -> None:
-        self.tree, self.config, self.given = tree, config, given
+    def __init__(self, tree: SourceTree, config: Mapping[str, object], demand: Demand, carried: Carried) -> None:
+        self.tree, self.config, self.given, self.carried = tree, config, demand.given, carried
         self.modes: dict[str, Mode] = {}
         self.variants: dict[str, Variant] = {}
         self.notes = Notes()
@@ -188,7 +191,9 @@ class _Program:
         if function.params.star_kwarg is not None:
             inputs[function.params.star_kwarg.name.value] = Const({})
         variant.inputs = inputs
-        return tuple(dropped)
+        apart = [(name, ", ".join(p.name.value for p in own)) for name, own in self.carried.items()]
+        why = "a dict of attention arguments: a parameter of its own for each of its entries"
+        return (*dropped, *(Decision(name, keys, Why(why, *where_of(function))) for name, keys in apart))
 
     # ------------------------------------------------------------------------------------------------ names, classes
     def resolve(self, variant: Variant, name: str) -> Value | None:
@@ -276,7 +281,7 @@ class _Program:
     ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
         """The class without plumbing, processor and helpers inlined, with the modules its names belong to."""
         node, inherited = self.closure.flattened(module, ref.name, processor.cls if processor else None, whole=whole)
-        stripped = strip_class(node, keep_docstring=root)
+        stripped = spread_carried(strip_class(node, keep_docstring=root), self.carried)
         scopes = list(inherited)
         if has_handover(stripped):
             if processor is None:

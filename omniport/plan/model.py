@@ -340,6 +340,9 @@ DISPATCHED = ("sequential", "batched", "branches")
 STAGES = "pipeline stages"
 """Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
+CARRIED = "carried"
+"""Kind of the decision about a dict in which a pipeline passes data to its denoiser: parameter, and its keys."""
+
 
 @dataclass(frozen=True)
 class PipelinePlan:

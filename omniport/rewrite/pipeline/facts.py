@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from omniport.plan.model import Decision
+from omniport.plan.model import CARRIED, Decision
 from omniport.rewrite.pipeline.evaluate import PRESENT
 from omniport.rewrite.pipeline.normal import Request
 
@@ -44,6 +44,7 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
         unwrapped=frozenset(name_of(d) for d in of_kind(dropped, CONTEXT)),
         lists=frozenset({"prompt", "negative_prompt"} if together is not None and together.value else ()),
         init=tuple(init),
+        carried=tuple((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CARRIED)),
         classes=tuple((f"self.{name_of(d)}", frozenset(str(d.value).split(", "))) for d in of_kind(decisions, CLASS)),
         configs=(
             *((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CONFIG)),

@@ -12,6 +12,7 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.absent import refused, stopped, whole
 from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, statements, suite, without_lines
+from omniport.rewrite.pipeline.carried import with_entries_apart
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, UNKNOWN, Facts, evaluate, is_literal
 from omniport.rewrite.pipeline.fold import fold_function
@@ -35,7 +36,7 @@ class Request:
     ``arguments`` are the parameters of ``__call__`` that are bound to a constant, ``values`` everything else decided.
     ``kept`` are methods that stay though nothing in the class uses them.  ``init`` are parameters of the constructor
     that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has, ``classes`` the class
-    of a component and its bases.
+    of a component and its bases, ``carried`` the entries of the denoiser's attention arguments that hold data.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -48,6 +49,7 @@ class Request:
     init: tuple[tuple[str, Any], ...] = ()
     configs: tuple[tuple[str, tuple[str, ...]], ...] = ()
     classes: tuple[tuple[str, frozenset[str]], ...] = ()
+    carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class _Work:
             raise UnsupportedError(f"{self.name} has no {ENTRY}", file)
         if (encode := self.methods.get("encode_prompt")) is not None:
             self.methods[ENTRY] = counted_for_prompts(self.methods[ENTRY], encode)
+        self.methods[ENTRY] = with_entries_apart(self.methods[ENTRY], dict(request.carried), file)
         self.order = list(self.methods)
         self.owners = frozenset({"self", self.name})
         self.dropped: list[str] = []

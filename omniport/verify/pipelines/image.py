@@ -5,6 +5,7 @@ from __future__ import annotations
 from omniport.verify.components.encoders import QWEN3_VL, language_model
 from omniport.verify.pipelines.form import Picture, Recipe
 
+_GEMMA = {"text_encoder": "transformers.GemmaModel"}
 _GEMMA2 = {"text_encoder": "transformers.Gemma2Model"}
 _QWEN3 = {"text_encoder": "transformers.Qwen3Model"}
 _SANA = Recipe("Gemma 2 is annotated by its base class", _GEMMA2)
@@ -184,7 +185,8 @@ IMAGE: dict[str, Recipe] = {
     ),
     "Lumina2Pipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "Lumina2Text2ImgPipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
-    "LuminaPipeline": Recipe("Gemma is annotated by its base class", {"text_encoder": "transformers.GemmaModel"}),
+    "LuminaPipeline": Recipe("Gemma is annotated by its base class", _GEMMA),
+    "LuminaText2ImgPipeline": Recipe("Gemma is annotated by its base class", _GEMMA),
     "PRXPipeline": Recipe("published with an autoencoder", {"vae": "diffusers.AutoencoderKL"}),
     "PRXPixelPipeline": Recipe(
         "no autoencoder; the encoder is annotated by the base class of all",
