@@ -4,12 +4,15 @@ The masks are followed from the root's forward to the attention calls, and what 
 makes biases of them on their way goes (:mod:`omniport.rewrite.mask_forms`).  ``if mask.ndim == 2:`` holds: a port's
 pipeline gives masks as its tokenizers do.
 
-A class whose masks are not all of this kind keeps them, and its layer (:mod:`omniport.rewrite.masked_attention`): masks
-over pairs of queries and keys, masks whose type or axes no line shows, masks that something else reads as well.
+Masks over pairs of kept tokens are masks over keys, too, for a layer of their own
+(:mod:`omniport.rewrite.padded_attention`).  A class whose masks are not all of one kind keeps them, and its layer
+(:mod:`omniport.rewrite.masked_attention`): other masks over pairs of queries and keys, masks whose type or axes no line
+shows, masks that something else reads as well.
 """
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 
@@ -18,6 +21,7 @@ import libcst as cst
 from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.mask_flow import Edits, Masks, mask_of, remarks, speaks_of_masks
 from omniport.rewrite.masked_attention import CLASS
+from omniport.rewrite.padded_attention import CLASS as PADDED
 from omniport.rewrite.syntax import code, dotted, statements
 from omniport.source.transform import replaced
 from omniport.source.walk import of_kind
@@ -37,7 +41,8 @@ def key_masks(module: cst.Module, root: str, layer: str, *, cross: bool) -> cst.
     if not masked or root not in classes:
         return module
     masks = Masks({name: node for name, node in classes.items() if name == root or speaks_of_masks(node)}, root)
-    good = frozenset(name for name in masked if masks.sound(name))
+    good = {name: PADDED if masks.pairs(name) else layer for name in masked if masks.sound(name)}
+    good = {name: made for name, made in good.items() if made == layer or _may_pad(classes[name])}
     if not good:
         return module
     edits = masks.edits(good)
@@ -46,14 +51,20 @@ def key_masks(module: cst.Module, root: str, layer: str, *, cross: bool) -> cst.
         if isinstance(item, cst.ClassDef):
             if item.name.value in masks.forwards:
                 item = _edited(item, masks.forwards[item.name.value], edits)
-            if item.name.value in good:
-                item = replaced(item, lambda node: _plain(node, layer, cross))
+            if (made := good.get(item.name.value)) is not None:
+                item = replaced(item, functools.partial(_plain, layer=made, cross=cross))
         body.append(item)
     return module.with_changes(body=body)
 
 
+def _may_pad(node: cst.ClassDef) -> bool:
+    """Whether the layers of a class can be those that give zeros to padding: queries are the keys, and not plain."""
+    made = [call for call in of_kind(node, cst.Call) if dotted(call.func) == CLASS]
+    return bool(made) and not any('role="cross"' in code(call) for call in made)
+
+
 def _plain(node: cst.CSTNode, layer: str, cross: bool) -> cst.CSTNode | None:
-    """vLLM-Omni's own layer where one for any mask is made."""
+    """``layer`` where one for any mask is made."""
     if not isinstance(node, cst.Call) or dotted(node.func) != CLASS or ('role="cross"' in code(node) and not cross):
         return None
     return node.with_changes(func=cst.Name(layer))

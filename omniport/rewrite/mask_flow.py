@@ -122,7 +122,12 @@ class Masks:
         together = self._together(p for mask in mine if mask is not None for p in mask.places)
         sharing = [masks for masks in self.reached.values() if any(m and m.places & together for m in masks)]
         known = all(mask is not None and mask.over_keys for masks in [mine, *sharing] for mask in masks)
-        return bool(mine) and known and not together & self.bad
+        alike = len({mask.pairs for mask in mine if mask is not None}) == 1
+        return known and alike and not together & self.bad
+
+    def pairs(self, name: str) -> bool:
+        """Whether a class's attention calls get masks over pairs of kept tokens."""
+        return any(mask is not None and mask.pairs for mask in self.reached.get(name, ()))
 
     def edits(self, good: Iterable[str]) -> Edits:
         """What becomes of the nodes on the way of these classes' masks."""
@@ -229,7 +234,7 @@ class _Forward:
         found = self.lowered(value) if isinstance(target, cst.Name) else None
         if found is None:
             self.read(value)
-            self.stored_into(line, target, value)
+            self.stored_into(target)
         several = self.returned(value, target) if isinstance(target, cst.Tuple) else {}
         for name in names:
             place = (self.name, name)
@@ -260,20 +265,12 @@ class _Forward:
         reads = sum(list(variables(value)).count(name) for _, value in self.stores[first : later + 1])
         return reads == list(variables(self.node.body)).count(name) - targets.count(name)
 
-    def stored_into(self, line: cst.CSTNode, target: cst.BaseExpression, value: cst.BaseExpression) -> None:
-        """``mask[:, :, :, 0] = True``: the first key is kept for all."""
-        if not isinstance(target, cst.Subscript) or not isinstance(target.value, cst.Name):
-            return
-        name = target.value.value
-        mask = self.env.get(name)
-        if mask is None or not mask.changes:
-            return
-        if code(target).replace(" ", "") == f"{name}[:,:,:,0]" and code(value) == "True" and mask.axes == 4:
-            made = _assigned(line, name, f"F.pad({mask.alias or name}[:, 1:], (1, 0), value=True)")
-            self.masks.changes.append((line, made, mask.places))
-            self.env[name] = replace(mask, alias="")
-        else:
-            self.masks.bad.add((self.name, name))
+    def stored_into(self, target: cst.BaseExpression) -> None:
+        """A mask in another form than it will have is not written into."""
+        if isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name):
+            name = target.value.value
+            if name in self.env and self.env[name].changes:
+                self.masks.bad.add((self.name, name))
 
     def returned(self, value: cst.BaseExpression, target: cst.Tuple) -> dict[str, Mask]:
         """The masks that a method of the class makes, by the variables that get them."""

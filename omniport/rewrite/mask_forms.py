@@ -3,8 +3,9 @@
 ``mask[:, None, None, :]`` and its like give axes for heads and queries, which backends add themselves;
 ``(1 - mask) * -10000.0`` makes a bias, and one of -10000 leaves nothing of a key in any precision.
 
-A mask over pairs of kept tokens, ``keys & keys.transpose(2, 3)``, is none over keys: where padding does not stand at
-the end, HunyuanVideo's blocks read what its refiner makes of padded tokens.
+A mask over pairs of kept tokens, ``keys & keys.transpose(2, 3)``, is one over keys for a layer that gives the others
+zeros (:mod:`omniport.rewrite.padded_attention`).  One that keeps a key for all, as HunyuanVideo's refiner does, is not:
+where padding does not stand at the end, HunyuanVideo's blocks read what the refiner makes of padded tokens.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Mask:
     places: frozenset[Place] = frozenset()
     by_length: str = ""  # made of zeros and filled as far as each sample's tokens go: "whole", or a "part" of the keys
     repeated: str = ""  # half of a mask over pairs: one over "keys" repeated for each query, or over "queries"
+    pairs: bool = False  # over pairs of kept tokens: a query that is no key gets nothing
     alias: str = ""  # the variable holds what this other one does, and goes
 
     @property
@@ -50,8 +52,8 @@ class Mask:
         return replace(self, axes=axes, boolean=self.boolean and other.boolean, places=self.places | other.places)
 
     @property
-    def form(self) -> tuple[int, bool, bool, str]:
-        return self.axes, self.boolean, self.bias, self.repeated
+    def form(self) -> tuple[int, bool, bool, str, bool]:
+        return self.axes, self.boolean, self.bias, self.repeated, self.pairs
 
 
 class UnknownMask(Exception):
@@ -80,7 +82,7 @@ def lowered(node: cst.BaseExpression, env: Mapping[str, Mask]) -> tuple[Mask, st
     if isinstance(node, cst.Subscript):
         return _subscript(node, env)
     if isinstance(node, cst.BinaryOperation):
-        return _bias(node, env)
+        return _pairs(node, env) if isinstance(node.operator, cst.BitAnd) else _bias(node, env)
     if isinstance(node, cst.Call):
         return _call(node, env)
     if isinstance(node, cst.IfExp) and code(node.orelse) == "None":
@@ -97,6 +99,14 @@ def _subscript(node: cst.Subscript, env: Mapping[str, Mask]) -> tuple[Mask, str]
     if len(places) == (mask.axes or 2) and all(place == ":" for place in places[:-1]):  # a run of the keys
         return replace(mask, axes=mask.axes or 2), f"{text}[:, {code(node.slice[-1].slice)}]"
     raise UnknownMask
+
+
+def _pairs(node: cst.BinaryOperation, env: Mapping[str, Mask]) -> tuple[Mask, str]:
+    """``keys & keys.transpose(2, 3)``"""
+    (one, text), (other, same) = lowered(node.left, env), lowered(node.right, env)
+    if {one.repeated, other.repeated} != {"keys", "queries"} or text != same or not (one.boolean and other.boolean):
+        raise UnknownMask
+    return replace(one, repeated="", pairs=True, places=one.places | other.places), text
 
 
 def _bias(node: cst.BinaryOperation, env: Mapping[str, Mask]) -> tuple[Mask, str]:

@@ -30,6 +30,8 @@ from omniport.rewrite.normal.leading_lines import close_docstrings
 from omniport.rewrite.norms import FUSED as FUSED_NORM
 from omniport.rewrite.norms import norm_helpers, sharded_norms
 from omniport.rewrite.optional import settle_optional
+from omniport.rewrite.padded_attention import CLASS as PADDED
+from omniport.rewrite.padded_attention import HELPER as PADDED_LAYER
 from omniport.rewrite.patch_conv import patch_convolutions
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
@@ -205,6 +207,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     )
     gated = GATED_HELPER if f"{GATED}(" in classes else ""
     more += MASKED_LAYER.format(base=layer) if f"{MASKED}(" in classes else ""
+    more += PADDED_LAYER.format(base=layer) if f"{PADDED}(" in classes else ""
     rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import libcst as cst
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from omniport.rewrite.key_masks import key_masks
+from omniport.rewrite.padded_attention import HELPER
 
 MODEL = """
 class ToyAttention(nn.Module):
@@ -111,7 +113,6 @@ KEPT = {
         "        mask = torch.cat([mask, encoder_attention_mask[:, 2:]], dim=1).bool()[:, None, None, :]",
         "mask",
     ),
-    "pairs": ("pass", PAIRS, "encoder_attention_mask"),
     "pairs with the first key": ("pass", FIRST, "mask"),
     "one half of the pairs": (
         "pass",
@@ -148,6 +149,29 @@ def test_other_masks_stay_with_their_layer(form: tuple[str, str, str]) -> None:
     assert after == before
 
 
+def test_pairs_of_kept_tokens_are_kept_tokens_with_zeros_for_the_others() -> None:
+    before, after = rewritten(("pass", PAIRS, "encoder_attention_mask"))
+    assert "self.attn = PaddedAttention(" in after
+    for gone in (".repeat(", ".transpose(", "one =", "two =", "&"):
+        assert gone not in after
+    x, mask = torch.randn(2, 7, 8), torch.tensor([[1] * 7, [0] * 2 + [1] * 2 + [0] * 3])
+    one, seen = run(before, x, mask)
+    two, given = run(after, x, mask)
+    assert (one - two).abs().max() < 1e-6  # padding, too
+    assert all(m.dtype == torch.bool and m.shape == mask.shape for m in given)
+    assert all(m.shape == (2, 1, 7, 7) for m in seen)
+    broken = after.replace("PaddedAttention(", "Attention(")
+    assert (one - run(broken, x, mask)[0])[~mask.bool()].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("role", [', role="cross"', None])
+def test_pairs_need_the_layer_that_gives_zeros(role: str | None) -> None:
+    """No cross attention, and no target whose layer has no such part."""
+    text = MODEL.format(attention="pass", root=PAIRS, given="encoder_attention_mask", role=role or "")
+    text = text if role else text.replace("MaskedAttention(", "Attention(")
+    assert key_masks(cst.parse_module(text), "ToyModel", "Attention", cross=True).code == text
+
+
 def test_a_mask_that_is_dropped_is_seen() -> None:
     """The comparison above tells a mask that says something else."""
     before, after = rewritten(FORMS["a bias"])
@@ -181,14 +205,20 @@ def run(text: str, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, l
             super().__init__()
             self.heads = num_heads
 
-        def forward(self, query: Any, key: Any, value: Any, mask: Any) -> torch.Tensor:
+        def forward(self, query: Any, key: Any, value: Any, metadata: Any) -> torch.Tensor:
+            heads = (t.unflatten(-1, (self.heads, -1)) for t in (query, key, value))
+            return self._run_local_attention(*heads, metadata).flatten(2)
+
+        def _run_local_attention(self, query: Any, key: Any, value: Any, attn_metadata: Any) -> torch.Tensor:
+            mask = attn_metadata.attn_mask
             if mask is not None:
                 given.append(mask)
                 mask = mask[:, None, None, :] if mask.ndim == 2 else mask
-            q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2).nan_to_num()
+            q, k, v = (t.transpose(1, 2) for t in (query, key, value))
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).nan_to_num()
 
     names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F, "Attention": Attention, "MaskedAttention": Attention}
-    names["AttentionMetadata"] = lambda attn_mask: attn_mask
+    exec(HELPER.format(base="Attention"), names)
+    names["AttentionMetadata"] = SimpleNamespace
     exec(text, names)
     return names["ToyModel"]()(x, mask), given
