@@ -129,7 +129,7 @@ def scaffold(
     from omniport import port, progress
     from omniport import scaffold as room
 
-    if source is not None and port.is_custom(source):
+    if source is not None and port.is_custom(model, source):
         from omniport.custom.into import scaffold_custom
 
         if plugin is not None:
@@ -191,14 +191,17 @@ def plan(
     """Show every decision with its source line; write nothing."""
     from omniport import port, progress
 
-    if source is not None and port.is_custom(source):
+    options = {"--source": source, "--revision": revision, "--backbone": backbone, "--media": media, "--into": into}
+    given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    if source is not None and port.is_custom(model, source):
         roles = port.custom_plan(model, source, backbone, media)
         if json:
             print_plan(roles)
         else:
             from omniport.report.custom import render as render_roles
+            from omniport.report.plan import next_command
 
-            render_roles(roles, console())
+            render_roles(roles, console(), next_command(model, given))
         return
     _no_answers(backbone, media)
     with progress.shown(quiet=quiet):
@@ -208,7 +211,7 @@ def plan(
     else:
         from omniport.report.plan import render
 
-        render(result, console())
+        render(result, console(), given)
 
 
 @app.command(epilog=epilog("check"))

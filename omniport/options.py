@@ -70,7 +70,12 @@ Plugin = Annotated[
 Name = Annotated[str | None, typer.Option(metavar="NAME", help="Name of the port (default: from the pipeline class).")]
 Diff = Annotated[bool, typer.Option("--diff", help="Show the changes as a unified diff.")]
 
-Port = Annotated[Path, typer.Argument(metavar="PORT", help="Tree or plugin that holds the port.", show_default=False)]
+Port = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PORT", help="Tree or plugin that holds the port, or the port's folder in it.", show_default=False
+    ),
+]
 Which = Annotated[str | None, typer.Option(metavar="NAME", help="Which port, where there are several.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 Feature = Annotated[

@@ -71,7 +71,7 @@ def analyse(
         reasons = "; ".join(why.reason for why in classified.why)
         raise OmniportError(
             f"{model} takes {classified.path}: {reasons}. Get its own code and begin with "
-            f"`{shlex.join(['omniport', 'plan', model, '--source'])} DIR`; {classified.follows}"
+            f"`{shlex.join(['omniport', 'plan', model, '--source'])} DIR`"
         )
     _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
@@ -231,10 +231,12 @@ def plan(
     return analyse(model, target=target, source=source, revision=revision, offline=offline).plan
 
 
-def is_custom(source: Path) -> bool:
-    """Whether ``source`` is a model's own code: a folder that holds no diffusers."""
+def is_custom(model: str, source: Path) -> bool:
+    """Whether ``source`` is a model's own code: a folder without diffusers, for a model that is no class of it."""
     from omniport.source.tree import SourceTree
 
+    if model.startswith("diffusers:"):
+        return False
     try:
         SourceTree.locate(source)
     except OmniportError:

@@ -38,7 +38,7 @@ def outcome_lines(files: Iterable[FileOutcome[Any]]) -> list[str]:
 
 
 def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
-    """The root and the manifest of the port at ``where``.
+    """The root and the manifest of the port at ``where``: a tree, a plugin, or the folder of a port's modules.
 
     Raises:
         OmniportError: there is none, or there are several and ``name`` does not say which.
@@ -47,7 +47,7 @@ def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
 
     if not where.exists():
         raise OmniportError(f"{where}: no such folder")
-    root = where.absolute()
+    root, name = home(where, name)
     ports = manifest.find(root)
     if name is not None and name not in ports:
         raise OmniportError(f"{where} holds no port named {name!r}; it holds {', '.join(ports) or 'none'}")
@@ -59,6 +59,24 @@ def recorded_port(where: Path, name: str | None) -> tuple[Path, Manifest]:
     if name is None and len(ports) > 1:
         raise OmniportError(f"{where} holds several ports ({', '.join(ports)}); choose one with --name")
     return root, ports[name or next(iter(ports))]
+
+
+def home(where: Path, name: str | None) -> tuple[Path, str | None]:
+    """The root of what ``where`` names, and the port: the folder of a port's modules, as for ``check``, names both."""
+    from omniport.target import manifest
+    from omniport.target.paths import STATE
+
+    root = where.absolute()
+    if (root / STATE).is_dir():
+        return root, name
+    above = next((p for p in root.parents if (p / STATE).is_dir()), None)
+    if above is not None:
+        inside = root.relative_to(above).as_posix()
+        for known in manifest.find(above).values():
+            pipeline = f"{inside}/{known.port.pipeline_module.rpartition('.')[2]}.py"
+            if name in (None, known.name) and any(f.path == pipeline for f in known.files):
+                return above, known.name
+    return root, name
 
 
 def in_tree(port: Manifest) -> bool:

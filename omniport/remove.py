@@ -25,6 +25,7 @@ class RemovalResult:
     root: Path
     files: tuple[FileRemoval, ...]
     dry_run: bool
+    note: str = ""
 
     def to_data(self) -> dict[str, Any]:
         return {
@@ -32,11 +33,13 @@ class RemovalResult:
             "root": str(self.root),
             "dry_run": self.dry_run,
             "files": outcome_data(self.files),
+            **({"note": self.note} if self.note else {}),
         }
 
     def text(self) -> str:
         lines = [f"{self.name} of {self.root}", ""]
         lines += outcome_lines(self.files)
+        lines += [f"note: {self.note}"] if self.note else []
         if self.dry_run:
             lines += ["", "dry run: nothing was written"]
         return "\n".join(lines)
@@ -69,7 +72,21 @@ def remove(where: Path, *, name: str | None = None, dry_run: bool = False, force
         ]
         journal.commit(root, writes)
         journal.drop_empty_folders(root, [f.path for f in files if f.verb == "delete"])
-    return RemovalResult(known.name, root, tuple(files), dry_run)
+    return RemovalResult(known.name, root, tuple(files), dry_run, _replaced(known, files))
+
+
+def _replaced(port: Manifest, files: list[FileRemoval]) -> str:
+    """What a tree lacks now, if the port had taken the row of another one; empty if it had not."""
+    from omniport.target.registry import REGISTRY_FILE
+
+    path = port.plan.get("model", {}).get("path")
+    edited = next((f.path for f in files if f.path.endswith(REGISTRY_FILE) and f.verb == "edit"), None)
+    if path != "already supported" or edited is None:
+        return ""
+    return (
+        f"{edited} has no row for {port.port.architecture} now; the one that this port had replaced does not come back "
+        f"by itself: `git checkout -- {edited}` takes the file as it was committed"
+    )
 
 
 def _created(root: Path, port: Manifest, force: bool) -> list[FileRemoval]:

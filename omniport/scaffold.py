@@ -58,7 +58,7 @@ class ScaffoldResult:
             *(f"{f.verb:>9}  {f.path}{'  (' + f.reason + ')' if f.reason else ''}" for f in self.files),
         ]
         if self.unchecked:
-            lines += ["", f"not checked (not installed here): {', '.join(self.unchecked)}"]
+            lines += ["", f"imports not checked, since these are not installed here: {', '.join(self.unchecked)}"]
         lines += [f"note: {note}" for note in self.notes]
         if plan.todos:
             ids = ", ".join(dict.fromkeys(todo.subject for todo in plan.todos))

@@ -150,7 +150,9 @@ class _Analysis(Guidance):
             keys = ", ".join(a.arg for a, _ in reading.parameters(methods["__init__"], module, stars=True))
             self.decide(f"{facts.CONFIG} self.{name}.config", keys, "parameters of its constructor", self.init.lineno)
         if not found:
-            raise UnsupportedError(f"{self.class_name} has no denoiser", *self.at(self.init))
+            raise UnsupportedError(
+                f"{self.class_name} runs no transformer, and only transformers are ported", *self.at(self.init)
+            )
         if len({p for _, p in found}) > 1:
             raise UnsupportedError("denoisers of different classes", *self.at(self.init))
         bare = reading.returns_bare(self.denoiser_class)

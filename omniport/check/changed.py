@@ -28,5 +28,8 @@ def _git(folder: Path, *arguments: str) -> str:
         raise OmniportError(f"--changed-only needs git: {error.strerror}") from None
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
-        raise OmniportError(f"--changed-only: git {arguments[0]} failed in {folder}: {reason}")
+        raise OmniportError(
+            f"--changed-only asks git, and `git {arguments[0]}` failed in {folder}: {reason}; without the option every "
+            "finding is shown"
+        )
     return done.stdout

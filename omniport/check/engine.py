@@ -79,7 +79,9 @@ def select_codes(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tupl
     chosen, dropped = [entry.strip().upper() for entry in select], [entry.strip().upper() for entry in ignore]
     for entry in chosen + dropped:
         if not entry.startswith("OP") or not any(c.startswith(entry) for c in (*codes, SYNTAX_ERROR)):
-            raise OmniportError(f"{entry!r} is no rule; codes are {', '.join(codes)}, or the start of one such as OP1")
+            raise OmniportError(
+                f"{entry!r} is no rule, nor the start of one such as OP1; `omniport explain` lists them"
+            )
     kept = (code for code in codes if not chosen or code.startswith(tuple(chosen)))
     return tuple(code for code in kept if not dropped or not code.startswith(tuple(dropped)))
 

@@ -283,7 +283,13 @@ def _registry(plan: PortPlan, target: Target, force: bool) -> FileChange:
             f"the name {plan.name} is taken by the port of {same.port.architecture}; give another with --name"
         )
     row = target.registry.models.get(architecture)
-    if row is not None and not force and not _is_ours(row, architecture, ports):
+    ours = _port_of(row, architecture, ports) if row is not None else None
+    if row is not None and not force and ours is not None and ours != plan.name:
+        raise OmniportError(
+            f"{architecture} is served by the port {ours} of this tree: --name {ours} writes that port anew, --force "
+            f"gives the row to {plan.name}"
+        )
+    if row is not None and not force and ours is None:
         raise OmniportError(
             f"{architecture} is already supported by this tree: {target.registry.file}:{row.line} serves it with "
             f"{row.cls} of {MODELS_FOLDER}/{row.folder}/{row.module}.py; --force and a --name of its own replace that "
@@ -304,9 +310,11 @@ def _registry(plan: PortPlan, target: Target, force: bool) -> FileChange:
     return FileChange(target.registry.file, edited, "edit", base=sha256(text))
 
 
-def _is_ours(row: RegistryRow, architecture: str, ports: Mapping[str, manifest.Manifest]) -> bool:
+def _port_of(row: RegistryRow, architecture: str, ports: Mapping[str, manifest.Manifest]) -> str | None:
+    """The port of ours that the row serves its class with."""
     served = f"{_MODELS_PACKAGE}.{row.folder}.{row.module}"
-    return any(p.port.architecture == architecture and p.port.pipeline_module == served for p in ports.values())
+    found = (p.name for p in ports.values() if (p.port.architecture, p.port.pipeline_module) == (architecture, served))
+    return next(found, None)
 
 
 def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:

@@ -15,6 +15,7 @@ Form = Literal["hub", "local", "diffusers"]
 _SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\Z")
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./+-]{0,254}\Z")
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
+_PAGE = re.compile(r"(?:https?://)?(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)")
 _FORMS = "MODEL is a Hub id (org/name), a local folder, or diffusers:<PipelineClass>"
 
 
@@ -52,8 +53,17 @@ def parse_model(model: str) -> Reference:
     if text.startswith((".", "/", "~")) or "\\" in text:
         raise OmniportError(f"{model}: no such folder")
     if not is_repo_id(text):
-        raise OmniportError(f"{model}: no such folder, and no Hub id either; {_FORMS}")
+        raise OmniportError(f"{model}: no such folder, and no Hub id either; {_meant(text) or _FORMS}")
     return Reference("hub", text)
+
+
+def _meant(text: str) -> str:
+    """The form of MODEL that a near miss stands for: the address of a model's page, a class without its prefix."""
+    found = _PAGE.match(text)
+    if found and is_repo_id(found[1]):
+        return f"did you mean {found[1]}?"
+    name = text.rpartition(":")[2]
+    return f"did you mean diffusers:{name}?" if name.endswith("Pipeline") and is_identifier(name) else ""
 
 
 def is_repo_id(text: str) -> bool:

@@ -16,6 +16,8 @@ from omniport.errors import OmniportError, UnsupportedError
 from omniport.hub.index import Component, ModelIndex
 from omniport.source.tree import SourceModule, SourceTree
 
+_KIND = re.compile(r"(Pipeline|(Transformer|UNet)?([123]D)?(Condition)?Model)$")
+_INITIALS = re.compile(r"[A-Z0-9]")
 _SCALARS = {"bool", "int", "float", "str"}
 _SKIPPED = {"Optional", "Union", "Literal", "None", "list", "List", "dict", "Dict", "tuple", "Tuple", "Any", "Callable"}
 
@@ -37,11 +39,32 @@ def find_pipeline(name: str, source: SourceTree) -> SourceModule:
         return found[0]
     names = pipeline_names(source)
     if name not in names:
-        begun = sorted((n for n in names if n.lower().startswith(name.lower())), key=lambda n: (len(n), n))
-        close = begun[:3] or difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+        close = _begun(name, names) or _close(name, names)
+        if found is not None and found[0].name.startswith(f"{source.package}.models."):
+            runs = f", such as diffusers:{_begun(name, names)[0]}" if _begun(name, names) else ""
+            raise OmniportError(f"{name} is a model of {source.package} {source.version}; name a pipeline of it{runs}")
         hint = f"; did you mean {', '.join(close)}?" if close else "; name one such as diffusers:FluxPipeline"
         raise OmniportError(f"{source.package} {source.version} has no pipeline class {name}{hint}")
     return source.find_class(name, "pipelines")
+
+
+def _stem(name: str) -> str:
+    """A name without what tells its kind."""
+    return _KIND.sub("", name).lower()
+
+
+def _begun(name: str, names: list[str]) -> list[str]:
+    """At most three of ``names`` that begin as ``name`` does, the shortest first."""
+    found = [n for n in names if n.lower().startswith(_stem(name))]
+    return sorted(found, key=lambda n: (len(n), n))[:3] if _stem(name) else []
+
+
+def _close(name: str, names: list[str]) -> list[str]:
+    """At most three of ``names`` that have the initials ``name`` or are spelt alike; what all end in says nothing."""
+    initials = [n for n in names if "".join(_INITIALS.findall(n.removesuffix("Pipeline"))).lower() == _stem(name)]
+    whole = difflib.get_close_matches(name, names, n=3, cutoff=0.85)
+    stems = {_stem(n): n for n in names}
+    return initials[:3] or whole or [stems[s] for s in difflib.get_close_matches(_stem(name), stems, n=3, cutoff=0.6)]
 
 
 def pipeline_names(source: SourceTree) -> list[str]:

@@ -14,12 +14,12 @@ from omniport.report.parts import grid, heading, print_parts, reason, table
 SHOWN = 6  # candidates of one role
 
 
-def render(plan: CustomPlan, console: Console) -> None:
-    """Print a role report."""
-    print_parts(_parts(plan), console)
+def render(plan: CustomPlan, console: Console, command: str) -> None:
+    """Print a role report, and the ``command`` that comes next where the denoiser is known."""
+    print_parts(_parts(plan, command), console)
 
 
-def _parts(plan: CustomPlan) -> Iterator[RenderableType]:
+def _parts(plan: CustomPlan, command: str) -> Iterator[RenderableType]:
     yield heading("Custom repository", plan.source)
     chosen = plan.backbone
     yield grid(
@@ -51,6 +51,8 @@ def _parts(plan: CustomPlan) -> Iterator[RenderableType]:
         ("Not read", plan.notes),
     ):
         yield from table(title, ("what",), [(why,) for why in whys])
+    if chosen is not None:
+        yield Text.assemble(("next: ", "bold"), command)
 
 
 def _media(plan: CustomPlan) -> str:

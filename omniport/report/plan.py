@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
@@ -22,18 +23,27 @@ ROLES = {
 }
 
 
-def render(plan: PortPlan, console: Console) -> None:
-    """Print a plan."""
-    print_parts(_parts(plan), console)
+def render(plan: PortPlan, console: Console, given: Sequence[str] = ()) -> None:
+    """Print a plan, and the command that writes it; ``given`` are the options that it was asked for with."""
+    print_parts(_parts(plan, next_command(plan.model.model, given)), console)
 
 
-def _parts(plan: PortPlan) -> Iterator[RenderableType]:
+def next_command(model: str, given: Sequence[str]) -> str:
+    """The command that writes what was planned with the options ``given``."""
+    command = shlex.join(["omniport", "scaffold", model, *given])
+    return command if "--into" in given else f"{command} --into TREE"
+
+
+def _parts(plan: PortPlan, command: str) -> Iterator[RenderableType]:
     yield from _model(plan)
     yield from _transformer(plan.transformer)
     yield from _pipeline(plan.pipeline)
     yield from _decisions("Left for a human (TODO)", plan.todos)
     if not plan.todos:
         yield Text("Nothing is left for a human.", style="green")
+    if plan.model.path == "already supported":
+        command = f"the port in the tree may do; if not: {command} --name NAME --force"
+    yield Text.assemble(("next: ", "bold"), command)
 
 
 def _model(plan: PortPlan) -> Iterator[RenderableType]:
@@ -46,7 +56,7 @@ def _model(plan: PortPlan) -> Iterator[RenderableType]:
         ("path", model.path),
         ("source", model.source),
         ("port", plan.name),
-        ("next", model.follows),
+        ("guide", model.follows),
     ]
     yield grid(facts)
     for why in model.why:
@@ -59,16 +69,13 @@ def _transformer(plan: TransformerPlan) -> Iterator[RenderableType]:
     yield heading(f"Transformer {plan.class_name}", plan.module)
     yield from table(
         "Classes",
-        ("class", "origin", "fixed by every call", "why"),
-        [
-            (
-                c.name,
-                c.origin,
-                ", ".join(f"{b.subject}={b.value}" for b in c.bindings) or "-",
-                c.why,
-            )
-            for c in plan.classes
-        ],
+        ("class", "origin", "why"),
+        [(c.name, c.origin, c.why) for c in plan.classes],
+    )
+    yield from table(
+        "Fixed by every call",
+        ("class", "values"),
+        [(c.name, ", ".join(f"{b.subject}={b.value}" for b in c.bindings)) for c in plan.classes if c.bindings],
     )
     yield from table(
         "Linears",

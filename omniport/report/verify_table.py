@@ -27,7 +27,7 @@ def verify_table(report: VerifyReport, *, details: bool = False) -> RenderableTy
             result.feature,
             Text(result.state, style=STYLES[result.state]),
             "" if result.figure is None else f"{result.figure:.1e}",
-            escape("; ".join([f"NOT: {result.reason}"] if result.reason else []) or "; ".join(result.evidence)),
+            escape(result.reason or "; ".join(result.evidence)),
             f"{result.seconds:.1f}",
         )
     parts: list[RenderableType] = [table]

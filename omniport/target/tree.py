@@ -51,6 +51,9 @@ def open_target(path: Path, *, writable: bool = False) -> Target:
     if not path.exists():
         raise OmniportError(f"{path}: no such folder; {_CLONE} {shlex.quote(str(path))}` makes a tree there")
     if not (package / REGISTRY_FILE).is_file():
+        around = next((p for p in root.parents if (p / PACKAGE / REGISTRY_FILE).is_file()), None)
+        if around is not None:
+            raise OmniportError(f"{path} is a folder inside of the vLLM-Omni tree {around}; give that tree")
         raise OmniportError(
             f"{path} is no vLLM-Omni tree: looked for {PACKAGE}/{REGISTRY_FILE} in it; "
             f"give a folder that holds the package {PACKAGE}, or a checkout, as {_CLONE}` makes one"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from omniport.errors import OmniportError
+from omniport.recorded import recorded_port
 from omniport.strict_toml import read_toml
 from omniport.target.manifest import load
 from omniport.target.paths import STATE
@@ -77,13 +77,17 @@ def find_port(where: Path, name: str | None = None) -> Port:
     """Read the manifest of the port at ``where``.
 
     Args:
-        where: a manifest, or the folder that holds ``.omniport`` (a tree's root, or a plugin's).
+        where: a manifest, the folder that holds ``.omniport`` (a tree's root, or a plugin's), or the port's own.
         name: which port, where the folder holds several.
 
     Raises:
         OmniportError: there is no such port, or its manifest cannot be used; the message says what to do.
     """
-    manifest = where if where.is_file() else _choose(where, name)
+    if where.is_file():
+        manifest = where
+    else:
+        base, chosen = recorded_port(where, name)
+        manifest = base / chosen.path
     if manifest.parent.name != MANIFESTS or manifest.suffix != ".json":
         raise OmniportError(
             f"{manifest} is no manifest; give the folder that holds {MANIFESTS}/<name>.json, or that file"
@@ -115,26 +119,6 @@ def _denoiser(plan: dict[str, Any]) -> str:
         if isinstance(entry, dict) and entry.get("role") == "dit" and isinstance(entry.get("name"), str):
             return str(entry["name"])
     return ""
-
-
-def _choose(where: Path, name: str | None) -> Path:
-    if not where.exists():
-        raise OmniportError(f"{where}: no such folder")
-    folder = where / MANIFESTS
-    found = sorted(p for p in folder.glob("*.json") if not p.name.endswith(".evidence.json")) if folder.is_dir() else []
-    if not found:
-        raise OmniportError(
-            f"{where} holds no port: there is no {MANIFESTS}/<name>.json; scaffold one into it first: "
-            f"omniport scaffold MODEL --into {shlex.quote(str(where))}"
-        )
-    names = ", ".join(p.stem for p in found)
-    if name is not None:
-        found = [p for p in found if p.stem == name]
-        if not found:
-            raise OmniportError(f"{where} holds no port named {name!r}; it holds {names}")
-    if len(found) > 1:
-        raise OmniportError(f"{where} holds several ports ({names}); choose one with --name")
-    return found[0]
 
 
 def _entry_point(root: Path, pipeline_module: str) -> str | None:

@@ -126,6 +126,15 @@ def test_what_was_decided_is_shown() -> None:
     assert "Left for a human (TODO) (1)" in text and "Nothing is left" not in text
 
 
+def test_the_last_line_is_the_command_that_comes_next() -> None:
+    assert rendered(PLAN).splitlines()[-1] == "next: omniport scaffold org/toy --into TREE"
+    out = io.StringIO()
+    render(PLAN, Console(file=out), ["--source", "a b", "--into", "tree"])
+    assert out.getvalue().splitlines()[-1] == "next: omniport scaffold org/toy --source 'a b' --into tree"
+    served = dataclasses.replace(PLAN, model=dataclasses.replace(PLAN.model, path="already supported"))
+    assert rendered(served).splitlines()[-1].endswith("--into TREE --name NAME --force")
+
+
 def test_a_plan_without_open_points_says_so() -> None:
     assert "Nothing is left for a human." in rendered(dataclasses.replace(PLAN, todos=()))
 

@@ -57,7 +57,7 @@ def features(report: PortReport) -> list[FeatureRow]:
                 FeatureRow(name, MEANING.get(name, ""), "not tested", "", ("no evidence for this source",), "")
             )
             continue
-        lines = (f"NOT: {result.reason}",) if result.reason else result.evidence
+        lines = (result.reason,) if result.reason else result.evidence
         figure = "" if result.figure is None else shown(result.figure)
         seconds = f"{result.seconds:.1f}"
         found.append(FeatureRow(name, MEANING.get(name, ""), result.state, figure, lines, seconds, result.declared))
