@@ -21,6 +21,19 @@ def asked_only(body: list[ast.stmt]) -> set[str]:
     return set(tests.values()) - read
 
 
+def mentioned(body: list[ast.stmt]) -> frozenset[str]:
+    """Names that statements read or assign."""
+    return frozenset[str]().union(*map(_names, body))
+
+
+def _names(node: ast.stmt) -> frozenset[str]:
+    kept: frozenset[str] | None = node.__dict__.get("_names")
+    if kept is None:
+        kept = frozenset(part.id for part in each_node(node) if isinstance(part, ast.Name))
+        node.__dict__["_names"] = kept
+    return kept
+
+
 def live(body: list[ast.stmt]) -> set[str]:
     """Names that are read in ``body`` before every path has assigned them."""
     live: set[str] = set()
@@ -76,10 +89,10 @@ class LiveNames(Walk):
                 return True
             if name in assigned:
                 return False
-        return any(name in _enclosed(body) for _, body, _ in frames[:1])
+        return any(name in enclosed(body) for _, body, _ in frames[:1])
 
 
-def _enclosed(body: list[ast.stmt]) -> frozenset[str]:
+def enclosed(body: list[ast.stmt]) -> frozenset[str]:
     """Names that the functions defined in ``body`` read when they are called."""
     kept: frozenset[str] | None = body[0].__dict__.get("_enclosed")
     if kept is None:

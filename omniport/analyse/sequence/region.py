@@ -27,6 +27,7 @@ class Reading:
         self.passed = 0  # questions that are answered
         self.own_masks: set[Site] = set()  # attention calls whose mask is over the keys of a rank
         self.forward = walk.method_of(walk.root.cls, "forward").body
+        self.met = len(self.forward)  # the statements in front of this one are what was refused, if any was
 
     def statement(self, barrier: int) -> int:
         """The statement that was walked when the ``barrier``-th barrier was found."""
@@ -172,8 +173,7 @@ class Reading:
             }
             for at, barrier in enumerate(self.facts.barriers[first:]):
                 if self.touched(barrier, frozenset(tokens)):
-                    self.blocked = first + at
-                    raise Refused(barrier.reason, barrier.line)  # what the tokens met first
+                    raise self.in_the_way(first + at)  # what the tokens met first
             apart = calls and all(self.streams(call.query) and self.streams(call.key) for call in calls)
             reason = "no attention call mixes the tokens of the result"
             raise Refused(reason if apart else "the tokens of the attention calls are not followed", calls[-1].line)
@@ -192,6 +192,11 @@ class Reading:
                 return split
             split = frozenset(grown)
 
+    def in_the_way(self, at: int) -> Refused:
+        """The refusal of the ``at``-th barrier: what the statements behind it do is in nobody's way."""
+        self.blocked, self.met = at, self.statement(at) + 1
+        return Refused(self.facts.barriers[at].reason, self.facts.barriers[at].line)
+
     def touched(self, barrier: Barrier, split: frozenset[str]) -> bool:
         return bool(set(self.walk.made_of(tuple(barrier.streams))) & split)
 
@@ -204,8 +209,7 @@ class Reading:
                     continue
                 if statement > last:
                     return statement
-                self.blocked = at
-                raise Refused(barrier.reason, barrier.line)
+                raise self.in_the_way(at)
         self.blocked = len(self.facts.barriers)
         return len(self.traces) - 1
 

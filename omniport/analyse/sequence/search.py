@@ -14,7 +14,7 @@ from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.closed import Several
 from omniport.analyse.sequence.flags import flags_of
 from omniport.analyse.sequence.kinds import kinds_of
-from omniport.analyse.sequence.liveness import live
+from omniport.analyse.sequence.liveness import enclosed, live, mentioned
 from omniport.analyse.sequence.model import Refused, Region, counted_alike, either, merged
 from omniport.analyse.sequence.records import MANY, BlockedError, Form
 from omniport.analyse.sequence.region import Reading
@@ -254,6 +254,9 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
                 continue  # callers give them, or the model computes tables of its own
             if task.left[0] <= 0 or (furthest is not None and furthest[0] != alike):
                 break
+            if best.idle(alike[0], form):
+                task.left[0] -= best.walked  # as if it were tried
+                continue
             tried = {**forms, **dict.fromkeys(alike, form)}
             trial, result = _attempt(task, place, tried)
             reach = best.reach if furthest is None else furthest[2].reach
@@ -301,6 +304,13 @@ class _Trial:
     items: tuple[tuple[str, ...], ...] = ()  # labels of the items of one tuple whose ranks are not known
 
     borders: tuple[tuple[str, str], ...] = ()  # token axes that may be two streams, and the numbers that cut them
+    walked: int = 0  # statements that were walked from the boundary on
+    unmet: frozenset[str] = frozenset()  # labels of values that nothing mentions on the way to what is refused
+    unread: frozenset[str] = frozenset()  # and that nothing mentions at all
+
+    def idle(self, label: str, form: Form) -> bool:
+        """Whether a value may have this form and all is refused as before."""
+        return label in (self.unread if form is None or form is True else self.unmet)
 
     def alike(self, label: str) -> tuple[str, ...]:
         """The labels that are tried together: tables of one tuple have one rank."""
@@ -326,6 +336,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         dict(task.flags),
         dict(task.settings),
     )
+    body = walk.method_of(task.normal.root, "forward").body
     try:
         try:
             walk.run()
@@ -336,11 +347,12 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         return _Trial((1 << 30, 0), ()), reading.region()
     except BlockedError as blocked:
         reach, refused = (blocked.steps, blocked.operations), Refused(blocked.reason, blocked.line)
+        met = walked = len(walk.record.traces)
     except Refused as error:
         steps = walk.record.steps
-        walked = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps
-        reach = (_WALKED * (1 + reading.passed) + walked, 0)
-        refused = error
+        done = steps[reading.blocked] if reading.blocked < len(steps) else walk.steps
+        reach, refused = (_WALKED * (1 + reading.passed) + done, 0), error
+        met, walked = reading.met, len(body)
     optional = tuple(seed.variable for seed in walk.record.seeds if seed.optional and not seed.place)
     choices = tuple(sorted(walk.record.choices, key=lambda key: -len(walk.record.choices[key])))
     tuples: dict[str, list[str]] = {}
@@ -348,4 +360,20 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         if len(seed.place) == 1 and seed.place != (MANY,) and seed.tensor.dims is None:
             tuples.setdefault(seed.variable, []).append(seed.label)
     items = tuple(tuple(group) for group in tuples.values())
-    return _Trial(reach, tuple(walk.record.unranked), optional, choices, items, tuple(walk.record.borders)), refused
+    return _Trial(
+        reach,
+        tuple(walk.record.unranked),
+        optional,
+        choices,
+        items,
+        tuple(walk.record.borders),
+        walk.steps - (known[place.start].steps if place.start in known else 0),
+        _unnamed(walk, body[place.start : met]),
+        _unnamed(walk, body[place.start : walked]),
+    ), refused
+
+
+def _unnamed(walk: SequenceWalk, body: list[ast.stmt]) -> frozenset[str]:
+    """Labels of values at the boundary whose variables statements of the forward do not mention."""
+    named = mentioned(body) | enclosed(walk.method_of(walk.root.cls, "forward").body)
+    return frozenset(seed.label for seed in walk.record.seeds if seed.variable not in named)
