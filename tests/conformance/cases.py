@@ -133,8 +133,8 @@ CASES: dict[str, Case] = {
         "StableDiffusion3Pipeline",
         "times are rounded to the precision of the model",
         (
-            "timestep = t.expand(latent_model_input.shape[0])\n",
-            "timestep = t.expand(latent_model_input.shape[0]).to(latents.dtype)\n",
+            "timestep = t.expand(latents.shape[0])\n",
+            "timestep = t.expand(latents.shape[0]).to(latents.dtype)\n",
         ),
         "time",
         times=True,

@@ -70,7 +70,7 @@ def test_several_images_reach_the_prompts_of_sd3() -> None:
 def test_the_shift_of_sd3_is_of_its_tokens_and_its_time_keeps_its_precision() -> None:
     text = made("StableDiffusion3Pipeline")[1]
     assert "height // self.transformer.patch_size" in text and "image_seq_len = latents.shape[1]" not in text
-    assert "timestep = t.expand(latent_model_input.shape[0])\n" in text
+    assert "timestep = t.expand(latents.shape[0])\n" in text
 
 
 def test_a_partial_schedule_keeps_its_first_step() -> None:

@@ -277,6 +277,14 @@ def test_media_come_from_the_prompt(reference: SourceTree) -> None:
     assert values(plan)["media"] == "image" and values(plan)["request batch"] is False
     assert "support_image_input = True" in text and "SupportImageInput" in text
     assert 'media = prompt_data.get("multi_modal_data") or {}' in text
+    assert "first_prompt = req.prompts[0]\n" in text and "prompts]" not in text
+    given = 'first_prompt if isinstance(first_prompt, str) else first_prompt.get("prompt") or ""'
+    assert given in " ".join(text.split())
+
+
+def test_a_batch_has_no_first_prompt(reference: SourceTree) -> None:
+    plan, text = written(reference)
+    assert values(plan)["request batch"] is True and "first_prompt" not in text
 
 
 def test_a_number_that_is_called_like_media_is_an_extra_argument(reference: SourceTree) -> None:

@@ -153,11 +153,17 @@ def without_lines(block: Sequence[Statement], gone: Callable[[cst.SimpleStatemen
 
 
 def rewrite_lines(
-    block: Sequence[Statement], change: Callable[[cst.SimpleStatementLine], Block], *, keep: bool = False
+    block: Sequence[Statement],
+    change: Callable[[cst.SimpleStatementLine], Block],
+    *,
+    keep: bool = False,
+    comment: Callable[[str], bool] = lambda _: False,
 ) -> Block:
     """The block, and the blocks inside it, with ``change`` of every simple line.
 
     An emptied block passes; a condition without effect that guards nothing any more goes, unless ``keep`` says not to.
+    A comment above a line that goes goes with it, unless it heads a section or ``comment`` says that it stays; it then
+    stands above the next line, if that has none of its own.
     """
     out: Block = []
     heading: list[cst.EmptyLine] = []
@@ -167,29 +173,32 @@ def rewrite_lines(
         heading = []
         if isinstance(node, cst.SimpleStatementLine):
             out.extend(new := change(node))
-            heading = [] if new else _section(node)
-        elif (new := _inside(node, change, keep)) is not None:
+            heading = [] if new else _section(node, comment)
+        elif (new := _inside(node, change, keep, comment)) is not None:
             out.append(new)
     return out
 
 
-def _section(node: cst.SimpleStatementLine) -> list[cst.EmptyLine]:
+def _section(node: cst.SimpleStatementLine, comment: Callable[[str], bool]) -> list[cst.EmptyLine]:
     """The lines above a statement if they head a section (``# 3. Prepare``), which the next statement then opens."""
     lines = list(node.leading_lines)
-    return lines if any(line.comment and _SECTION.match(line.comment.value) for line in lines) else []
+    texts = [line.comment.value for line in lines if line.comment]
+    return lines if any(_SECTION.match(text) or comment(text) for text in texts) else []
 
 
 _SECTION = re.compile(r"# \d+\.")
 
 
-def _inside(node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep: bool) -> Any:
+def _inside(
+    node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep: bool, comment: Callable[[str], bool]
+) -> Any:
     if not isinstance(node, cst.If | cst.Else | cst.For | cst.While | cst.With | cst.Try | cst.Finally):
         return node
-    body = rewrite_lines(suite(node.body), change, keep=keep)
+    body = rewrite_lines(suite(node.body), change, keep=keep, comment=comment)
     changes: dict[str, Any] = {}
     for part in ("orelse", "finalbody"):
         if getattr(node, part, None) is not None:
-            changes[part] = _inside(getattr(node, part), change, keep)
+            changes[part] = _inside(getattr(node, part), change, keep, comment)
     if (
         not body
         and not keep
@@ -203,7 +212,9 @@ def _inside(node: Any, change: Callable[[cst.SimpleStatementLine], Block], keep:
             changed(
                 h,
                 body=indented(
-                    rewrite_lines(suite(h.body), change, keep=keep) or [cst.SimpleStatementLine([cst.Pass()])], h.body
+                    rewrite_lines(suite(h.body), change, keep=keep, comment=comment)
+                    or [cst.SimpleStatementLine([cst.Pass()])],
+                    h.body,
                 ),
             )
             for h in node.handlers

@@ -12,6 +12,7 @@ from omniport.analyse.pipeline_output import Processed, find_output, find_proces
 from omniport.errors import UnsupportedError, refusing
 from omniport.plan.model import PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
+from omniport.rewrite.pipeline.aliases import without_aliases
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
 from omniport.rewrite.pipeline.common import without_common_lines
@@ -139,7 +140,7 @@ def _methods(
     methods = [*helpers, *_functions(parse(guidance_methods(plan))), diffuse, *last]
     raw = {facts.name_of(d) for d in facts.of_kind(plan.decisions, facts.RAW)}
     methods = [access.rename(m, denoisers.attributes, known, raw) for m in methods]
-    methods = [without_common_lines(with_whole_annotations(with_seed_restored(m))) for m in methods]
+    methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
     return [init, *methods, *_functions(parse(_load_weights(plan)))], post
