@@ -131,7 +131,8 @@ def _embeds_replace_prompts(found: list[ArgumentPlan]) -> list[ArgumentPlan]:
     for argument in found:
         embeds = f"{argument.name}_embeds"
         if argument.name in ("prompt", "negative_prompt") and embeds in names:
-            value = argument.source if argument.source.endswith("]") else f"({argument.source})"
+            compound = isinstance(ast.parse(argument.source, mode="eval").body, ast.BoolOp | ast.IfExp)
+            value = f"({argument.source})" if compound else argument.source
             argument = ArgumentPlan(
                 argument.name, f"None if {embeds} is not None else {value}", argument.default, argument.why
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.analyse.pipeline_knowledge import FIRST_PROMPT
 from omniport.analyse.pipeline_output import Output, Processed, returned
 from omniport.plan.model import ArgumentPlan, PipelinePlan
 from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, rewrite_lines, suite
@@ -69,8 +70,11 @@ def _head(plan: PipelinePlan, batched: bool) -> str:
             "        return [output for one in alone for output in self.forward(one)]\n"
         )
     text += "    params = req.sampling_params_list[0]\n"
-    if decision(plan.decisions, "media") is not None:
-        text += "    prompt_data = req.prompts[0] if isinstance(req.prompts[0], dict) else {}\n"
+    media = decision(plan.decisions, "media") is not None
+    if media or any(FIRST_PROMPT in a.source for a in plan.arguments):
+        text += f"    {FIRST_PROMPT} = req.prompts[0]\n"
+    if media:
+        text += f"    prompt_data = {FIRST_PROMPT} if isinstance({FIRST_PROMPT}, dict) else {{}}\n"
         text += '    media = prompt_data.get("multi_modal_data") or {}\n'
     return text
 
