@@ -53,7 +53,8 @@ class Masks:
         self.given: dict[Place, Mask] = {}  # what reaches a parameter
         self.reached: dict[str, list[Mask | None]] = {}  # class -> masks of its attention calls; None: not followed
         self.bad: set[Place] = set()
-        self.flows: dict[Place, set[Place]] = {}
+        self.flows: dict[Place, set[Place]] = {}  # between variables that change their form together
+        self.above: dict[Place, set[Place]] = {}  # to what a mask is made of, which stays as it is
         self.changes: list[tuple[cst.CSTNode, cst.CSTNode | None, frozenset[Place]]] = []
         self.methods = {
             (name, item.name.value): item
@@ -78,15 +79,15 @@ class Masks:
             left -= set(ready)
         return done
 
-    def hand(self, place: Place, mask: Mask | None) -> None:
-        """A call gives ``mask`` to a parameter; None if it is not followed."""
+    def hand(self, place: Place, mask: Mask | None, *, changes: bool = False) -> None:
+        """A call gives ``mask`` to a parameter; None if it is not followed.  ``changes``: it is given in a new form."""
         known = self.given.get(place)
         both = mask if mask is None or known is None else mask.joined(known)
         if both is None:
             self.bad.add(place)
         if mask is not None:
             self.given[place] = both or mask
-            self.join(mask.places | {place})
+            self.made_of(place, mask.places, changes=changes)
 
     def made_by(self, name: str, method: str) -> list[Mask | None]:
         """The masks among what a method returns in its only ``return``: those that it makes itself."""
@@ -101,20 +102,15 @@ class Masks:
         assert isinstance(given[0].value, cst.Tuple)
         return [inner.env.get(code(element.value)) for element in given[0].value.elements]
 
-    def join(self, places: frozenset[Place]) -> None:
-        for one in places:
-            self.flows.setdefault(one, set()).update(places)
+    def made_of(self, place: Place, sources: frozenset[Place], *, changes: bool) -> None:
+        """A variable's mask is made of others; ``changes``: these have a new form, too, or none has."""
+        self.above.setdefault(place, set()).update(sources)
+        for one in sources | {place} if changes else ():
+            self.flows.setdefault(one, set()).update(sources | {place})
 
     def _together(self, places: Iterable[Place]) -> set[Place]:
-        """The variables that share masks with these."""
-        found: set[Place] = set()
-        todo = list(places)
-        while todo:
-            place = todo.pop()
-            if place not in found:
-                found.add(place)
-                todo += self.flows.get(place, ())
-        return found
+        """The variables that change their form with these."""
+        return _closure(places, self.flows)
 
     def sound(self, name: str) -> bool:
         """Whether a class's attention calls get masks over keys alone, as do all that share variables with them."""
@@ -123,7 +119,7 @@ class Masks:
         sharing = [masks for masks in self.reached.values() if any(m and m.places & together for m in masks)]
         known = all(mask is not None and mask.over_keys for masks in [mine, *sharing] for mask in masks)
         alike = len({mask.pairs for mask in mine if mask is not None}) == 1
-        return known and alike and not together & self.bad
+        return known and alike and not _closure(together, self.flows, self.above) & self.bad
 
     def pairs(self, name: str) -> bool:
         """Whether a class's attention calls get masks over pairs of kept tokens."""
@@ -247,11 +243,16 @@ class _Forward:
                 continue
             mask, text = found
             alias = text if mask.changes and self.stands_for(name, text) else ""
-            self.env[name] = replace(mask, places=mask.places | {place}, alias=alias)
-            self.masks.join(self.env[name].places)
+            changes = self.in_new_form(value)
+            self.masks.made_of(place, mask.places, changes=changes)
+            self.env[name] = replace(mask, places=(mask.places if changes else frozenset()) | {place}, alias=alias)
             if alias or text != code(value):
                 made = None if alias else _assigned(line, name, text)
                 self.masks.changes.append((line, made, self.env[name].places))
+
+    def in_new_form(self, node: cst.CSTNode) -> bool:
+        """Whether a variable that ``node`` reads holds a mask in another form than it will."""
+        return any(name in self.env and self.env[name].changes for name in variables(node))
 
     def stands_for(self, name: str, text: str) -> bool:
         """Whether a variable is set once, to another that is not set as long as it is read."""
@@ -339,9 +340,24 @@ class _Forward:
                 if "mask" not in name:
                     self.read(argument.value)
                 elif code(argument.value) != "None":
-                    self.masks.hand((callee, name), self.follow_into(argument.value))
+                    edits = len(self.masks.changes)
+                    mask = self.follow_into(argument.value)
+                    changes = len(self.masks.changes) > edits or self.in_new_form(argument.value)
+                    self.masks.hand((callee, name), mask, changes=changes)
             if "" in given:
                 self.masks.bad |= {(callee, name) for name in known - given if "mask" in name}
+
+
+def _closure(places: Iterable[Place], *graphs: Mapping[Place, Iterable[Place]]) -> set[Place]:
+    """What is reached from ``places``, these included."""
+    found: set[Place] = set()
+    todo = list(places)
+    while todo:
+        place = todo.pop()
+        if place not in found:
+            found.add(place)
+            todo += [other for graph in graphs for other in graph.get(place, ())]
+    return found
 
 
 def _assigned(line: cst.CSTNode, target: str, text: str) -> cst.CSTNode | None:

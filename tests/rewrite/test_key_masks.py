@@ -164,6 +164,22 @@ def test_pairs_of_kept_tokens_are_kept_tokens_with_zeros_for_the_others() -> Non
     assert (one - run(broken, x, mask)[0])[~mask.bool()].abs().max() > 1e-3
 
 
+APART = """keys = encoder_attention_mask.bool()
+        mask = keys[:, None, None, :]
+        other_mask = keys[:, None, None, :]
+        other_mask[:, :, :, 0] = True
+        x = x + other_mask.sum()"""
+
+
+def test_what_becomes_of_another_mask_over_the_same_keys_is_its_own_matter() -> None:
+    _, after = rewritten(("pass", APART, "mask"))
+    assert "self.attn = Attention(" in after
+    assert "x = block(x, keys)\n" in after
+    assert "other_mask = keys[:, None, None, :]\n" in after
+    before, kept = rewritten(("pass", APART.replace("other_mask[", "mask["), "mask"))
+    assert kept == before
+
+
 @pytest.mark.parametrize("role", [', role="cross"', None])
 def test_pairs_need_the_layer_that_gives_zeros(role: str | None) -> None:
     """No cross attention, and no target whose layer has no such part."""
