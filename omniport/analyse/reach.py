@@ -17,6 +17,7 @@ from omniport.source.tree import SourceModule, SourceTree
 #: Where the use of a class begins.
 ROOTS = frozenset({"__init__", "forward", "__call__"})
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_COMMENT = re.compile(r"#.*")  # or the rest of a text with such a sign in it: what it names is parsed when it is read
 
 Place = tuple[SourceModule, str]
 
@@ -38,7 +39,7 @@ def unnamed(tree: SourceTree, module: SourceModule, name: str, processor: Place 
         todo.append("\n".join(rest))
     words: set[str] = set()
     while todo and methods:
-        new = set(_WORD.findall(todo.pop())) - words
+        new = set(_WORD.findall(_COMMENT.sub("", todo.pop()))) - words
         words |= new
         for word in new:
             todo += methods.pop(word, [])
@@ -49,9 +50,15 @@ def unnamed(tree: SourceTree, module: SourceModule, name: str, processor: Place 
 
 
 def droppable(members: Definitions) -> list[str]:
-    """The methods of a class that need not be there: undecorated ones that nothing else calls by their name."""
+    """The methods of a class that need not be there: those without a decorator that is more than plumbing."""
     functions = (name for name in members if name not in ROOTS and members.is_function(name))
-    return [name for name in functions if members.span(name).first == members.span(name).head]
+    return [name for name in functions if _decorators(members, name) <= knowledge.DROPPED_DECORATORS]
+
+
+def _decorators(members: Definitions, name: str) -> set[str]:
+    """The decorators of a method as they are written, each with what follows on its line."""
+    first, head, _ = members.span(name)
+    return {line.strip().removeprefix("@").removesuffix("()") for line in members.lines[first:head]}
 
 
 def lineage(tree: SourceTree, module: SourceModule, name: str) -> Iterator[Place]:

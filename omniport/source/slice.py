@@ -51,10 +51,25 @@ def class_without(module: SourceModule, name: str, methods: frozenset[str]) -> c
     Raises:
         UnsupportedError: the module defines no such class at its top level.
     """
-    return definition(module, name, cst.ClassDef) if not methods else _parsed_without(module, name, methods)
+    read = _read(module, name)
+    if methods not in read:
+        larger = next((node for left_out, node in read.items() if left_out < methods), None)
+        if not methods:
+            read[methods] = definition(module, name, cst.ClassDef)
+        elif larger is not None:
+            body = [m for m in larger.body.body if not isinstance(m, cst.FunctionDef) or m.name.value not in methods]
+            read[methods] = larger.with_changes(body=larger.body.with_changes(body=body))
+        else:
+            read[methods] = _parsed_without(module, name, methods)
+    return read[methods]
 
 
 @functools.lru_cache(maxsize=500)
+def _read(module: SourceModule, name: str) -> dict[frozenset[str], cst.ClassDef]:
+    """What :func:`class_without` gave before for a class, by the methods that were left out."""
+    return {}
+
+
 def _parsed_without(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
     members, span = module.outline(name).members, module.definitions.span(name)
     lines: list[str] = members.lines[span.first : span.end]

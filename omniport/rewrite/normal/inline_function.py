@@ -16,6 +16,9 @@ from omniport.source.walk import children
 Lookup = Callable[[str], "cst.FunctionDef | None"]
 Statement = cst.BaseStatement | cst.BaseSmallStatement
 
+#: The functions whose names a statement that is inlined must not touch: the one it stands in, and those on the way.
+_Around = tuple[cst.FunctionDef, ...]
+
 
 def block(body: Sequence[Statement]) -> cst.IndentedBlock:
     """An indented block; the statements of one are never bare small statements."""
@@ -34,12 +37,12 @@ def inline_functions(node: cst.ClassDef, lookup: Lookup) -> cst.ClassDef:
     members: list[Statement] = []
     for member in node.body.body:
         if isinstance(member, cst.FunctionDef):
-            member = with_body(member, _body(member.body.body, names_in(member), lookup, 0))
+            member = with_body(member, _body(member.body.body, (member,), lookup, 0))
         members.append(member)
     return with_body(node, members)
 
 
-def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup, depth: int) -> list[Statement]:
+def _body(statements: Sequence[Statement], taken: _Around, lookup: Lookup, depth: int) -> list[Statement]:
     out: list[Statement] = []
     for statement in statements:
         found = _call(statement, lookup)
@@ -48,7 +51,7 @@ def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup
             if depth > 8:
                 raise UnsupportedError(f"helper {code(call.func)} calls itself", *(marker(statement) or ("", 0)))
             inlined = _expand(statement, call, definition, taken)
-            out.extend(_body(inlined, taken | names_in(definition), lookup, depth + 1))
+            out.extend(_body(inlined, (*taken, definition), lookup, depth + 1))
         elif isinstance(statement, cst.If):
             out.append(_if(statement, taken, lookup, depth))
         elif isinstance(statement, cst.For | cst.With | cst.While):
@@ -58,7 +61,7 @@ def _body(statements: Sequence[Statement], taken: frozenset[str], lookup: Lookup
     return out
 
 
-def _if(node: cst.If, taken: frozenset[str], lookup: Lookup, depth: int) -> cst.If:
+def _if(node: cst.If, taken: _Around, lookup: Lookup, depth: int) -> cst.If:
     node = with_body(node, _body(node.body.body, taken, lookup, depth))
     orelse = node.orelse
     if isinstance(orelse, cst.If):
@@ -82,7 +85,7 @@ def _call(statement: Statement, lookup: Lookup) -> tuple[cst.Call, cst.FunctionD
 
 
 def _expand(
-    statement: cst.SimpleStatementLine, call: cst.Call, definition: cst.FunctionDef, taken: frozenset[str]
+    statement: cst.SimpleStatementLine, call: cst.Call, definition: cst.FunctionDef, taken: _Around
 ) -> list[Statement]:
     where = marker(statement) or ("", 0)
     params = definition.params
@@ -105,8 +108,8 @@ def _expand(
             before.append(cst.SimpleStatementLine([assign]))
         elif dotted(value) != param.name.value:
             names[param.name.value] = value
-    for local in changed - aimed:
-        if local in taken and local not in {p.name.value for p in params.params}:
+    for local in changed - aimed - {p.name.value for p in params.params}:
+        if any(local in names_in(function) for function in taken):
             names[local] = cst.Name(f"{local}_")
     body = transform(definition.body, Substitute(names))
     assert isinstance(body, cst.IndentedBlock)
