@@ -46,7 +46,8 @@ class Closure:
         """``below`` are the classes that led here, each a base of the one before."""
         if f"{module.name}.{name}" in below:
             raise UnsupportedError(f"class {name} is a base of its own", module.file)
-        node = class_without(module, name, left_out.intersection(droppable(module.outline(name).members)))
+        single = frozenset(droppable(module.outline(name).members))
+        node = class_without(module, name, single, left_out & single)
         scopes = [module]
         for base in node.bases:
             text = base.value.value if isinstance(base.value, cst.Name) else ""

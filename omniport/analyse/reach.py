@@ -25,7 +25,8 @@ Place = tuple[SourceModule, str]
 def unnamed(tree: SourceTree, module: SourceModule, name: str, processor: Place | None) -> frozenset[str]:
     """Methods of the class ``name`` and of its bases in the reference that nothing on the way names.
 
-    ``processor`` is the class whose call becomes part of the forward; without one, all that the text names may be it.
+    ``processor`` is the class whose call becomes part of the forward; without one, only what the class does itself
+    counts.
     """
     methods: dict[str, list[str]] = {}
     todo = [_text(*processor)] if processor is not None else []
@@ -43,9 +44,6 @@ def unnamed(tree: SourceTree, module: SourceModule, name: str, processor: Place 
         words |= new
         for word in new:
             todo += methods.pop(word, [])
-            if processor is None and "Processor" in word:
-                found = tree.resolve(module.name, word)
-                todo += [_text(*found)] if found is not None and found[0].definitions.is_class(found[1]) else []
     return frozenset(methods)
 
 

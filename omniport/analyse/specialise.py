@@ -287,6 +287,8 @@ class _Program:
             if processor is None:
                 constants = self.closure.class_constants(module, ref.name)
                 processor = self.default_processor(ref, node, facts, constants)
+                node, inherited = self.closure.flattened(module, ref.name, processor.cls, whole=whole)
+                stripped = strip_class(node, keep_docstring=root)
             owner = self.tree.module(processor.cls.module)
             assert owner is not None
             call = method_of(owner, processor.cls.name, "__call__")

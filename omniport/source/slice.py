@@ -45,42 +45,36 @@ def _parsed(module: SourceModule, name: str) -> cst.CSTNode:
     return reparse_cst(_marked(module, name), module.file).body[0]  # comments are all that is new in it
 
 
-def class_without(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
-    """The class ``name`` as :func:`definition` gives it, but for ``methods``, which are not parsed.
+@functools.lru_cache(maxsize=500)
+def class_without(module: SourceModule, name: str, droppable: frozenset[str], left_out: frozenset[str]) -> cst.ClassDef:
+    """The class ``name`` as :func:`definition` gives it, but for the methods ``left_out``, which are not parsed.
+
+    These are among ``droppable``, which are parsed one by one: another use of the class may take others.
 
     Raises:
         UnsupportedError: the module defines no such class at its top level.
     """
-    read = _read(module, name)
-    if methods not in read:
-        larger = next((node for left_out, node in read.items() if left_out < methods), None)
-        if not methods:
-            read[methods] = definition(module, name, cst.ClassDef)
-        elif larger is not None:
-            body = [m for m in larger.body.body if not isinstance(m, cst.FunctionDef) or m.name.value not in methods]
-            read[methods] = larger.with_changes(body=larger.body.with_changes(body=body))
-        else:
-            read[methods] = _parsed_without(module, name, methods)
-    return read[methods]
+    if not left_out:
+        return definition(module, name, cst.ClassDef)
+    members = module.outline(name).members
+    if droppable.issuperset(members):  # nothing would be left to parse
+        whole = definition(module, name, cst.ClassDef)
+        body = [m for m in whole.body.body if not isinstance(m, cst.FunctionDef) or m.name.value not in left_out]
+        return whole.with_changes(body=whole.body.with_changes(body=body))
+    rest = _rest(module, name, droppable)
+    body = [*rest.body.body, *(method(module, name, each) for each in droppable - left_out)]
+    body.sort(key=lambda member: (marker(member) or ("", 0))[1])
+    return rest.with_changes(body=rest.body.with_changes(body=body))
 
 
 @functools.lru_cache(maxsize=500)
-def _read(module: SourceModule, name: str) -> dict[frozenset[str], cst.ClassDef]:
-    """What :func:`class_without` gave before for a class, by the methods that were left out."""
-    return {}
-
-
-def _parsed_without(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
+def _rest(module: SourceModule, name: str, methods: frozenset[str]) -> cst.ClassDef:
+    """The class ``name`` but for ``methods``."""
     members, span = module.outline(name).members, module.definitions.span(name)
     lines: list[str] = members.lines[span.first : span.end]
     gone: set[int] = set()
-    for method in methods:
-        first, _, end = members.span(method)
-        margin = members.lines[first][: -len(members.lines[first].lstrip())] + "#"
-        while _between(members.lines[first - 1], margin):
-            first -= 1
-        while _between(members.lines[end - 1], margin):
-            end -= 1
+    for each in methods:
+        first, end = _lines_of(module, name, each)
         gone.update(range(first - span.first, end - span.first))
     text = "\n".join("" if number in gone else line for number, line in enumerate(lines))
     node = parse(text, module.file, span.first + 1).body[0]
@@ -89,6 +83,18 @@ def _parsed_without(module: SourceModule, name: str, methods: frozenset[str]) ->
     found = reparse_cst(marked, module.file).body[0]
     assert isinstance(found, cst.ClassDef)
     return found
+
+
+def _lines_of(module: SourceModule, cls: str, name: str) -> tuple[int, int]:
+    """The first line (0-based) of a method with the comments above it, and the line behind its last one."""
+    members = module.outline(cls).members
+    first, _, end = members.span(name)
+    margin = members.lines[first][: -len(members.lines[first].lstrip())] + "#"
+    while _between(members.lines[first - 1], margin):
+        first -= 1
+    while _between(members.lines[end - 1], margin):
+        end -= 1
+    return first, end
 
 
 def _between(line: str, comment: str) -> bool:
@@ -107,17 +113,10 @@ def method(module: SourceModule, cls: str, name: str) -> cst.FunctionDef:
     node = members.get(name) if members.is_function(name) else None
     if not isinstance(node, ast.FunctionDef):
         raise UnsupportedError(f"{cls} has no method {name}", module.file)
-    first = members.span(name).first
-    while _only_comment(members.lines[first - 1]):
-        first -= 1
-    held = reparse_cst("class _:\n" + _with_markers(module, node, first + 1), module.file).body[0]
+    first, end = _lines_of(module, cls, name)
+    held = reparse_cst("class _:\n" + _with_markers(module, node, first + 1, end), module.file).body[0]
     assert isinstance(held, cst.ClassDef) and isinstance(held.body.body[0], cst.FunctionDef)
     return held.body.body[0]
-
-
-def _only_comment(line: str) -> bool:
-    text = line.lstrip()
-    return not text or text[0] == "#"
 
 
 def _marked(module: SourceModule, name: str) -> str:
@@ -137,11 +136,13 @@ def _with_markers(
     module: SourceModule,
     node: ast.ClassDef | ast.FunctionDef,
     first: int,
+    last: int = 0,
     *,
     own: bool = True,
     gone: Collection[int] = (),
 ) -> str:
-    """The lines from ``first`` to the end of ``node`` with a marker on every statement, ``node`` itself if ``own``.
+    """The lines from ``first`` to ``last`` (or the end of ``node``) with a marker on every statement, ``node`` itself
+    if ``own``.
 
     Lines that are ``gone`` are left out.
     """
@@ -157,7 +158,7 @@ def _with_markers(
         elif child.end_lineno is not None:
             ends[child.end_lineno] = child.lineno
     out: list[str] = []
-    for number in range(first, (node.end_lineno or first) + 1):
+    for number in range(first, max(last, node.end_lineno or first) + 1):
         if number in gone:
             continue
         line = lines[number - 1]
