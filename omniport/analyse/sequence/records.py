@@ -22,6 +22,10 @@ class BlockedError(Exception):
         self.reason, self.line, self.steps, self.operations = reason, line, steps, operations
 
 
+class AllAttending(Exception):
+    """Every statement of the forward that attends has done so: the rest need not be walked."""
+
+
 MANY = -1  # the place of each item of a list of unknown length
 
 

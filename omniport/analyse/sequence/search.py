@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import re
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from omniport.analyse.sequence.flags import flags_of
 from omniport.analyse.sequence.kinds import kinds_of
 from omniport.analyse.sequence.liveness import enclosed, live, mentioned
 from omniport.analyse.sequence.model import Refused, Region, counted_alike, either, merged
-from omniport.analyse.sequence.records import MANY, BlockedError, Form
+from omniport.analyse.sequence.records import MANY, AllAttending, BlockedError, Form
 from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Tensor
@@ -155,7 +156,7 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
 
 
 def _plain(task: _Task, until: int | None = None) -> SequenceWalk:
-    """A walk that assumes nothing, as far as the statement ``until``."""
+    """A walk that assumes nothing, as far as the statement ``until`` or the first attention of the last blocks."""
     walk = SequenceWalk(
         task.normal,
         task.source,
@@ -168,7 +169,8 @@ def _plain(task: _Task, until: int | None = None) -> SequenceWalk:
         until=until,
         built=task.built,
     )
-    walk.run()
+    with contextlib.suppress(AllAttending):
+        walk.run()
     task.checkpoints[frozenset()] = walk.checkpoints
     return walk
 

@@ -16,19 +16,21 @@ from omniport.analyse.expressions import Env
 from omniport.analyse.facts import Decisions, Facts, Site
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
+from omniport.analyse.sequence.attending import Attending
 from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.sequence.closed import ClosedSettings
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
-from omniport.analyse.shapes import Const, Dim, Fields, Instance, Leaf, Num, Seq, Tensor, modules_in
-from omniport.source.nodes import each_node
+from omniport.analyse.shapes import Const, Dim, Fields, Leaf, Num, Seq, Tensor
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
 _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min", "or"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
-_ASSUMED = frozenset({"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "until"})
+_ASSUMED = frozenset(
+    {"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "until", "search"}
+)
 #: And those that say what comes into the forward, which the constructors do not know.
 _GIVEN = _ASSUMED | {"given", "flags", "settings", "built"}
 
@@ -60,6 +62,7 @@ class SequenceWalk(ClosedSettings):
         self.primary, self.last = primary, last
         self.given, self.kinds, self.flags = ranks or {}, kinds or {}, flags or {}
         self.settings, self.closed, self.weighed = settings or {}, {}, set()
+        self.search: Attending | None = None  # where nothing is assumed: for statements that attend
         self.until = until  # the statement in front of which the walk ends
         self.built = built  # by kinds: the model as its constructors leave it
         self.record = Record()
@@ -92,7 +95,11 @@ class SequenceWalk(ClosedSettings):
             self.built[key] = Checkpoint(0, self, dict.fromkeys(self.weighed), _GIVEN)
 
     def run(self) -> Facts:
-        """The whole forward, or what comes behind ``origin``."""
+        """The whole forward, or what comes behind ``origin``.
+
+        Raises:
+            AllAttending: nothing is assumed, and all statements that attend are seen to do so.
+        """
         if self.origin is None:
             return super().run()
         env = self.origin.restore(self)
@@ -108,8 +115,9 @@ class SequenceWalk(ClosedSettings):
 
     def statements(self, body: list[ast.stmt], env: Env, first: int) -> bool:
         """The statements of the forward from ``first`` on."""
+        self.search = Attending(self, env) if self.start is None else None
         for at, node in enumerate(body[first:], first):
-            if self.origin is None and (at == self.start if self.start is not None else self.may_attend(node)):
+            if self.origin is None and (self.search.uses(node) if self.search is not None else at == self.start):
                 self.checkpoints[at] = Checkpoint(at, self, env, _ASSUMED)
             if at == self.until:
                 self.alive = dict(env)
@@ -122,12 +130,6 @@ class SequenceWalk(ClosedSettings):
             if self.step(body, at, env):
                 return True
         return False
-
-    def may_attend(self, node: ast.stmt) -> bool:
-        """Whether a statement of the forward uses a module that calls attention."""
-        own = (part for part in each_node(node) if isinstance(part, ast.Attribute))
-        held = (self.root.attributes.get(part.attr) for part in own if getattr(part.value, "id", None) == "self")
-        return any(isinstance(m, Instance) and m.cls in self.attending for value in held for m in modules_in(value))
 
     def follow(self, node: ast.stmt, env: Env) -> bool:
         self.steps += 1
@@ -381,6 +383,8 @@ class SequenceWalk(ClosedSettings):
         mask = options.get("attn_mask", Const(None))
         before = len(self.facts.attentions)
         result = super().attention(site, tensors, {**options, "attn_mask": Const(None)}, heads_first=heads_first)
+        if self.search is not None and len(self.facts.attentions) > before:
+            self.search.attended(len(self.record.traces) - 1)
         if len(self.facts.attentions) > before and isinstance(mask, Tensor):
             call = self.facts.attentions[-1]
             own = self.made_of(mask.known[-1].streams) if mask.known else ()
