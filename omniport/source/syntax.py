@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import libcst as cst
-from libcst._nodes.internal import CodegenState  # no public name makes text without noting positions
 
-_NOTHING = nullcontext()
-
-
-class _State(CodegenState):
-    """Collects the tokens of a text; nobody asks where they stand, and noting it would cost most of the time."""
-
-    def record_syntactic_position(self, *_: Any, **__: Any) -> AbstractContextManager[None]:  # type: ignore[override]
-        return _NOTHING
-
-
-def code(node: cst.CSTNode) -> str:
-    """The source text of a node, indented by four blanks if it is no module with an indent of its own."""
-    return _text(node)
-
-
-@functools.lru_cache(maxsize=20_000)
-def _text(node: cst.CSTNode) -> str:
-    state = _State("    ", "\n")
-    if isinstance(node, cst.Module):
-        state = _State(node.default_indent, node.default_newline)
-    node._codegen(state)
-    return "".join(state.tokens)
+from omniport.source.text import code as code
 
 
 def dotted(node: cst.CSTNode) -> str | None:
