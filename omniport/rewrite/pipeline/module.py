@@ -17,6 +17,7 @@ from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
 from omniport.rewrite.pipeline.common import without_common_lines
 from omniport.rewrite.pipeline.denoiser import Denoisers
+from omniport.rewrite.pipeline.devices import on_own_device
 from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
@@ -143,7 +144,7 @@ def _methods(
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
-    return [init, *methods, *_functions(parse(_load_weights(plan)))], post
+    return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
 
 
 def _load_weights(plan: PipelinePlan) -> str:
