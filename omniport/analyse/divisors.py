@@ -15,7 +15,6 @@ from itertools import product
 from omniport.analyse.entry import parameters
 from omniport.analyse.facts import Decisions, Facts
 from omniport.analyse.poly import Poly
-from omniport.analyse.settle import linear_layers
 from omniport.analyse.shapes import Key, Num
 from omniport.analyse.spelling import multiple, written
 from omniport.plan.model import Decision, Why
@@ -82,7 +81,7 @@ def _sizes(key: Key, model: Checked) -> tuple[Poly, ...]:
     parts = model.decided.parts.get(key, ()) if role == "column" else ()
     if len(set(parts)) > 1:
         return tuple(dict.fromkeys(parts))
-    made = (leaf.argument(1, "out_features") for leaf in linear_layers(model.facts) if leaf.key == key)
+    made = (leaf.argument(1, "out_features") for leaf in model.facts.layers if leaf.key == key)
     widths = tuple(dict.fromkeys(width.poly for width in made if isinstance(width, Num))) or (fact.width,)
     return tuple(width.divide(Poly.of(len(parts))) or width for width in widths) if parts else widths
 

@@ -84,7 +84,9 @@ class Expressions(Operators):
         """The abstract value of an expression."""
         if type(node) is ast.Name:
             value = self.eval_name(node, env)
-            if type(value) in HOLD_TENSORS:
+            if type(value) is Tensor:
+                self.read |= value.origins or _UNKNOWN
+            elif type(value) in HOLD_TENSORS:
                 for tensor in tensors_in((value,)):
                     self.read |= tensor.origins or _UNKNOWN
             return value
@@ -107,9 +109,12 @@ class Expressions(Operators):
 
     # --------------------------------------------------------------------------------------------------------- simple
     def eval_constant(self, node: ast.Constant, env: Env) -> Any:
-        if isinstance(node.value, int | float) and not isinstance(node.value, bool):
-            return Num(Poly.of(node.value))
-        return ... if node.value is ... else Const(node.value)
+        """A constant; its value is kept with the node, since nothing changes it."""
+        if "_value" not in node.__dict__:
+            number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+            made = Num(Poly.of(node.value)) if number else ... if node.value is ... else Const(node.value)
+            node.__dict__["_value"] = made
+        return node.__dict__["_value"]
 
     def eval_name(self, node: ast.Name, env: Env) -> Any:
         if node.id in env:

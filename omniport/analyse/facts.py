@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from omniport.analyse.poly import Poly
-from omniport.analyse.shapes import Instance, Key, Tensor
+from omniport.analyse.shapes import Instance, Key, Leaf, Tensor
 from omniport.analyse.spelling import multiple
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ConvRole
@@ -160,6 +160,7 @@ class Facts:
     barriers: list[Barrier] = field(default_factory=list)
     calls: list[RootCall] = field(default_factory=list)
     instances: dict[str, list[Instance]] = field(default_factory=dict)
+    layers: list[Leaf] = field(default_factory=list)  # all linears that the constructors make
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: list[Tensor] = field(default_factory=list)
     #: class, condition on a number of axes, line: what it was in each call, and what its tensor is computed from

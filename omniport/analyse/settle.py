@@ -37,7 +37,8 @@ def walk(
                 raise attempt.unsupported(f"{demand.reason}, and its linears are whole already") from demand
             for key in fresh:
                 decisions.take_back(key, demand, attempt.facts)
-    for leaf in linear_layers(facts):
+    facts.layers = linear_layers(facts)
+    for leaf in facts.layers:
         if leaf.key not in facts.linears and leaf.key[0] not in attempt.imported:
             width, features = (
                 a.poly if isinstance(a, Num) else Poly.of("?") for a in (leaf.args + [None, None])[1::-1]

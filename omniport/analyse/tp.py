@@ -19,7 +19,7 @@ from omniport.analyse.places import attention_sites, fusable
 from omniport.analyse.poly import Poly
 from omniport.analyse.provenance import same_tokens
 from omniport.analyse.resume import Saved
-from omniport.analyse.settle import linear_layers, walk
+from omniport.analyse.settle import walk
 from omniport.analyse.shapes import Const, Key, Num
 from omniport.analyse.spelling import fused_name, names
 from omniport.errors import UnsupportedError
@@ -105,7 +105,7 @@ class _Planner:
 
     def _alike(self, keys: list[Key]) -> bool:
         """Whether linears are made with the same input size and bias."""
-        made = {leaf.key: leaf for leaf in linear_layers(self.facts) if leaf.key in keys}
+        made = {leaf.key: leaf for leaf in self.facts.layers if leaf.key in keys}
         biases = {str(leaf.argument(2, "bias")) for leaf in made.values()} - {"Const(value=True)"}
         plain = [leaf for leaf in made.values() if leaf.argument(2, "bias") in (None, Const(True))]
         return not biases - {"None"} or (len(biases) == 1 and not plain)
@@ -329,9 +329,7 @@ class _Planner:
         fact = self.facts.linears.get(key)
         instances = self.facts.instances[key[0]]
         share = fact.width.divide(size) if fact is not None and len(size.terms) == 1 else None
-        widths = {
-            id(leaf.owner): leaf.argument(1, "out_features") for leaf in linear_layers(self.facts) if leaf.key == key
-        }
+        widths = {id(leaf.owner): leaf.argument(1, "out_features") for leaf in self.facts.layers if leaf.key == key}
         own = [width.poly if isinstance(width := widths.get(id(i)), Num) else None for i in instances]
         if share is None or share.constant is None or key not in self.decided.parts or None in own:
             return [size] * len(instances)

@@ -14,6 +14,9 @@ from omniport.analyse.facts import Decisions, Facts, LinearFact
 from omniport.analyse.sequence.records import Record
 from omniport.analyse.shapes import Closure, Either, Fields, Instance, Method, Modules, Seq
 
+#: What a walk adds to as it goes.
+_OWN = frozenset({list, dict, set, Facts, Record, Decisions, LinearFact})
+
 
 class Checkpoint:
     """What a walk knew before the statement ``at`` of its root's forward, whose names were ``env``."""
@@ -67,11 +70,11 @@ def _copied(value: Any) -> Any:
     """The walk's own tables and records anew; what they hold of the model stays the same object."""
     kind = type(value)
     if kind is list:
-        return [_copied(item) for item in value]
+        return [_copied(item) if type(item) in _OWN else item for item in value]
     if kind is dict:
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: _copied(item) if type(item) in _OWN else item for key, item in value.items()}
     if kind is set:
         return set(value)
-    if isinstance(value, Facts | Record | Decisions | LinearFact):
+    if kind in _OWN:
         return replace(value, **{field.name: _copied(getattr(value, field.name)) for field in fields(value)})
     return value

@@ -7,7 +7,7 @@ computed for all tokens at once, and meet those of each stream where the blocks 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from omniport.analyse import library
@@ -35,6 +35,9 @@ class TokenRules(PathRules):
     width: Callable[[Poly], bool]
     blocks: Callable[[tuple[str, ...]], bool]
     border: Callable[[str, Poly, Poly], None]
+
+    def demand(self, values: Iterable[Tensor | Dim], reason: str) -> None:
+        """Everything is whole as it is."""
 
     def made_of(self, streams: tuple[str, ...]) -> tuple[str, ...]:
         """Streams by representative, those that are several one behind the other spelled out."""

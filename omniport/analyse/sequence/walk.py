@@ -139,10 +139,12 @@ class SequenceWalk(ClosedSettings):
 
     def barrier(self, streams: Iterable[str], reason: str) -> None:
         names = tuple(streams)
+        if not names:
+            return
         line, self.line = self.line, self.own  # code that is only imported has no lines of the normal form
         super().barrier(names, reason)
         self.line = line
-        if names and len(self.record.traces) <= self.last + 1 and self.blocks(names):
+        if len(self.record.traces) <= self.last + 1 and self.blocks(names):
             raise BlockedError(reason, self.own, self.steps, self.operations)
         self.record.steps += [self.steps] * (len(self.facts.barriers) - len(self.record.steps))
 
