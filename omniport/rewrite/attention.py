@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 
@@ -26,7 +27,7 @@ from omniport.rewrite.syntax import (
 )
 from omniport.rewrite.tokens_first import norms_of, tokens_first
 from omniport.source.transform import transform
-from omniport.source.walk import children
+from omniport.source.walk import of_kind
 
 #: Attention functions of the normal form -> whether they take heads before tokens.
 ATTENTION: dict[str, bool] = {"dispatch_attention_fn": False, "scaled_dot_product_attention": True}
@@ -159,7 +160,8 @@ class _Attention(cst.CSTTransformer):
         body = list(updated_node.body)
         for fused, group in self.groups.items():
             body = self._fuse(body, fused, group)
-        return updated_node.with_changes(body=body)
+        same = len(body) == len(updated_node.body) and all(map(operator.is_, body, updated_node.body))
+        return updated_node if same else updated_node.with_changes(body=body)
 
     @staticmethod
     def _spread(line: cst.BaseStatement, group: dict[str, str]) -> list[cst.BaseStatement]:
@@ -213,8 +215,7 @@ class _Attention(cst.CSTTransformer):
 
 def _calls(node: cst.CSTNode) -> list[cst.Call]:
     """The attention calls within ``node``, in the order of the source."""
-    own = isinstance(node, cst.Call) and dotted(node.func).rpartition(".")[2] in ATTENTION
-    return [*([node] if isinstance(node, cst.Call) and own else []), *(c for x in children(node) for c in _calls(x))]
+    return [call for call in of_kind(node, cst.Call) if dotted(call.func).rpartition(".")[2] in ATTENTION]
 
 
 def _arguments(call: cst.Call) -> dict[str, str]:

@@ -16,7 +16,7 @@ from omniport.analyse.wrappers import KEPT
 from omniport.plan.model import TransformerPlan
 from omniport.rewrite.paths import INDEX
 from omniport.rewrite.syntax import assignment, code, dotted, method, self_attribute, single
-from omniport.source.walk import children, walk
+from omniport.source.walk import children, of_kind
 
 _PLAIN = re.compile(r"[\w.-]+")
 _FORMATTED = re.compile(r"[\w.-]|\{[\w.]+\}")
@@ -33,7 +33,7 @@ def constructors(node: cst.ClassDef) -> dict[str, cst.FunctionDef]:
         if name in found or function is None or function.decorators:
             continue
         found[name] = function
-        todo += [called for item in walk(function.body) if (called := self_call(item))]
+        todo += [called for call in of_kind(function.body, cst.Call) if (called := self_call(call))]
     return found
 
 
@@ -67,7 +67,7 @@ def build_paths(
     """
     paths = _Paths(classes, imported or {})
     paths.body(function.body.body)
-    return {item: paths.found.get(item, "") for item in walk(function.body) if isinstance(item, cst.Call)}
+    return {call: paths.found.get(call, "") for call in of_kind(function.body, cst.Call)}
 
 
 class _Paths:
@@ -153,9 +153,7 @@ class _Paths:
             self._value(value.value, _join(path, _key(value.key)))
         elif isinstance(value, cst.BinaryOperation):
             self._value(value.left, path)
-            for item in walk(value.right):
-                if isinstance(item, cst.Call):
-                    self.found[item] = path
+            self.found.update(dict.fromkeys(of_kind(value.right, cst.Call), path))
 
     def _arguments(self, call: cst.Call, path: str) -> None:
         kind = dotted(call.func).rpartition(".")[2]

@@ -7,9 +7,9 @@ from itertools import dropwhile
 
 import libcst as cst
 
-from omniport.rewrite.syntax import assignment, dotted, variables
+from omniport.rewrite.syntax import assignment, assignments, dotted, variables
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind
 
 #: Calls that only compute a number: leaving one out changes nothing else.
 _PURE = frozenset({"float", "int", "len", "max", "min"})
@@ -26,7 +26,8 @@ def drop_dead_locals(old: cst.FunctionDef, new: cst.FunctionDef) -> cst.Function
     read = Counter(variables(old.body)) - _stores(old)
     while True:
         left = Counter(variables(new.body)) - _stores(new)
-        swept = transform(new, _Drop({name for name in read if not left[name]}))
+        unread = {name for name in read if not left[name]}
+        swept = transform(new, _Drop(unread)) if unread else new
         assert isinstance(swept, cst.FunctionDef)
         if swept is new:
             return new
@@ -34,12 +35,11 @@ def drop_dead_locals(old: cst.FunctionDef, new: cst.FunctionDef) -> cst.Function
 
 
 def _stores(function: cst.FunctionDef) -> Counter[str]:
-    pairs = (assignment(item) for item in walk(function.body))
-    return Counter(pair[0].value for pair in pairs if pair is not None and isinstance(pair[0], cst.Name))
+    return Counter(target.value for target, _ in assignments(function.body) if isinstance(target, cst.Name))
 
 
 def _pure(node: cst.CSTNode) -> bool:
-    calls = [dotted(item.func) for item in walk(node) if isinstance(item, cst.Call)]
+    calls = [dotted(call.func) for call in of_kind(node, cst.Call)]
     return all(name in _PURE or name.startswith("math.") for name in calls)
 
 

@@ -133,7 +133,8 @@ class _DropDropout(cst.CSTTransformer):
         target = assignment(updated_node)
         if target is None:
             return updated_node
-        if self_attribute(target[0]) in self.gone or code(target[0]) == code(target[1]):
+        to_itself = type(target[0]) is type(target[1]) and code(target[0]) == code(target[1])
+        if to_itself or self_attribute(target[0]) in self.gone:
             return cst.RemoveFromParent()
         return updated_node
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import libcst as cst
 
 from omniport.rewrite.negation import negated
-from omniport.rewrite.syntax import assignment, code, method, self_attribute, statements
+from omniport.rewrite.syntax import assignment, assignments, code, method, self_attribute, statements
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 WIDTH = 112  # columns of a line of a constructor
 
@@ -39,13 +39,8 @@ def settle_optional(module: cst.Module, root: str) -> cst.Module:
 
 def _outside(module: cst.Module) -> set[str]:
     """Attributes that are read of anything but ``self``, and words in strings, which may name an attribute."""
-    found: set[str] = set()
-    for node in walk(module):
-        if isinstance(node, cst.Attribute) and not self_attribute(node):
-            found.add(node.attr.value)
-        elif isinstance(node, cst.SimpleString):
-            found |= {node.raw_value} if node.raw_value.isidentifier() else set()
-    return found
+    found = {node.attr.value for node in of_kind(module, cst.Attribute) if not self_attribute(node)}
+    return found | {text for node in of_kind(module, cst.SimpleString) if (text := node.raw_value).isidentifier()}
 
 
 def _settled(node: cst.ClassDef, outside: set[str]) -> cst.ClassDef:
@@ -63,7 +58,7 @@ def _settled(node: cst.ClassDef, outside: set[str]) -> cst.ClassDef:
             applied[guarded] += 2  # the test and the call
         elif isinstance(part, cst.Call):
             called[self_attribute(part.func)] += 1
-    stores = Counter(name for part in walk(init) if (name := _stored(part)) in absent)
+    stores = Counter(name for target, _ in assignments(init) if (name := self_attribute(target)) in absent)
     choices = {name for part in init.body.body for name in _choices(part)}
     identity = {n for n in absent & choices if applied[n] and stores[n] == 2 and uses[n] == applied[n] + 2}
     unread = {n for n in (absent & choices) - identity if called[n] and uses[n] == called[n] + stores[n]}
@@ -86,12 +81,12 @@ def _stored(line: cst.CSTNode) -> str:
 
 def _is_none(line: cst.CSTNode) -> bool:
     pair = assignment(line)
-    return pair is not None and code(pair[1]) == "None"
+    return pair is not None and isinstance(pair[1], cst.Name) and pair[1].value == "None"
 
 
 def _absent(init: cst.FunctionDef) -> set[str]:
     """Attributes that some branch of a constructor sets to None."""
-    return {_stored(line) for line in walk(init) if isinstance(line, cst.SimpleStatementLine) and _is_none(line)} - {""}
+    return {_stored(line) for line in of_kind(init, cst.SimpleStatementLine) if _is_none(line)} - {""}
 
 
 def _branches(node: cst.CSTNode) -> tuple[list[cst.CSTNode], list[cst.CSTNode]]:

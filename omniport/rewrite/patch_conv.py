@@ -12,6 +12,7 @@ import libcst as cst
 
 from omniport.rewrite.syntax import code, dotted
 from omniport.source.transform import transform
+from omniport.source.walk import of_kind
 
 LAYER = "Conv3dLayer"
 _CONV = "torch.nn.Conv3d"
@@ -20,9 +21,17 @@ _TAKEN = frozenset({"in_channels", "out_channels", "kernel_size", "stride", "bia
 
 def patch_convolutions(module: cst.Module, imported: Mapping[str, str]) -> cst.Module:
     """``module`` with such convolutions replaced; the same object if there is none."""
+    if not any(_meant(call, imported) == _CONV for call in of_kind(module, cst.Call)):
+        return module
     made = transform(module, _Replace(imported))
     assert isinstance(made, cst.Module)
     return made
+
+
+def _meant(call: cst.Call, imported: Mapping[str, str]) -> str:
+    """The full name of what is called."""
+    first, _, rest = dotted(call.func).partition(".")
+    return ".".join(filter(None, (imported.get(first, first), rest)))
 
 
 class _Replace(cst.CSTTransformer):
@@ -30,8 +39,7 @@ class _Replace(cst.CSTTransformer):
         self.imported = imported
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        first, _, rest = dotted(updated_node.func).partition(".")
-        if ".".join(filter(None, (self.imported.get(first, first), rest))) != _CONV:
+        if _meant(updated_node, self.imported) != _CONV:
             return updated_node
         named = {arg.keyword.value: code(arg.value) for arg in updated_node.args if arg.keyword is not None}
         kernel, plain = named.get("kernel_size"), not any(arg.star for arg in updated_node.args)

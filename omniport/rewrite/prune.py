@@ -10,7 +10,7 @@ import libcst as cst
 from omniport.rewrite.builds import constructors
 from omniport.rewrite.syntax import assignment, dotted, method, self_attribute, variables
 from omniport.source.transform import transform
-from omniport.source.walk import children, of_kind, walk
+from omniport.source.walk import children, of_kind
 
 _Item = TypeVar("_Item", cst.Arg, cst.Param)
 
@@ -56,10 +56,10 @@ def _attributes(module: cst.Module) -> Counter[str]:
 
 def _keep_positional(function: cst.FunctionDef, params: dict[str, list[str]], unused: dict[str, set[str]]) -> None:
     """A parameter that some call fills by position stays: the arguments after it would move."""
-    for node in walk(function):
-        name = dotted(node.func) if isinstance(node, cst.Call) else ""
-        if isinstance(node, cst.Call) and name in unused:
-            unused[name] -= set(params[name][: sum(arg.keyword is None for arg in node.args)])
+    for call in of_kind(function, cst.Call):
+        name = dotted(call.func)
+        if name in unused:
+            unused[name] -= set(params[name][: sum(arg.keyword is None for arg in call.args)])
 
 
 def _stale(init: cst.FunctionDef, reads: Counter[str]) -> set[str]:

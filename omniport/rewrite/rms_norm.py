@@ -15,9 +15,8 @@ from collections.abc import Mapping, Sequence
 import libcst as cst
 
 from omniport.plan.model import TransformerPlan
-from omniport.rewrite.syntax import assignment, code, dotted, method, self_attribute, single, variables
+from omniport.rewrite.syntax import assignments, code, dotted, method, self_attribute, single, variables
 from omniport.source.transform import transform
-from omniport.source.walk import walk
 
 #: The class in a port.
 CLASS = "QKNorm"
@@ -59,8 +58,9 @@ def rewrite_rms_norms(module: cst.Module, plan: TransformerPlan, imported: Mappi
         body.append(item)
     if CLASS in own | set(imported) or all(new is old for new, old in zip(body, module.body, strict=True)):
         return module, ""
-    made = module.with_changes(body=[item for item in body if not _imports(item) or _reads(body)])
-    taken = NAME in own or imported.get(NAME, _DIFFUSERS) != _DIFFUSERS or _reads(body)
+    read = _reads(body)
+    made = module.with_changes(body=[item for item in body if read or not _imports(item)])
+    taken = NAME in own or imported.get(NAME, _DIFFUSERS) != _DIFFUSERS or read
     return made, HELPER.format(base=ALIAS if taken else NAME)
 
 
@@ -68,8 +68,7 @@ def _normalised(node: cst.ClassDef) -> set[str]:
     """Attributes whose modules the forward applies to a tensor in its place: ``query = self.norm_q(query)``."""
     forward = method(node, "forward")
     found: set[str] = set()
-    for part in walk(forward) if forward else ():
-        target, call = assignment(part) or (None, None)
+    for target, call in assignments(forward) if forward else ():
         if isinstance(target, cst.Name) and isinstance(call, cst.Call) and len(call.args) == 1:
             found |= {self_attribute(call.func)} if code(call.args[0].value) == target.value else set()
     return found - {""}

@@ -13,7 +13,7 @@ from omniport.rewrite.layers import parameter
 from omniport.rewrite.precision import precision_attributes, precision_statements
 from omniport.rewrite.syntax import assignment, code, method, names_in, self_attribute, single, statements
 from omniport.rewrite.truths import decided_once
-from omniport.source.walk import children
+from omniport.source.walk import of_kind
 
 LOAD_WEIGHTS = """
 def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
@@ -107,10 +107,7 @@ def _defined(node: cst.ClassDef) -> set[str]:
 
 def _own_reads(node: cst.CSTNode) -> Iterator[str]:
     """Attributes of ``self`` that occur, with repetition."""
-    if name := self_attribute(node):
-        yield name
-    for child in children(node):
-        yield from _own_reads(child)
+    return (name for read in of_kind(node, cst.Attribute) if (name := self_attribute(read)))
 
 
 def _constructor(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import keyword
 from collections.abc import Iterator, Sequence
 
 import libcst as cst
@@ -13,7 +15,8 @@ from omniport.source.walk import children, of_kind
 
 
 def expression(text: str) -> cst.BaseExpression:
-    return cst.parse_expression(text)
+    named = text.isidentifier() and (text not in keyword.kwlist or text in ("None", "True", "False"))
+    return cst.Name(text) if named else cst.parse_expression(text)
 
 
 def statements(text: str) -> list[cst.BaseStatement]:
@@ -75,12 +78,25 @@ def variables(node: cst.CSTNode) -> Iterator[str]:
     todo = [node]
     while todo:
         current = todo.pop()
-        if type(current) is cst.Name:
+        if type(current) is cst.SimpleStatementLine and current is not node:
+            yield from _variables(current)
+        elif type(current) is cst.Name:
             yield current.value
         elif type(current) is cst.Attribute or type(current) is cst.Arg:
             todo.append(current.value)
         else:
             todo.extend(reversed(children(current)))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _variables(line: cst.SimpleStatementLine) -> tuple[str, ...]:
+    """What :func:`variables` gives for a line: passes leave most of them alone."""
+    return tuple(variables(line))
+
+
+def assignments(node: cst.CSTNode) -> Iterator[tuple[cst.BaseExpression, cst.BaseExpression]]:
+    """Target and value of every line ``target = value`` in ``node``."""
+    return (pair for line in of_kind(node, cst.SimpleStatementLine) if (pair := assignment(line)) is not None)
 
 
 def with_keywords(call: cst.Call, keywords: Sequence[tuple[str, str]]) -> cst.Call:
