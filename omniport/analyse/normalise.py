@@ -12,6 +12,7 @@ from typing import Any
 import libcst as cst
 
 from omniport.analyse.demand import NOTHING, Demand
+from omniport.analyse.host_tables import host_tables
 from omniport.analyse.specialise import Specialised, specialise
 from omniport.analyse.wrappers import wrappers
 from omniport.errors import UnsupportedError
@@ -245,6 +246,7 @@ def import_lines(tree: SourceTree, specialised: Specialised, parsed: ast.Module)
             plain.add(line)
     imported = {name: line.split()[1] for name, line in lines.items() if line.startswith("from diffusers")}
     decisions += wrappers(tree, parsed, imported)
+    decisions += host_tables(tree, [node for node in parsed.body if isinstance(node, ast.ClassDef)][-1], imported)
     for name, line in sorted(lines.items()):
         if name in imported:
             decisions.append(

@@ -17,6 +17,7 @@ from omniport.rewrite.experts import expert_helpers, rewrite_experts
 from omniport.rewrite.fused_norm import fuse_norms
 from omniport.rewrite.heads import rewrite_heads
 from omniport.rewrite.hoist import hoist_functions
+from omniport.rewrite.host_tables import place_tables
 from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.key_masks import key_masks
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
@@ -165,6 +166,7 @@ def render_transformer(
     module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=cross_masks)
     if stages and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
+    module = _each_class(module, lambda node: place_tables(node, plan) if node.name.value == normal.root else node)
     return _assemble(module, plan, header, norm + fused_norm + rotate, layer)
 
 
