@@ -16,6 +16,7 @@ from omniport.rewrite.pipeline.carried import with_entries_apart
 from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, UNKNOWN, Facts, evaluate, is_literal
 from omniport.rewrite.pipeline.fold import fold_function
+from omniport.rewrite.pipeline.guards import unguarded
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, read_first
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
@@ -291,13 +292,16 @@ class _Work:
                     default = defaults.get(name)
                     values.append(UNKNOWN if default is None else evaluate(default, self.facts))
                 alike = (
-                    bool(given)
-                    and is_literal(values[0])
+                    is_literal(values[0])
+                    and (bool(given) or values[0] is None)
                     and all(type(v) is type(values[0]) and v == values[0] for v in values)
                 )
                 if alike and self._can_bind(method, name, values[0]):
                     self.constants[method][name] = values[0]
                     self._drop_parameter(method, name)
+                elif alike and values[0] is None and (new := unguarded(self.methods[method], name)) is not None:
+                    self.methods[method] = new  # which does not read the parameter any more
+                    self.dirty.add(method)
 
     def _can_bind(self, method: str, name: str, value: Any) -> bool:
         """Whether nothing reads parameter ``name`` of a method any more once its value is known."""
