@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import huggingface_hub.constants  # noqa: F401  # reads the environment when it is imported: before it is changed
 import pytest
 
 
