@@ -23,6 +23,12 @@ class Check:
     limit: float | None = None
     main: bool = True
 
+    @property
+    def said(self) -> str:
+        """The check in words, with what was measured where there is a limit."""
+        measured = "" if self.value is None or self.limit is None else f" ({self.value:.2g}, limit {self.limit:.2g})"
+        return f"{self.name}{measured}{': ' if self.note else ''}{self.note}"
+
 
 @dataclass(frozen=True)
 class BlockError:
@@ -63,7 +69,8 @@ class Finding:
         """Why the feature is not validated; empty if it is."""
         if self.refused or self.undeclared:
             return self.refused or self.undeclared
-        return "; ".join(f"{c.name}: {c.note}" if c.note else c.name for c in self.checks if not c.ok)
+        failed = "; ".join(c.said for c in self.checks if not c.ok)
+        return f"failed: {failed}" if failed else ""
 
     @property
     def figure(self) -> float | None:

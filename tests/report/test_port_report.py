@@ -267,6 +267,11 @@ LAYOUT = """(() => {
 })()"""
 
 
+#: cells whose text stands in a column of a word or less
+SQUEEZED = """[...document.querySelectorAll('table.fixed:not(.short) td')].filter(
+  t => t.offsetParent && t.textContent.length > 40 && t.getBoundingClientRect().width < 100).map(t => t.textContent)"""
+
+
 @pytest.mark.parametrize("which", ["report", "hostile"])
 def test_how_the_page_looks_in_a_browser(which: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Nothing runs, asks for anything, sticks out or overlaps.  Without a browser the parsed page has to do."""
@@ -286,8 +291,12 @@ def test_how_the_page_looks_in_a_browser(which: str, request: pytest.FixtureRequ
         assert page.problems == []
         assert page.evaluate("document.querySelectorAll('script, img, iframe, a').length") == 0
         picture = page.picture(1000, 700)
-        page.open(path, width=480)  # a telephone scrolls the pictures, not the page
+        page.open(path, width=400)  # a telephone scrolls the pictures, not the page
         assert page.evaluate(LAYOUT)["wide"] == 0
+        assert page.evaluate(SQUEEZED) == []
+        path.write_text(path.read_text().replace("(max-width: 720px)", "(max-width: 1px)"))  # the broken twin
+        page.open(path, width=400)
+        assert page.evaluate(SQUEEZED) != []
     assert layout["texts"] > 30
     assert {**layout, "texts": 0} == {"wide": 0, "texts": 0, "outside": [], "overlaps": [], "hidden": 0}
     assert picture.startswith(b"\x89PNG") and len(picture) > 20_000

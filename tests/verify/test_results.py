@@ -29,7 +29,7 @@ def test_state(finding: Finding, state: str) -> None:
 
 
 def test_reason_names_every_failed_check() -> None:
-    assert Finding((GOOD, SIDE, BAD)).reason == "b: why; c: broken"
+    assert Finding((GOOD, SIDE, BAD)).reason == "failed: b: why; c: broken"
 
 
 def test_figure_is_the_worst_error_and_no_share() -> None:
