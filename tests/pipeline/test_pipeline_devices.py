@@ -19,7 +19,7 @@ def _embeds(self, prompt, device=None, dtype=None):
     device = device or self.device
 
     x = self.tokens(prompt).to(device)
-    return x.to(dtype, device=device)
+    return x.to(dtype, device=device), x[0].device
 
 def encode(self, prompt, device=None):
     """Encode a prompt.
@@ -49,7 +49,7 @@ def __init__(self):
 
 def _embeds(self, prompt, dtype=None):
     x = self.tokens(prompt).to(self.device)
-    return x.to(dtype, device=self.device)
+    return x.to(dtype, device=self.device), x[0].device
 
 def encode(self, prompt):
     """Encode a prompt.

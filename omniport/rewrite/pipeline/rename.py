@@ -23,7 +23,10 @@ class _Names(cst.CSTTransformer):
 
     def leave_Attribute(self, original_node: cst.Attribute, updated_node: cst.Attribute) -> cst.BaseExpression:
         name = dotted(original_node)
-        first, _, rest = (name or "").partition(".")
+        if name is None:  # of a call or an element: what it has is no name of the function
+            kept = updated_node.attr is original_node.attr
+            return updated_node if kept else updated_node.with_changes(attr=original_node.attr)
+        first, _, rest = name.partition(".")
         return cst.parse_expression(f"{self.names[first]}.{rest}") if first in self.names else updated_node
 
     def leave_Arg(self, original_node: cst.Arg, updated_node: cst.Arg) -> cst.Arg:
