@@ -22,6 +22,7 @@ from omniport.rewrite.pipeline.denoiser import (
     keyword_arguments,
     prediction,
 )
+from omniport.rewrite.pipeline.effects import changes_held
 from omniport.rewrite.pipeline.narrowed import START, start_of
 from omniport.rewrite.pipeline.stepped import only_step, stepped
 from omniport.rewrite.pipeline.walk import target_names
@@ -140,7 +141,7 @@ class PairForm:
         return _Match(positive.index, place, positive, negative, [], [], None, None)
 
     def _independent(self, block: Block, match: _Match) -> bool:
-        """Whether nothing that the negative prediction reads comes from the positive one, and arguments have names."""
+        """Whether the calls can be made at once: neither needs nor sees what the other does; arguments have names."""
         tainted = target_names(match.positive.target)
         moved, staying = _movable(block[match.start + 1 : match.stop], tainted)
         tainted = tainted | bound(staying)
@@ -148,6 +149,9 @@ class PairForm:
         needed = set(reads(*match.before, *(a.value for a in match.negative.call.args)))
         if needed & tainted - own or bound(moved) & set(reads(*staying)):
             return False
+        held = set(reads(*(a.value for a in match.positive.call.args))) - {"self"}
+        if changes_held([*moved, *match.before], held, self.denoisers.attributes):
+            return False  # the first call would see what the second one is given
         return all(
             keyword_arguments(p.call, self.denoisers, self.names) is not None for p in (match.positive, match.negative)
         )

@@ -177,7 +177,8 @@ class Builder:
 
     def tokenizer_of(self, name: str) -> Any:
         """The tokenizer that belongs to an encoder, out of its processor if need be."""
-        for candidate in (name.replace("text_encoder", "tokenizer"), "tokenizer", "processor", "text_processor"):
+        first = "processor" if "language" in name else name.replace("text_encoder", "tokenizer")
+        for candidate in (first, "tokenizer", "processor", "text_processor"):
             if candidate in self.entries and candidate != name and self.entries[candidate] is not None:
                 found = self.component(candidate)
                 return getattr(found, "tokenizer", found)

@@ -133,6 +133,16 @@ ENCODERS: dict[str, Config] = {
         "eoi_token_index": 8,
     },
     "GemmaModel": language_model(),
+    "GlmImageForConditionalGeneration": {
+        "text_config": language_model(
+            rope_parameters={**_MROPE, "mrope_section": [1, 2, 2]}, vision_vocab_size=40, eos_token_id=40, **_TEN
+        ),
+        "vision_config": {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "image_size": 64},
+        "vq_config": {"embed_dim": 24, "num_embeddings": 40, "latent_channels": 32},
+        "image_token_id": "=token('<|image|>')",
+        "image_start_token_id": "=begin",
+        "image_end_token_id": "=token('<|image_end|>')",
+    },
     "GlmModel": language_model(partial_rotary_factor=0.5),
     "LlamaForCausalLM": language_model(),
     "LlamaModel": language_model(),

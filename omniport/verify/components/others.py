@@ -94,6 +94,26 @@ def _qwen3_vl(builder: Any, name: str) -> Any:
     )
 
 
+def _glm_image(builder: Any, name: str) -> Any:
+    import transformers
+
+    from omniport.verify.components import tokens
+
+    plain = tokens.build("glm", builder.words())
+    marks = {"image": "<|image|>", "grid_bos": "<sop>", "grid_eos": "<eop>", "image_end": "<|image_end|>"}
+    tokenizer = transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=plain.backend_tokenizer,
+        bos_token="<|image_start|>",
+        eos_token=plain.eos_token,
+        pad_token=plain.pad_token,
+        extra_special_tokens={f"{name}_token": token for name, token in marks.items()},
+    )
+    seen = "<|vision_start|><|image_pad|><|vision_end|>"
+    template = plain.chat_template.replace(seen, "<|image_start|><|image|><|image_end|>")
+    images = transformers.GlmImageImageProcessor(patch_size=16, merge_size=1, temporal_patch_size=1)
+    return transformers.GlmImageProcessor(images, tokenizer, chat_template=template)
+
+
 def _siglip2(builder: Any, name: str) -> Any:
     import transformers
 
@@ -103,6 +123,7 @@ def _siglip2(builder: Any, name: str) -> Any:
 PROCESSORS: dict[str, Callable[[Any, str], Any]] = {
     "CLIPImageProcessor": _image_processor,
     "CLIPProcessor": _clip_processor,
+    "GlmImageProcessor": _glm_image,
     "Qwen2VLProcessor": _qwen2_vl,
     "Qwen3VLProcessor": _qwen3_vl,
     "Siglip2ImageProcessorFast": _siglip2,

@@ -129,6 +129,11 @@ IMAGE: dict[str, Recipe] = {
         settings={"resolution": 64},
     ),
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
+    "GlmImagePipeline": Recipe(
+        "pictures come as a list, and their latents by mean and deviation of each channel",
+        configs={"vae": {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [0.5, 1.5, 0.8, 1.2]}},
+        call={"image": [Picture(0)]},
+    ),
     "HunyuanDiTPAGPipeline": _HUNYUAN_DIT,
     "HunyuanDiTPipeline": _HUNYUAN_DIT,
     "HunyuanImagePipeline": Recipe("published with two guiders", _MIXED),
