@@ -111,7 +111,7 @@ def _glm_image(builder: Any, name: str) -> Any:
     seen = "<|vision_start|><|image_pad|><|vision_end|>"
     template = plain.chat_template.replace(seen, "<|image_start|><|image|><|image_end|>")
     images = transformers.GlmImageImageProcessor(patch_size=16, merge_size=1, temporal_patch_size=1)
-    return transformers.GlmImageProcessor(images, tokenizer, chat_template=template)
+    return transformers.GlmImageProcessor(images, tokenizer, chat_template=template)  # type: ignore[no-untyped-call]
 
 
 def _siglip2(builder: Any, name: str) -> Any:
