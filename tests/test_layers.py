@@ -34,12 +34,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
             for name in ("annotations", "forward", "imports", "init", "loop", "module", "post", "seeded", "strings")
         ),
     ),
-    ("emit",),
+    ("emit", "recorded"),
     ("custom.code", "custom.dependencies"),  # reading a model's own code, which a rule of `check` does as well
     ("check", "verify"),
     ("report",),
     ("check.api", "verify.api"),  # what the commands call: they write reports
-    ("custom", "doctor", "port", "recorded", "remove", "scaffold", "update"),
+    ("custom", "doctor", "port", "remove", "scaffold", "update"),
     ("examples", "options", "output"),
     ("cli",),
     ("__main__",),
