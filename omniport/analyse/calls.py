@@ -63,9 +63,10 @@ class Calls(BuiltinCalls):
             else:
                 args.append(self.eval(arg, env))
         kwargs = {keyword.arg or "**": self.eval(keyword.value, env) for keyword in node.keywords}
-        if not isinstance(callee, Instance) and "**" in kwargs:
-            raise self.unsupported(f"call with ** {text(node)}", node)
-        self.demand(tensors_in([kwargs.get("**")]), "arguments passed by ** are whole")
+        if "**" in kwargs:
+            if not isinstance(callee, Instance):
+                raise self.unsupported(f"call with ** {text(node)}", node)
+            self.demand(tensors_in([kwargs["**"]]), "arguments passed by ** are whole")
         self.line = node.lineno
         if isinstance(callee, Instance):
             return self.call_module(callee, args, kwargs, node)

@@ -39,6 +39,8 @@ class Poly:
         return self + Poly(tuple((monomial, -factor) for monomial, factor in other.terms))
 
     def __mul__(self, other: Poly) -> Poly:
+        if self is ONE or other is ONE:
+            return other if self is ONE else self
         terms: dict[Monomial, Fraction] = {}
         for a, x in self.terms:
             for b, y in other.terms:

@@ -70,9 +70,10 @@ def _copied(value: Any) -> Any:
     """The walk's own tables and records anew; what they hold of the model stays the same object."""
     kind = type(value)
     if kind is list:
-        return [_copied(item) if type(item) in _OWN else item for item in value]
+        return list(value) if _OWN.isdisjoint(map(type, value)) else [_copied(item) for item in value]
     if kind is dict:
-        return {key: _copied(item) if type(item) in _OWN else item for key, item in value.items()}
+        shallow = _OWN.isdisjoint(map(type, value.values()))
+        return dict(value) if shallow else {key: _copied(item) for key, item in value.items()}
     if kind is set:
         return set(value)
     if kind in _OWN:

@@ -71,7 +71,8 @@ class TokenRules(PathRules):
 
     def canonical(self, size: Poly) -> Poly:
         """``size`` with lengths named by the streams that they are made of."""
-        if not any(atom.startswith("len(") for atom in size.atoms):
+        lengths = [atom[4:-1] for atom in size.atoms if atom.startswith("len(")]
+        if all(self.made_of((name,)) == (name,) for name in lengths):
             return size
         result = Poly.of(0)
         for monomial, factor in size.terms:
