@@ -38,7 +38,7 @@ from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
 from omniport.rewrite.normal.require_modes import require_modes
-from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class
+from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class, used_methods
 from omniport.source.nodes import each_node
 from omniport.source.slice import method as method_of
 from omniport.source.syntax import code, constant, dotted
@@ -263,7 +263,7 @@ class _Program:
                 name = param.name.value
                 arguments[name] = _chosen(self.modes[name]) if name in self.modes else _annotated(param)
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
-        stripped = drop_disabled_autocast(drop_local_imports(_used_methods(stripped)))
+        stripped = drop_disabled_autocast(drop_local_imports(used_methods(stripped)))
         if root:
             self.check_reset_processors(module, stripped)
             stripped = drop_processor_loops(stripped)
@@ -389,22 +389,3 @@ def _method(node: cst.ClassDef, name: str) -> cst.FunctionDef:
         if isinstance(function, cst.FunctionDef) and function.name.value == name:
             return function
     raise UnsupportedError(f"{node.name.value} defines no method {name}")
-
-
-def _used_methods(node: cst.ClassDef) -> cst.ClassDef:
-    """Without the methods that neither the constructor nor the forward reaches."""
-    functions = {f.name.value: f for f in node.body.body if isinstance(f, cst.FunctionDef)}
-    used: set[str] = set()
-    todo: list[str] = [name for name in ("__init__", "forward") if name in functions]
-    todo += [f.name.value for f in functions.values() if f.decorators]  # static: called through the class
-    while todo:
-        name = todo.pop()
-        used.add(name)
-        read = {
-            part.attr.value
-            for part in of_kind(functions[name], cst.Attribute)
-            if type(part.value) is cst.Name and part.value.value == "self"
-        }
-        todo.extend(n for n in functions if n in read and n not in used and n not in todo)
-    body = [m for m in node.body.body if not isinstance(m, cst.FunctionDef) or m.name.value in used]
-    return node.with_changes(body=node.body.with_changes(body=body))

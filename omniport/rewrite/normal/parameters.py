@@ -63,7 +63,7 @@ def drop_unused_parameters(
             key = (cls, name)
             used = {*own.loads.get(name, {}), *own.stores.get(name, {})}
             if stored := [p for p in parameter_names(function) if p in own.stores.get(name, {})]:
-                used -= _reset(function) & set(stored)
+                used -= _reset(function, stored)
             own_words = cls != root or inner
             unused = [p for p in parameter_names(function) if p not in used and (own_words or p in dropped)]
             star = (function.params.star_arg, function.params.star_kwarg)
@@ -104,15 +104,16 @@ def _own_sites(cls: str, own: ClassFacts, name: str) -> list[tuple[str, cst.Call
     return sites if named == len(sites) else []
 
 
-def _reset(function: cst.FunctionDef) -> frozenset[str]:
-    """Parameters that the body sets before it reads them."""
-    reset: frozenset[str] = frozenset()
-    seen: frozenset[str] = frozenset()
+def _reset(function: cst.FunctionDef, parameters: Collection[str]) -> set[str]:
+    """Those of the parameters that the body sets before it reads them."""
+    reset: set[str] = set()
+    unseen = set(parameters)
     for statement in function.body.body:
+        if not unseen:
+            break
         if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Assign):
-            seen |= names_in(statement.body[0].value)
-            reset |= assigned_in(statement.body[0]) - seen
-        seen |= names_in(statement)
+            reset |= (unseen & assigned_in(statement.body[0])) - names_in(statement.body[0].value)
+        unseen -= names_in(statement)
     return reset
 
 

@@ -118,3 +118,22 @@ def drop_processor_loops(node: cst.ClassDef) -> cst.ClassDef:
             member = member.with_changes(body=member.body.with_changes(body=kept))
         members.append(member)
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def used_methods(node: cst.ClassDef) -> cst.ClassDef:
+    """Without the methods that neither the constructor nor the forward reaches."""
+    functions = {f.name.value: f for f in node.body.body if isinstance(f, cst.FunctionDef)}
+    used: set[str] = set()
+    todo: list[str] = [name for name in ("__init__", "forward") if name in functions]
+    todo += [f.name.value for f in functions.values() if f.decorators]  # static: called through the class
+    while todo:
+        name = todo.pop()
+        used.add(name)
+        read = {
+            part.attr.value
+            for part in of_kind(functions[name], cst.Attribute)
+            if type(part.value) is cst.Name and part.value.value == "self"
+        }
+        todo.extend(n for n in functions if n in read and n not in used and n not in todo)
+    body = [m for m in node.body.body if not isinstance(m, cst.FunctionDef) or m.name.value in used]
+    return node.with_changes(body=node.body.with_changes(body=body))
