@@ -172,6 +172,7 @@ def generate(
         OmniportError: the code cannot be rendered for this tree, or the name or the row is somebody else's.
     """
     from omniport import emit
+    from omniport.proven import proven_features
     from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
     from omniport.rewrite.pipeline.module import render_pipeline
     from omniport.rewrite.transformer import render_transformer
@@ -192,11 +193,8 @@ def generate(
         header=found.header,
         attributes=port.pipeline.transformer_attributes,
         separate_cfg=port.pipeline.dispatched,
-        qk_rope=target.features.qk_rope,
-        gate_kernel=target.features.gate_kernel,
-        masked_layer=target.features.local_attention,
-        cross_masks=target.features.fa_cross_mask,
-        stages=target.features.pipeline_parallel and port.staged,
+        features=target.features,
+        stages=port.staged,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
@@ -212,6 +210,7 @@ def generate(
         notes=style,
         model_id=inputs["checkpoint"],
         said=said,
+        proven=proven_features,
     )
     known = {n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None}
     changes += emit.record_files(

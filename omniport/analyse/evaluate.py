@@ -58,10 +58,18 @@ class Evaluator:
     """Evaluates the expressions of one variant; collaborators decide construction, names and calls of other modules."""
 
     def __init__(
-        self, variant: Variant, notes: Notes, *, construct: Construct, resolve: Resolve, forward: CallForward
+        self,
+        variant: Variant,
+        notes: Notes,
+        *,
+        construct: Construct,
+        resolve: Resolve,
+        forward: CallForward,
+        old_calls: bool,
     ) -> None:
         self.variant, self.notes = variant, notes
         self.construct, self.resolve, self.call_forward = construct, resolve, forward
+        self.old_calls = old_calls  # whether callers may call in a deprecated way: those of diffusers do not
         self.returned: list[Value] = []
         self.depth = 0
 

@@ -22,9 +22,6 @@ from omniport.source.syntax import code, dotted
 class Interpreter(Evaluator):
     """Interprets the functions of one variant, statement by statement."""
 
-    #: whether callers may call in a deprecated way: those of diffusers' own pipelines do not
-    old_calls = False
-
     def function(self, node: cst.FunctionDef, env: Env) -> Value:
         """Run ``node`` with its parameters bound in ``env``; the join of what it returns."""
         outer, self.returned = self.returned, []

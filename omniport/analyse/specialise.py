@@ -125,11 +125,14 @@ class _Program:
 
     # ------------------------------------------------------------------------------------------------ interpreting
     def interpreter(self, variant: Variant) -> Interpreter:
-        made = Interpreter(
-            variant, self.notes, construct=self.construct, resolve=self.resolve, forward=self.call_forward
+        return Interpreter(
+            variant,
+            self.notes,
+            construct=self.construct,
+            resolve=self.resolve,
+            forward=self.call_forward,
+            old_calls=self.tree.old_calls,
         )
-        made.old_calls = self.tree.old_calls
-        return made
 
     def initialise(self, variant: Variant) -> None:
         function = variant.methods.get("__init__")

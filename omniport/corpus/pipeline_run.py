@@ -131,10 +131,7 @@ def _write_group(
                     header=found.header,
                     attributes=attributes,
                     separate_cfg=separate,
-                    qk_rope=installed_target().features.qk_rope,
-                    gate_kernel=installed_target().features.gate_kernel,
-                    masked_layer=installed_target().features.local_attention,
-                    cross_masks=installed_target().features.fa_cross_mask,
+                    features=installed_target().features,
                 )
             (tree / f"{MODELS}/{port}/{port}_transformer.py").write_text(made[key], "utf-8")
     except Exception as error:

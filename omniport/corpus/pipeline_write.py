@@ -16,10 +16,10 @@ from omniport.corpus.produce import MODELS, SHOWN, cpu_seconds, failure
 from omniport.corpus.results import StageResult
 from omniport.emit import default_name
 from omniport.hub.index import ModelIndex
+from omniport.hub.published import entries_of, with_published
 from omniport.hub.synthetic import find_pipeline, synthesise
 from omniport.plan.model import ModelPlan, PipelinePlan, PortPlan, TransformerPlan
 from omniport.source.tree import SourceTree
-from omniport.verify.components.entries import entries_of, with_published
 from omniport.verify.pipelines import RECIPES, Recipe
 
 STAGES = ("plan", "scaffold")

@@ -95,6 +95,7 @@ def generate_custom(
     from omniport import emit
     from omniport.custom.checkpoint import read_weights
     from omniport.custom.scaffold import custom_port
+    from omniport.proven import proven_features
     from omniport.scaffold import Generated
 
     assert target.root is not None
@@ -120,6 +121,7 @@ def generate_custom(
         force=force,
         notes=notes,
         others=made.others,
+        proven=proven_features,
     )
     inputs = {
         "model": model,

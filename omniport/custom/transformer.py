@@ -28,8 +28,11 @@ from omniport.errors import OmniportError, UnsupportedError, refusing
 from omniport.plan.custom import Candidate, Dependency
 from omniport.plan.model import Decision, TransformerPlan, Why
 from omniport.rewrite.root import LOAD_PLAIN
+from omniport.target.features import DEFAULT
 
 _MODULE = "custom_source"
+#: Rotations and gates of a repository stay as they are written.
+_FEATURES = replace(DEFAULT, qk_rope=False, gate_kernel=False)
 _ATTENDS = re.compile(r"(scaled_dot_product_attention|flash_attn\w*|flash_attention\w*|memory_efficient_attention)\Z")
 _LOADER_IMPORTS = (
     "import torch",
@@ -96,7 +99,7 @@ def _native(
     source = SliceTree(path.parent, "of the repository", {_MODULE: module}, library=SourceTree.locate())
     analysis = analyse_class(source, module, backbone.name)
     code = render_transformer(
-        analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, qk_rope=False, gate_kernel=False
+        analysis.normal, analysis.plan, header="", attributes=(), separate_cfg=False, features=_FEATURES
     )
     require_attributes(code, text, backbone.file)
     if not re.search(r"^import torch$", code, re.M):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from omniport.plan.model import PortPlan
 from omniport.target import manifest
 from omniport.target.manifest import FileEntry, PortEntry
 from omniport.target.parsed import parsed
-from omniport.target.paths import STATE, sha256
+from omniport.target.paths import sha256
 from omniport.target.pristine import pristine_dumps, pristine_path
 from omniport.target.registry import POST, PRE, RegistryRow, read_text
 from omniport.target.registry_edit import RowEdit, edit_registry
@@ -42,6 +42,7 @@ def port_files(
     model_id: str = "",
     said: list[str] | None = None,
     others: Mapping[str, str] | None = None,
+    proven: Callable[[Path, str], Mapping[str, str]] = lambda root, name: {},
 ) -> list[FileChange]:
     """The files of the port, formatted, without its records (:func:`record_files`).
 
@@ -49,7 +50,8 @@ def port_files(
     package.  Both code texts start with the copyright comment of their source, if it has one.  ``force`` allows
     replacing the registry row of a port that is not ours.  Style findings that ruff cannot fix are appended to
     ``notes``, what could not be made to ``said``.  ``model_id`` is the id of a published checkpoint, if one is known.
-    ``others`` are further modules of the port by name, or files of the tree by path.
+    ``others`` are further modules of the port by name, or files of the tree by path.  ``proven`` tells the state of
+    each feature of the port on disk, by the tree's root and the port's name; it is asked if the port stays as it is.
 
     Raises:
         OmniportError: the name or the registry row belongs to somebody else, the tree cannot take plugins, or the code
@@ -87,8 +89,8 @@ def port_files(
     if plugin:
         return made
     unchanged = all(_on_disk(context.root / change.path) == change.content for change in made)
-    proven = replace(context, states=_proven(context.root, plan.name) if unchanged else {})
-    return made + tree_edits(proven, registry)
+    states = proven(context.root, plan.name) if unchanged else {}
+    return made + tree_edits(replace(context, states=states), registry)
 
 
 def _on_disk(path: Path) -> str | None:
@@ -101,18 +103,6 @@ def tree_context(plan: PortPlan, target: Target, model_id: str) -> Context:
     known = manifest.find(target.root).get(plan.name)
     recorded = frozenset(f.path for f in known.files if f.verb == "edit") if known else frozenset()
     return Context(plan, target.root, target.features, {}, model_id, recorded)
-
-
-def _proven(root: Path, name: str) -> dict[str, str]:
-    """The state of each feature of ``verify``, where the evidence is of the port as it is on disk."""
-    from omniport.report.evidence import read_evidence
-    from omniport.verify.port import find_port
-
-    if not (root / STATE / f"{name}.evidence.json").is_file():
-        return {}
-    port = find_port(root, name)
-    digest = port.digest()
-    return {k: r.state for k, r in read_evidence(port.evidence_path).items() if r.digest == digest}
 
 
 def tree_edits(context: Context, registry: FileChange) -> list[FileChange]:

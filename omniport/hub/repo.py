@@ -148,8 +148,8 @@ def open_model(
     if revision is not None and reference.form != "hub":
         raise OmniportError(f"--revision applies to a Hub id; {model} is {_FORM_NAMES[reference.form]}")
     if reference.form == "diffusers":
+        from omniport.hub.published import with_published
         from omniport.hub.synthetic import synthesise
-        from omniport.verify.components.entries import with_published
         from omniport.verify.pipelines import RECIPES, Recipe
 
         index, configs = synthesise(reference.value, source)

@@ -49,6 +49,7 @@ from omniport.rewrite.widths import CHECK, check_widths
 from omniport.source.normal import NormalForm
 from omniport.source.syntax import code
 from omniport.source.transform import transform
+from omniport.target.features import DEFAULT, TargetFeatures
 
 #: vLLM-Omni's ``Attention`` in a port that has a class of that name.
 ALIAS = "OmniAttention"
@@ -114,10 +115,7 @@ def render_transformer(
     header: str,
     attributes: tuple[str, ...],
     separate_cfg: bool,
-    qk_rope: bool = True,
-    gate_kernel: bool = True,
-    masked_layer: bool = True,
-    cross_masks: bool = True,
+    features: TargetFeatures = DEFAULT,
     stages: bool = False,
 ) -> str:
     """Write ``<name>_transformer.py`` (valid Python, to be formatted by ``emit``).
@@ -128,11 +126,8 @@ def render_transformer(
         header: comment block that the file starts with, the reference's copyright lines.
         attributes: constructor parameters the pipeline reads off the transformer.
         separate_cfg: whether a step calls the transformer twice, once for each branch of classifier-free guidance.
-        qk_rope: whether the target has the kernel ``fused_qk_rope``.
-        gate_kernel: whether the target has the kernel ``indexed_gate``.
-        masked_layer: whether the target's attention layer has the parts of :mod:`omniport.rewrite.masked_attention`.
-        cross_masks: whether its flash attention takes masks in cross attention.
-        stages: whether the ranks of a pipeline may share the blocks, if the plan says how.
+        features: what the target has.
+        stages: whether the pipeline lets ranks share the blocks, if the plan says how and the target can.
 
     Raises:
         UnsupportedError: the normal form holds a construct that the rewrite does not know.
@@ -153,18 +148,18 @@ def render_transformer(
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(node, norms))
         node = rewrite_slices(rewrite_heads(rewrite_convs(node, plan), plan), plan)
-        node = rewrite_attention(node, plan, layer, MASKED if masked_layer else layer, imported)
+        node = rewrite_attention(node, plan, layer, MASKED if features.local_attention else layer, imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
     module, norm = rewrite_rms_norms(module, plan, imported)
-    module, rotate = join_rotations(module, imported) if qk_rope else (module, "")
+    module, rotate = join_rotations(module, imported) if features.qk_rope else (module, "")
     module = patch_convolutions(module, imported)
-    fused = fuse_modulation(module, imported, gate_kernel=gate_kernel)
+    fused = fuse_modulation(module, imported, gate_kernel=features.gate_kernel)
     module, fused_norm = fuse_norms(name_norm_arguments(fused, imported), imported)
     module = return_values(settle_optional(module, normal.root))
-    module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=cross_masks)
-    if stages and plan.stages is not None:
+    module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=features.fa_cross_mask)
+    if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     module = _each_class(module, lambda node: place_tables(node, plan) if node.name.value == normal.root else node)
     return _assemble(module, plan, header, norm + fused_norm + rotate, layer)

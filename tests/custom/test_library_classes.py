@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ast
+import functools
 import shutil
 from pathlib import Path
 
 import pytest
 
-from omniport.analyse.interpret import Interpreter
 from omniport.corpus.custom import TOLERANCE, Sample, compare
 from omniport.custom import read_repository
 from omniport.custom.code import read_code
 from omniport.custom.into import scaffold_custom
+from omniport.custom.library import SliceTree
 from omniport.custom.transformer import CustomTransformer, port_transformer
 from tests.support.ports import installed_package
 
@@ -78,8 +79,8 @@ def test_its_closure_is_brought_along(repository: Path) -> None:
 
 def test_a_deprecated_way_to_call_it_is_kept(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "txt_ids = txt_ids[0]" in ported(repository).code
-    old = property(lambda self: False, lambda self, value: None)
-    monkeypatch.setattr(Interpreter, "old_calls", old)  # as the pipelines of diffusers call it
+    tree = functools.partial(SliceTree, old_calls=False)  # as the pipelines of diffusers call it
+    monkeypatch.setattr("omniport.custom.transformer.SliceTree", tree)
     assert "txt_ids = txt_ids[0]" not in ported(repository).code
 
 

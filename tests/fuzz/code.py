@@ -116,9 +116,7 @@ def _transformer(case: tuple[int, str]) -> None:
     number, text = case
     name = source().find_class(QUICK[number], "models").name
     found = analyse_transformer(Mutant(name, _as_read(text)), QUICK[number])
-    code = render_transformer(
-        found.normal, found.plan, header=found.header, attributes=(), separate_cfg=False, qk_rope=True
-    )
+    code = render_transformer(found.normal, found.plan, header=found.header, attributes=(), separate_cfg=False)
     _valid(code)
 
 
@@ -166,9 +164,7 @@ def _config(case: tuple[str, Any]) -> None:
         return
     found = analyse_transformer(source(), name, value)
     config_keys("transformer", value, found.plan, source().version)
-    code = render_transformer(
-        found.normal, found.plan, header=found.header, attributes=(), separate_cfg=False, qk_rope=True
-    )
+    code = render_transformer(found.normal, found.plan, header=found.header, attributes=(), separate_cfg=False)
     _valid(code)
 
 
