@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 import libcst as cst
 
 from omniport.analyse import library
+from omniport.rewrite.idle import without_idle_lines
 from omniport.rewrite.syntax import assignment, code, dotted, expression, method, self_attribute, variables
 from omniport.source.syntax import constant
 from omniport.source.walk import IS_NODE, meaningful_fields, walk
@@ -57,7 +58,7 @@ def tokens_first(
         turned = _attempt(function, fewer, norms, imported)
         if turned is not None and _count(turned) <= _count(best):
             best, moved = turned, fewer
-    return best
+    return without_idle_lines(best)
 
 
 def norms_of(node: cst.ClassDef) -> set[str]:

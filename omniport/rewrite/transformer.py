@@ -34,6 +34,7 @@ from omniport.rewrite.optional import settle_optional
 from omniport.rewrite.padded_attention import CLASS as PADDED
 from omniport.rewrite.padded_attention import HELPER as PADDED_LAYER
 from omniport.rewrite.patch_conv import patch_convolutions
+from omniport.rewrite.pipeline.remarks import without_remarks
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
 from omniport.rewrite.qk_rope import join_rotations
@@ -191,7 +192,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     at = next((i for i, item in enumerate(module.body) if isinstance(item, cst.ClassDef | cst.FunctionDef)), 0)
     packed = any(linear.role == "row" and linear.packed for linear in plan.linears)
     head = code(cst.Module(list(module.body[:at])))
-    classes = code(cst.Module(list(module.body[at:])))
+    classes = without_remarks(code(cst.Module(list(module.body[at:]))))
     experts = expert_helpers(plan)
     checks = CHECK if "check_divisible(" in experts + classes else ""
     layers = (

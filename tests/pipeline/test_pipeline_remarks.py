@@ -23,6 +23,7 @@ from omniport.rewrite.pipeline.remarks import without_remarks
         ("# the model may be offloaded\nx\n", "x\n"),
         ("# a reason\n# TODO: do more\n# and more\nx\n", "# a reason\nx\n"),
         ("# 6. Prepare more. TODO: it should\n# be elsewhere\nx\n", "# 6. Prepare more.\nx\n"),
+        ("# cast back, as it may be float32 (needed for\n# otherDiT)\nx\n", "# cast back, as it may be float32\nx\n"),
         ("# 2. Prepare\n# the latents, TODO move them\nx\n", "# 2. Prepare\n# the latents,\nx\n"),
     ],
 )
@@ -41,6 +42,8 @@ def test_what_the_port_has_none_of_goes(source: str, expected: str) -> None:
         "# 6. Prepare the TODO list. Then go on\nx\n",
         "callback = offload(x)\n",
         "# compatible\nx\n",
+        "# needed for the other half\nx\n",
+        "# cast back (needed for\n# the other half)\nx\n",
     ],
 )
 def test_other_lines_stay(source: str) -> None:

@@ -1,7 +1,8 @@
 """Comments that speak of what a port has none of, and of what the reference's authors have still to do.
 
 Source: diffusers marks copies for a tool of its own, offloads and calls back by hooks, and words some lines for other
-devices and exports; vLLM-Omni does none of it.
+devices and exports; vLLM-Omni does none of it.  Its shared layers say for which model a line is needed; the layers of
+a port are its own model's.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ WIDTH = 120  # columns, as in the target's ruff settings
 #: What goes of a comment, its end often.
 _CLAUSES = re.compile(
     r"\s*\bCopied from .*|,? using mps friendly method\b|,? in a way that's compatible with ONNX/Core ML\b"
+    r"|\s*\(needed for \w+\)"
 )
 #: A paragraph that speaks of one of these explains the reference, not the port.
 _REFERENCE = re.compile(r"\bcallback|\boffload|cpu_offload|\baccelerate\b", re.IGNORECASE)
 _TO_DO = re.compile(r"#\s*(#+\s*)?(TODO|FIXME|HACK|XXX)\b")
 #: The same behind a sentence: ``# 6. Prepare the latents. TODO: move this``.
 _TO_DO_LATER = re.compile(r"(?<=[.,;:)])\s+(TODO|FIXME|HACK|XXX)\b:?.*")
-_ANY = re.compile(rf"#.*(?:{_TO_DO.pattern[4:]}|{_REFERENCE.pattern}|Copied from|\bmps\b|ONNX)", re.IGNORECASE)
+_ANY = re.compile(
+    rf"#.*(?:{_TO_DO.pattern[4:]}|{_REFERENCE.pattern}|Copied from|\bmps\b|ONNX|\(needed for)", re.IGNORECASE
+)
 _SECTION = re.compile(r"#\s*\d+(\.\d+)*\.")
 
 
