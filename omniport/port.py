@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError, refusing
 from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, Why
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.analyse.demand import Demand

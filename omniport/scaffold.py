@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.plan.todos import blocks, counted
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.port import Analysis

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from omniport.analyse.syntax import text
+from omniport.records import dataclass
 from omniport.source.nodes import each_node
 
 Cache = Literal["", "stack", "blocks"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniport.plan.model import CARRIED, Decision, PipelinePlan
+from omniport.records import dataclass
 
 GIVEN, MEMBER = "denoiser given", "denoiser member"
 

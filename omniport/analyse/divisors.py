@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import product
 
 from omniport.analyse.entry import parameters
@@ -18,6 +17,7 @@ from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import Key, Num
 from omniport.analyse.spelling import multiple, written
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 
 
 @dataclass(frozen=True)

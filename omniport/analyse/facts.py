@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from omniport.analyse.poly import Poly
@@ -10,6 +10,7 @@ from omniport.analyse.shapes import Instance, Key, Leaf, Tensor
 from omniport.analyse.spelling import multiple
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ConvRole
+from omniport.records import dataclass
 
 Site = tuple[str, int, int]  # class, line and column of a call in the normal form
 Slice = tuple[str, str, str]  # class, called function ("" in arithmetic), text of the value

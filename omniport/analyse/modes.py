@@ -6,9 +6,10 @@ The selectors are rules for every model; what a published checkpoint needs beyon
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 
 Scalar = str | bool | None
 

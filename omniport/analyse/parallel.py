@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from omniport.analyse.axis_tests import axis_tests
 from omniport.analyse.blocks import plan_blocks
@@ -27,6 +26,7 @@ from omniport.plan.model import (
     WeightPlan,
     Why,
 )
+from omniport.records import dataclass
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from omniport.records import dataclass
 
 Scope = Literal["prompt", "shared", "request", "extra"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.blocks import Block, Statement, inner_blocks, reads, statements, suite
 from omniport.source.syntax import code, dotted
 from omniport.source.walk import walk

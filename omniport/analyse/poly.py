@@ -7,8 +7,9 @@ polynomial (``a or b``, ``int(x ** 0.5)``) becomes an atom named by its source t
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from fractions import Fraction
+
+from omniport.records import dataclass
 
 Monomial = tuple[str, ...]  # sorted atoms, repeated for powers; () is the constant term; "1/x" is the inverse of "x"
 

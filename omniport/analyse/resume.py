@@ -7,7 +7,6 @@ its modules is read.  What was walked before the forward came to either holds un
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 
 from omniport.analyse.dataflow import Walk
 from omniport.analyse.expressions import Env
@@ -15,6 +14,7 @@ from omniport.analyse.facts import Decisions, Facts
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.checkpoint import Checkpoint
 from omniport.analyse.shapes import Key
+from omniport.records import dataclass
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 

@@ -8,10 +8,11 @@ found in the same walk.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from omniport.analyse.poly import ONE, Poly
+from omniport.records import dataclass
 
 Key = tuple[str, str]  # class name, attribute path of a linear: ("FluxAttention", "to_out.0")
 

@@ -9,7 +9,6 @@ walk starts over, until nothing is taken back any more.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 
 from omniport.analyse import library
 from omniport.analyse.attention import Sizes, agreed, sizes_of
@@ -24,6 +23,7 @@ from omniport.analyse.shapes import Const, Key, Num
 from omniport.analyse.spelling import fused_name, names
 from omniport.errors import UnsupportedError
 from omniport.plan.model import AttentionPlan, ConvPlan, Decision, LinearPlan, LinearRole, SlicePlan, WeightPlan, Why
+from omniport.records import dataclass
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 

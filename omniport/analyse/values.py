@@ -7,8 +7,9 @@ it be.  Everything else is :data:`UNKNOWN`.  :func:`join` keeps only what holds 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
+
+from omniport.records import dataclass
 
 
 @dataclass(frozen=True)

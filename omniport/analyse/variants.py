@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import libcst as cst
 
 from omniport.analyse.values import UNKNOWN, Reference, Value, join
+from omniport.records import dataclass
 from omniport.source.tree import SourceModule
 
 #: Marks a node that was decided differently on different visits.

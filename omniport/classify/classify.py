@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from omniport.classify.roles import role_of
@@ -20,6 +19,7 @@ from omniport.hub import Component, Repo
 from omniport.hub.index import INDEX_FILE
 from omniport.hub.names import is_identifier
 from omniport.plan.model import ComponentPlan, ModelPlan, Path, Why
+from omniport.records import dataclass
 from omniport.source.tree import SourceModule, SourceTree
 
 

@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 import tokenize
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 _SETTINGS = """\
 line-length = 120

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.emit.edits.base import Context
 from omniport.emit.edits.recipe_row import recipe_path
 from omniport.emit.render import render
+from omniport.records import dataclass
 from omniport.target.tree import MODELS_FOLDER
 
 _ONLINE, _OFFLINE, _UNIT = "tests/e2e/online_serving", "tests/e2e/offline_inference", "tests/diffusion/models"

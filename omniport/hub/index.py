@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from omniport.errors import OmniportError
 from omniport.hub.names import is_identifier
+from omniport.records import dataclass
 from omniport.strict_json import Document
 
 INDEX_FILE = "model_index.json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import keyword
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 Form = Literal["hub", "local", "diffusers"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from omniport.errors import OmniportError
@@ -11,6 +11,7 @@ from omniport.hub.index import ABSENT, INDEX_FILE, MODULAR_INDEX_FILE, ModelInde
 from omniport.hub.names import Form, check_revision, parse_model
 from omniport.hub.safetensors import TENSOR_LIMIT, TensorInfo
 from omniport.hub.stores import HubStore, LocalStore, NoStore, Store
+from omniport.records import dataclass
 from omniport.source.tree import SourceTree
 from omniport.strict_json import CONFIG_LIMIT, INDEX_LIMIT, Document, read_object
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 HEADER_LIMIT = 32 << 20  # the format allows 100 MB; the largest published headers have 1 to 2 MB
 TENSOR_LIMIT = 100_000

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.errors import OmniportError, UnsupportedError
 from omniport.hub.index import Component, ModelIndex
+from omniport.records import dataclass
 from omniport.source.tree import SourceModule, SourceTree
 
 _KIND = re.compile(r"(Pipeline|(Transformer|UNet)?([123]D)?(Condition)?Model)$")

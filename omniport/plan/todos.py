@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from omniport.records import dataclass
 
 #: the script that fetches the weights of a port, in a tree
 DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     import libcst

@@ -7,8 +7,8 @@ whether there is a method of some name.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 
+from omniport.records import dataclass
 from omniport.source.reading import parse
 from omniport.source.toplevel import Definitions, Span, spans, starts_of
 

@@ -6,12 +6,13 @@ import ast as python
 import functools
 import importlib.util
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.source.outline import Outline, outline
 from omniport.source.reading import parse, parse_cst, read_source
 from omniport.source.toplevel import Definitions, import_statements

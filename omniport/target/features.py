@@ -11,11 +11,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from omniport.errors import OmniportError
 from omniport.plan.model import Decision, Scalar, Why
+from omniport.records import dataclass
 from omniport.source.outline import outline
 from omniport.source.toplevel import Definitions
 

@@ -13,11 +13,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.strict_json import read_record
 from omniport.target.paths import STATE, confine, sha256
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from omniport import __version__
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.plan.serial import from_data, to_data
+from omniport.records import dataclass
 from omniport.strict_json import read_record
 from omniport.target.paths import STATE
 

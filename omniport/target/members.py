@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
 from omniport.target.parsed import parsed

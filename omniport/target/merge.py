@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 _SECONDS = 60
 _LABELS = ("your edits", "the port as it was", "the new port")

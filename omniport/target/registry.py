@@ -8,10 +8,11 @@ refused.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from omniport.errors import OmniportError, UnsupportedError
+from omniport.records import dataclass
 
 MODELS = "_DIFFUSION_MODELS"
 POST = "_DIFFUSION_POST_PROCESS_FUNCS"

@@ -7,11 +7,12 @@ a new row takes the layout of the row before it.  The result is read again and c
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import libcst as cst
 
 from omniport.errors import OmniportError, UnsupportedError
+from omniport.records import dataclass
 from omniport.source.reading import parse_cst
 from omniport.target.registry import MODELS, POST, PRE, HookRow, RegistryRow, RegistryView, parse_registry
 

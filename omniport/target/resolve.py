@@ -18,10 +18,11 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
 from omniport.target.parsed import parsed

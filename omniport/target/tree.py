@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from omniport.errors import OmniportError
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 from omniport.target import features, journal
 from omniport.target.registry import REGISTRY_FILE, RegistryView, read_registry
 from omniport.target.write import require_writable

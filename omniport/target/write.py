@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from omniport.errors import FindingsError, OmniportError
+from omniport.records import dataclass
 from omniport.target import journal, manifest
 from omniport.target.members import missing_members
 from omniport.target.parsed import parsed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from omniport.plan.model import PortPlan
+from omniport.records import dataclass
 from omniport.target.features import TargetFeatures
 
 Text = Callable[[str], str]

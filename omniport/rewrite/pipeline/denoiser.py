@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from dataclasses import dataclass
 from typing import Literal
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.blocks import bare, statements, suite
 from omniport.rewrite.pipeline.walk import named_calls, target_names
 from omniport.source.syntax import code, dotted

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.source.syntax import dotted
 
 _NAMED = {"None": None, "True": True, "False": False}

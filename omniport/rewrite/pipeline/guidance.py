@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.blocks import indented, suite
 from omniport.rewrite.pipeline.both import reaches_denoiser
 from omniport.rewrite.pipeline.branches import branched

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
 
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.absent import refused, stopped, whole
 from omniport.rewrite.pipeline.blocks import bound, changed, indented, pure, statements, suite, without_lines
 from omniport.rewrite.pipeline.carried import with_entries_apart

@@ -6,12 +6,13 @@ The source's own way to combine the predictions stays as it is, unless it is the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import libcst as cst
 
 from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.apart import joined_apart
 from omniport.rewrite.pipeline.blocks import Block, Statement, bound, changed, indented, parse, reads, suite
 from omniport.rewrite.pipeline.denoiser import (

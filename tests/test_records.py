@@ -1,0 +1,132 @@
+"""Dataclasses of our own behave as those of the standard library, but for writing to a frozen one."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from dataclasses import field
+from typing import Any
+
+import pytest
+
+from omniport.records import dataclass
+
+
+def made(kind: Any) -> dict[str, Any]:
+    """Classes of one shape each, defined by the decorator ``kind``."""
+
+    @kind(frozen=True)
+    class Frozen:
+        """A value."""
+
+        a: int
+        b: tuple[int, ...] = ()
+        unseen: int = field(default=0, repr=False, compare=False)
+
+    @kind(frozen=True)
+    class One:
+        a: int
+
+    @kind(frozen=True)
+    class Empty:
+        pass
+
+    @kind
+    class Mutable:
+        a: int
+        b: list[int] = field(default_factory=list)
+
+    @kind(eq=False)
+    class Identity:
+        a: int
+
+    @kind(frozen=True)
+    class Below(One):
+        b: int = 2
+
+    @kind(frozen=True)
+    class Own:
+        a: int
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return 7
+
+        def __repr__(self) -> str:
+            return "own"
+
+    return {c.__name__: c for c in (Frozen, One, Empty, Mutable, Identity, Below, Own)}
+
+
+OURS, THEIRS = made(dataclass), made(dataclasses.dataclass)
+
+
+def values(held: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "frozen": held["Frozen"](1, (2,)),
+        "same": held["Frozen"](1, (2,), 3),
+        "other": held["Frozen"](1, (3,)),
+        "one": held["One"](1),
+        "below": held["Below"](1),
+        "empty": held["Empty"](),
+        "mutable": held["Mutable"](1, [2]),
+        "mutable too": held["Mutable"](1, [2]),
+        "identity": held["Identity"](1),
+        "own": held["Own"](1),
+        "own too": held["Own"](2),
+    }
+
+
+def test_comparison_hash_and_text() -> None:
+    ours, theirs = values(OURS), values(THEIRS)
+    for name, value in ours.items():
+        assert repr(value) == repr(theirs[name])
+        assert [value == other for other in ours.values()] == [theirs[name] == other for other in theirs.values()]
+        assert dataclasses.fields(value) is not None
+        assert dataclasses.astuple(value) == dataclasses.astuple(theirs[name])
+        if type(theirs[name]).__hash__ is None:
+            with pytest.raises(TypeError):
+                hash(value)
+        elif name != "identity":
+            assert hash(value) == hash(theirs[name])
+
+
+def test_equality_sees_a_difference() -> None:
+    assert OURS["Frozen"](1) != OURS["Frozen"](2)
+    assert OURS["Frozen"](1) == OURS["Frozen"](1)
+    assert OURS["One"](1) != OURS["Below"](1)
+    assert OURS["One"](1) != 1
+
+
+def test_a_value_may_hold_itself() -> None:
+    value = OURS["Mutable"](1)
+    value.b.append(value)
+    assert "..." in repr(value)
+
+
+def test_replace() -> None:
+    assert dataclasses.replace(OURS["Frozen"](1), b=(5,)) == OURS["Frozen"](1, (5,))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the standard library's own there")
+def test_one_method_is_compiled_for_a_class() -> None:
+    code = """
+import builtins, dataclasses, sys
+from omniport.records import dataclass
+compiled = []
+run = builtins.exec
+builtins.exec = lambda *given: (compiled.append(given[0]), run(*given))[1]
+kind = dataclass if sys.argv[1] == "ours" else dataclasses.dataclass
+@kind(frozen=True)
+class A:
+    a: int
+print(len(compiled))
+"""
+    counts = [
+        int(subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, check=True).stdout)
+        for kind in ("ours", "theirs")
+    ]
+    assert counts[0] == 1 < counts[1]
