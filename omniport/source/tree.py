@@ -7,7 +7,6 @@ import functools
 import importlib.util
 import re
 from dataclasses import field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,15 +115,13 @@ class SourceTree:
             spec = importlib.util.find_spec(package)
             if spec is None or not spec.submodule_search_locations:
                 raise OmniportError(f"{package} is not installed; install it or give its sources with --source DIR")
-            return cls(Path(spec.submodule_search_locations[0]), metadata.version(package))
+            folder = Path(spec.submodule_search_locations[0])
+            return cls(folder, _version(folder) or _recorded_version(package))
         if not source.is_dir():
             raise OmniportError(f"--source {source}: no such folder")
         for folder in (source / "src" / package, source / package, source):
             if folder.name == package and (folder / "__init__.py").is_file():
-                found = re.search(
-                    r'^__version__\s*=\s*"([^"]+)"', read_source(folder / "__init__.py", "__init__.py"), re.M
-                )
-                return cls(folder, found.group(1) if found else "unknown")
+                return cls(folder, _version(folder) or "unknown")
         raise OmniportError(f"{source}: no package {package} here (looked for {package}/__init__.py and src/{package})")
 
     def module(self, name: str) -> SourceModule | None:
@@ -192,3 +189,17 @@ class SourceTree:
         module = self.module(found[0])
         assert module is not None
         return module
+
+
+def _version(package: Path) -> str | None:
+    """What a package says that its version is."""
+    file = package / "__init__.py"
+    found = re.search(r'^__version__\s*=\s*"([^"]+)"', read_source(file, file.name), re.M) if file.is_file() else None
+    return found.group(1) if found else None
+
+
+def _recorded_version(package: str) -> str:
+    """What its installer recorded; the library that reads it takes as long to import as this room."""
+    from importlib import metadata
+
+    return metadata.version(package)
