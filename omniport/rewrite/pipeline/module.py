@@ -21,6 +21,7 @@ from omniport.rewrite.pipeline.devices import on_own_device
 from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
+from omniport.rewrite.pipeline.idle_checks import without_idle_checks
 from omniport.rewrite.pipeline.imports import import_lines
 from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
@@ -144,6 +145,7 @@ def _methods(
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
+    methods = without_idle_checks(methods, plan.arguments)
     return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
 
 
