@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,15 @@ def test_a_syntax_error_is_one_message(tmp_path: Path) -> None:
     assert module is not None
     with pytest.raises(OmniportError, match=r"diffusers/bad\.py:1: not valid Python"):
         _ = module.ast
+
+
+def test_the_version_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SourceTree.locate().version == metadata.version("diffusers")
+    (tmp_path / "pack_without_text").mkdir()
+    (tmp_path / "pack_without_text" / "__init__.py").write_text("")
+    (tmp_path / "pack_without_text-1.5.dist-info").mkdir()
+    (tmp_path / "pack_without_text-1.5.dist-info" / "METADATA").write_text("Name: pack-without-text\nVersion: 1.5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert SourceTree.locate(package="pack_without_text").version == "1.5"
+    (tmp_path / "pack_without_text" / "__init__.py").write_text('__version__ = "2.0"\n')
+    assert SourceTree.locate(package="pack_without_text").version == "2.0"
