@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omniport.errors import refusing
 from omniport.plan.custom import CustomPlan
 from omniport.plan.model import Why
+
+if TYPE_CHECKING:
+    from omniport.custom.code import CodeTree
 
 __all__ = ["read_repository"]
 
 
 @refusing("reading the repository")
 def read_repository(
-    root: Path, backbone: str | None = None, media: str | None = None, components: tuple[tuple[str, Why], ...] = ()
+    root: Path,
+    backbone: str | None = None,
+    media: str | None = None,
+    components: tuple[tuple[str, Why], ...] = (),
+    code: CodeTree | None = None,
 ) -> CustomPlan:
     """The role report of the code at ``root``.
 
@@ -22,6 +30,7 @@ def read_repository(
         backbone: ``file.py:Class`` of the denoiser, where the reader cannot tell.
         media: what it takes and gives, where the reader cannot tell (:mod:`omniport.custom.media`).
         components: classes that an index names beside the denoiser.
+        code: what is at ``root``, where it was read before.
 
     Raises:
         OmniportError: the folder cannot be read, ``backbone`` names no class in it, or ``media`` has no such form.
@@ -33,7 +42,7 @@ def read_repository(
     from omniport.custom.signals import SIGNALS
     from omniport.custom.signals import media as media_signal
 
-    tree = read_code(root)
+    tree = code if code is not None else read_code(root)
     facts = Facts(tree)
     found = [candidate for find in SIGNALS for candidate in find(facts)]
     found.sort(key=lambda c: (-c.score, c.file, c.line))

@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from omniport.custom.code import ClassRef, CodeFile, CodeTree
+from omniport.custom.code import ClassRef, CodeFile, CodeTree, nodes
 from omniport.custom.facts import dotted
 
 #: folders whose functions neither serve a request nor show how one is served
@@ -45,7 +45,7 @@ class Function:
 
     @functools.cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
-        return tuple(node for statement in self.body for node in ast.walk(statement))
+        return tuple(node for statement in self.body for node in nodes(statement))
 
     @functools.cached_property
     def called(self) -> frozenset[str]:

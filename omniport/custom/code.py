@@ -34,6 +34,14 @@ _SIDE = frozenset(
 )  # fmt: skip
 
 
+def nodes(root: ast.AST) -> tuple[ast.AST, ...]:
+    """What ``ast.walk`` gives, kept with the node: every signal reads the whole repository, and nothing changes it."""
+    found: tuple[ast.AST, ...] | None = getattr(root, "walked", None)
+    if found is None:
+        found = root.walked = tuple(ast.walk(root))  # type: ignore[attr-defined]
+    return found
+
+
 @dataclass(frozen=True)
 class CodeFile:
     """One parsed file; ``path`` is relative to the repository, with slashes."""
@@ -73,7 +81,7 @@ class CodeFile:
     def imports(self) -> dict[str, tuple[str, str | None]]:
         """Local name -> (dotted module, attribute), nested imports included; relative ones resolved to paths."""
         found: dict[str, tuple[str, str | None]] = {}
-        for node in ast.walk(self.tree):
+        for node in nodes(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     module = alias.name if alias.asname else alias.name.split(".")[0]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from omniport.custom.code import CodeFile, CodeTree
+from omniport.custom.code import CodeFile, CodeTree, nodes
 from omniport.custom.facts import dotted
 from omniport.custom.idioms.settings_object import Settings
 from omniport.errors import OmniportError
@@ -202,7 +202,7 @@ def _python(file: CodeFile, cls: str) -> Iterator[tuple[str, _Pairs]]:
         elif value is not None and (held := _held(target)) in settings and isinstance(target, ast.Attribute):
             settings[held][target.attr] = (_source(value), value.lineno)
     yield from settings.items()
-    for node in ast.walk(file.tree):
+    for node in nodes(file.tree):
         if isinstance(node, ast.Dict) or (isinstance(node, ast.Call) and node.keywords):
             called = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
             if called not in _SETTINGS and not (called == cls and not _pairs(node)):
@@ -246,14 +246,14 @@ def _source(node: ast.expr) -> str | None:
 def _changes(tree: CodeTree) -> Iterator[Why]:
     """Assignments to a configuration that was read from a file, in the same body."""
     for file in tree.files:
-        bodies = [file.tree.body, *(n.body for n in ast.walk(file.tree) if isinstance(n, ast.FunctionDef))]
+        bodies = [file.tree.body, *(n.body for n in nodes(file.tree) if isinstance(n, ast.FunctionDef))]
         for body in bodies:
             read: set[str] = set()
             for statement in body:
                 for inner in [statement, *getattr(statement, "body", [])]:
                     target, value = _assigned(inner)
                     if isinstance(target, ast.Name) and value is not None:
-                        calls = (dotted(n.func) for n in ast.walk(value) if isinstance(n, ast.Call))
+                        calls = (dotted(n.func) for n in nodes(value) if isinstance(n, ast.Call))
                         if any(c in _READS or c.rpartition(".")[2] in ("from_json_file", "load_config") for c in calls):
                             read.add(target.id)
                     elif _held(target) in read:

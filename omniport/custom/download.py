@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omniport.custom.checkpoint import Weights
-from omniport.custom.code import CodeFile, CodeTree
+from omniport.custom.code import CodeFile, CodeTree, nodes
 from omniport.custom.facts import dotted
 from omniport.custom.todo import marker, todo
 from omniport.emit.render import render
@@ -72,7 +72,7 @@ def _calls(tree: CodeTree) -> Iterator[tuple[str, str, tuple[str, ...], Why]]:
     """Literal ``snapshot_download`` and ``hf_hub_download``; several files of one repository are one source."""
     found: dict[str, tuple[str, list[str], Why]] = {}
     for file in tree.files:
-        for node in ast.walk(file.tree):
+        for node in nodes(file.tree):
             last = dotted(node.func).rpartition(".")[2] if isinstance(node, ast.Call) else ""
             if last not in ("snapshot_download", "hf_hub_download") or not isinstance(node, ast.Call):
                 continue

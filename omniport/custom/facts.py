@@ -6,7 +6,7 @@ import ast
 import functools
 from dataclasses import dataclass, field
 
-from omniport.custom.code import ClassRef, CodeTree
+from omniport.custom.code import ClassRef, CodeTree, nodes
 
 _LISTS = frozenset({"ModuleList", "ModuleDict"})
 _MODULES = frozenset({"Module", "ModelMixin", "PreTrainedModel", "ConfigMixin", "LightningModule"})
@@ -89,13 +89,13 @@ class Facts:
         foreign: set[str] = set()
         for node in own.values():
             parameters = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)} if node.name == "__init__" else set()
-            for inner in ast.walk(node):
+            for inner in nodes(node):
                 for child in _children(inner, parameters):
                     known = children.get(child.name)
                     children[child.name] = _joined(known, child)
                 foreign |= _foreign(inner)
         methods |= own
-        calls = frozenset(last for node in methods.values() for inner in ast.walk(node) if (last := _called(inner)))
+        calls = frozenset(last for node in methods.values() for inner in nodes(node) if (last := _called(inner)))
         return ClassFacts(ref, tuple(bases), children, methods, calls, frozenset(foreign))
 
     def built(self, ref: ClassRef, child: Child) -> list[ClassRef]:
@@ -167,7 +167,7 @@ def _children(node: ast.AST, parameters: set[str]) -> list[Child]:
     for target in targets:
         if not (isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self"):
             continue
-        calls = [inner for inner in ast.walk(value) if isinstance(inner, ast.Call)]
+        calls = [inner for inner in nodes(value) if isinstance(inner, ast.Call)]
         names = tuple(dict.fromkeys(name for call in calls if (name := dotted(call.func))))
         given = value.id if isinstance(value, ast.Name) and value.id in parameters else ""
         if not names and not given and not any(isinstance(call.func, ast.Subscript) for call in calls):

@@ -75,7 +75,7 @@ def custom_port(
     if hybrid is not None and backbone is None:
         backbone = denoiser(hybrid, tree)
     known = stock(hybrid) if hybrid is not None else ()
-    roles = read_repository(root, backbone, media, tuple((c.class_name, c.why) for c in known))
+    roles = read_repository(root, backbone, media, tuple((c.class_name, c.why) for c in known), tree)
     if roles.backbone is None:
         raise OmniportError("; ".join(question.reason for question in roles.questions))
     chosen = roles.backbone

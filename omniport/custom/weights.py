@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
-from omniport.custom.code import CodeTree
+from omniport.custom.code import CodeTree, nodes
 from omniport.custom.facts import dotted
 from omniport.plan.model import Why
 
@@ -18,7 +18,7 @@ def named(tree: CodeTree) -> tuple[Why, ...]:
     for file in tree.files:
         if any(part in ("train", "training", "eval", "tests") for part in file.parts):
             continue
-        for node in ast.walk(file.tree):
+        for node in nodes(file.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and _FILE.match(node.value):
                 found.setdefault(node.value, file.why(node.value, node))
     return tuple(found.values())
@@ -30,7 +30,7 @@ def hazards(tree: CodeTree) -> tuple[Why, ...]:
     for file in tree.files:
         if file.side:
             continue
-        for node in ast.walk(file.tree):
+        for node in nodes(file.tree):
             if not isinstance(node, ast.Call):
                 continue
             called = dotted(node.func)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from omniport.custom.code import nodes
 from omniport.custom.facts import Facts, dotted
 from omniport.custom.scopes import scopes
 from omniport.custom.signals import backbone
@@ -27,7 +28,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
             score = Score("config source", scope, file, body[0])
             reads: list[tuple[str, ast.Call]] = []
             for statement in body:
-                for node in ast.walk(statement):
+                for node in nodes(statement):
                     if not isinstance(node, ast.Call):
                         continue
                     called = dotted(node.func)

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from omniport.custom.code import nodes
 from omniport.custom.facts import Facts, dotted
 from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
@@ -36,19 +37,19 @@ def find(facts: Facts) -> Iterator[Candidate]:
 
 
 def _weigh(score: Score, statement: ast.stmt) -> None:
-    for node in ast.walk(statement):
+    for node in nodes(statement):
         if isinstance(node, ast.Call) and dotted(node.func).rsplit(".", 1)[-1] in _SOLVERS:
             score.add(5, f"integrates with {dotted(node.func)}", node)
         if not isinstance(node, ast.For):
             continue
         over = ast.unparse(node.iter)
-        calls = [dotted(inner.func) for inner in ast.walk(node) if isinstance(inner, ast.Call)]
+        calls = [dotted(inner.func) for inner in nodes(node) if isinstance(inner, ast.Call)]
         if any(call.endswith(".backward") for call in calls):
             continue
         steps = any(call.endswith(".step") for call in calls)
         times = bool(_OVER.search(over))
         predicts = [
-            target for inner in ast.walk(node) if isinstance(inner, ast.Assign) for target in inner.targets
+            target for inner in nodes(node) if isinstance(inner, ast.Assign) for target in inner.targets
             if _PREDICTS.search(ast.unparse(target))
         ]  # fmt: skip
         model = next((call for call in calls if _MODEL.search(call)), "")

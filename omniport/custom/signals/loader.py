@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from omniport.custom.code import nodes
 from omniport.custom.facts import Facts, dotted
 from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
@@ -25,7 +26,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
         for name, body in scopes(file):
             score = Score("loader", name, file, body[0])
             for statement in body:
-                for node in ast.walk(statement):
+                for node in nodes(statement):
                     if isinstance(node, ast.Call):
                         _weigh(score, node, own)
             if score.total >= 2 and not any(word in name.lower() for word in _NOT):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from omniport.custom.calls import Calls, Function
-from omniport.custom.code import ClassRef, CodeFile
+from omniport.custom.code import ClassRef, CodeFile, nodes
 from omniport.custom.facts import Facts, dotted
 from omniport.custom.signals.media_words import (
     AUDIO_READERS,
@@ -278,9 +278,9 @@ def _used(function: Function, name: str) -> bool:
     stepped = (
         inner
         for loop in function.nodes if isinstance(loop, ast.For)
-        for inner in ast.walk(loop) if isinstance(inner, ast.Assign)
+        for inner in nodes(loop) if isinstance(inner, ast.Assign)
         if any(isinstance(t, ast.Name) and t.id == name for t in inner.targets)
-        if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(inner.value))
+        if any(isinstance(n, ast.Name) and n.id == name for n in nodes(inner.value))
     )  # fmt: skip
     return read and next(stepped, None) is None
 
@@ -356,7 +356,7 @@ def _rank(facts: Facts, ref: ClassRef, seen: frozenset[ClassRef]) -> tuple[set[i
                 inner, line = _rank(facts, built, seen | {ref})
                 ranks |= inner
                 colours = colours or (line if built.file == ref.file else 0)
-    made = (n for method in of.methods.values() for n in ast.walk(method) if isinstance(n, ast.Call))
+    made = (n for method in of.methods.values() for n in nodes(method) if isinstance(n, ast.Call))
     for call in made if not colours else ():
         three = any(isinstance(a, ast.Constant) and a.value == 3 for a in call.args[:2])
         if three and _CONVOLUTION.search(dotted(call.func)):

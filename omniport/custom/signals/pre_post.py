@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from omniport.custom.code import nodes
 from omniport.custom.facts import Facts
 from omniport.custom.scopes import scopes
 from omniport.custom.signals.score import Score
@@ -21,7 +22,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
             continue
         for name, body in scopes(file):
             score = Score("pre and post", name, file, body[0])
-            for node in (n for statement in body for n in ast.walk(statement)):
+            for node in (n for statement in body for n in nodes(statement)):
                 _weigh(score, node)
             if score.total >= 3:
                 yield score.candidate()

@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from omniport.custom.code import CodeFile
+from omniport.custom.code import CodeFile, nodes
 from omniport.custom.facts import ClassFacts, Facts, dotted
 from omniport.custom.signals.score import Score
 from omniport.plan.custom import Candidate
@@ -41,7 +41,7 @@ def find(facts: Facts) -> Iterator[Candidate]:
 
 def _stock(of: ClassFacts) -> tuple[str, int] | None:
     for method in of.methods.values():
-        for node in ast.walk(method):
+        for node in nodes(method):
             if found := _loaded(node):
                 return found
     return None
@@ -74,7 +74,7 @@ def _loose(facts: Facts) -> Iterator[Candidate]:
 
 def _in_functions(file: CodeFile) -> Iterator[Candidate]:
     for function in file.functions.values():
-        for node in ast.walk(function):
+        for node in nodes(function):
             if found := _loaded(node):
                 score = Score("text encoder", found[0], file, node)
                 score.add(4, f"{function.name} loads {found[0]}", found[1])

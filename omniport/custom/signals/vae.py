@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from omniport.custom.code import ClassRef
+from omniport.custom.code import ClassRef, nodes
 from omniport.custom.facts import Facts, dotted
 from omniport.custom.signals.backbone import TIMES
 from omniport.custom.signals.score import Score
@@ -66,7 +66,7 @@ def _stock(facts: Facts) -> Iterator[Candidate]:
         names = {
             n for n, (module, _) in file.imports.items() if module.split(".")[0] == "diffusers" and _STOCK.match(n)
         }
-        for node in ast.walk(file.tree) if names else ():
+        for node in nodes(file.tree) if names else ():
             called = dotted(node.func) if isinstance(node, ast.Call) else ""
             if called.split(".")[0] in names and called.rpartition(".")[2] in (
                 called,
