@@ -307,6 +307,13 @@ TWINS: dict[str, Twin] = {
         ),
     ),
     "OP807": Twin(T, replaced(r"^import torch$", "import flash_attn\nimport torch")),
+    "OP808": Twin(
+        T,
+        replaced(
+            r"self\.attn\(\s*query, key, value, sequence_metadata\([^)]*\)\s*\)",
+            "self.attn(query, key, value, AttentionMetadata(attn_mask=image_rotary_emb[:, None, None, :]))",
+        ),
+    ),
     "OP901": Twin(P, replaced(r"\*\*get_transformer_config_kwargs\([^)]*\),", "")),
     "OP903": Twin(P, replaced(r"self\.transformer\.in_channels", "self.transformer.config.in_channels")),
     "OP921": Twin(P, replaced(r"^class FluxPipeline\(", "class FluxImagePipeline("), beside={REGISTRY: ROW}),
