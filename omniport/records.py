@@ -3,7 +3,8 @@
 Before Python 3.13 the standard library compiles each method of a dataclass apart: six for a frozen one, which made the
 definition of the plan, of the facts and of the like a twentieth of a small scaffold.  Here one is compiled,
 ``__init__``; comparison, hash and representation are functions that all classes share.  That a frozen class is not
-written to is what the type checker says, and nobody asks again at run time.
+written to is what the type checker says, and nobody asks again at run time: the plan, which rooms share and which is
+read from files, has the standard library's.
 """
 
 from __future__ import annotations

@@ -130,3 +130,17 @@ print(len(compiled))
         for kind in ("ours", "theirs")
     ]
     assert counts[0] == 1 < counts[1]
+
+
+def test_nobody_writes_to_a_plan() -> None:
+    """The classes that rooms share are frozen at run time, too."""
+    import dataclasses
+
+    from omniport.plan import model, remap, todos
+
+    classes = [c for m in (model, remap, todos) for c in vars(m).values() if dataclasses.is_dataclass(c)]
+    assert len(classes) > 20
+    for cls in classes:
+        assert cls.__dataclass_params__.frozen, cls  # type: ignore[attr-defined]
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            cls.__setattr__(object.__new__(cls), dataclasses.fields(cls)[0].name, None)

@@ -7,9 +7,8 @@ booleans, ``None``, tuples and other such dataclasses, so that a plan goes to JS
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
-
-from omniport.records import dataclass
 
 Scalar = str | int | float | bool | None
 

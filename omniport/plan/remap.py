@@ -6,10 +6,10 @@ Part of the plan: frozen, JSON in and out.  Written by :mod:`omniport.custom.rem
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from omniport.plan.model import Why
-from omniport.records import dataclass
 
 Verb = Literal["strip", "add", "rename", "stack", "split", "drop", "tie", "reshape", "swap"]
 

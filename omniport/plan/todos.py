@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-
-from omniport.records import dataclass
+from dataclasses import dataclass
 
 #: the script that fetches the weights of a port, in a tree
 DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
