@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "unknown pipeline class": (lambda t: ["diffusers:NoSuchPipeline"], "NoSuchPipeline"),
     "unknown class in the index": (lambda t: [_no_such_pipeline(t / "m")], "NoSuchPipeline"),
     "no transformer": (lambda t: ["diffusers:StableDiffusionPipeline"], "pipeline_stable_diffusion.py"),
-    "wrong source": (lambda t: ["diffusers:FluxPipeline", "--source", str(t)], "takes a diffusers checkout"),
+    "wrong source": (lambda t: ["diffusers:FluxPipeline", "--source", str(t)], "no package diffusers here"),
     "name that is none": (lambda t: ["diffusers:FluxPipeline", "--name", "../x"], "../x"),
     "name that is taken": (lambda t: ["diffusers:FluxPipeline", "--name", "flux", "--force"], "--name"),
     "already supported": (lambda t: ["diffusers:FluxPipeline", "--name", "flux_dev"], "already supported"),
