@@ -5,17 +5,19 @@ from __future__ import annotations
 from omniport.plan.model import CARRIED, Decision, PipelinePlan
 from omniport.records import dataclass
 
-GIVEN, MEMBER = "denoiser given", "denoiser member"
+GIVEN, MEMBER, SHARED = "denoiser given", "denoiser member", "denoiser handed on"
 
 
 @dataclass(frozen=True)
 class Demand:
     """``given``: parameters of the forward that the pipeline passes a value for; ``members``: attributes it reads;
-    ``carried``: dicts among the parameters (``joint_attention_kwargs``), each with the keys that hold data."""
+    ``carried``: dicts among the parameters (``joint_attention_kwargs``), each with the keys that hold data; ``shared``:
+    others get the model itself, whose modules they may call as the reference's are called."""
 
     given: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    shared: bool = False
 
 
 NOTHING = Demand()
@@ -28,7 +30,8 @@ def demand_of(plan: PipelinePlan) -> Demand:
         return frozenset(d.subject[len(kind) + 1 :] for d in plan.decisions if d.subject.startswith(f"{kind} "))
 
     keys = {d.subject.split(" ")[-1]: tuple(str(d.value).split(", ")) for d in plan.decisions if _carries(d)}
-    return Demand(named(GIVEN), named(MEMBER), tuple(keys.items()))
+    shared = any(d.subject == SHARED for d in plan.decisions)
+    return Demand(named(GIVEN), named(MEMBER), tuple(keys.items()), shared)
 
 
 def _carries(decision: Decision) -> bool:

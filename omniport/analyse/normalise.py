@@ -73,7 +73,7 @@ def normalise(
         UnsupportedError: a construct no pass understands, with its file and line.
     """
     specialised = specialise(tree, module, root, config, demand)
-    body = cst.Module(list(tidy(specialised, root, demand.members).values()))
+    body = cst.Module(list(tidy(specialised, root, demand.members, shared=demand.shared).values()))
     laid_out = _laid_out(body)
     marked = text_of(laid_out)
     text = ast.parse(marked)
@@ -133,8 +133,13 @@ _REWRITES = (
 _ROOT_REWRITES = (shorten, simplify, inline_local_aliases, shorten_shapes, drop_device_moves)
 
 
-def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozenset()) -> dict[str, cst.ClassDef]:
-    """Remove what folding left without use, until nothing changes; ``members`` of the root are used by others."""
+def tidy(
+    specialised: Specialised, root: str, members: frozenset[str] = frozenset(), *, shared: bool = False
+) -> dict[str, cst.ClassDef]:
+    """Remove what folding left without use, until nothing changes.
+
+    ``members`` of the root are used by others, who may call every module of it if it is ``shared``.
+    """
     dropped = {decision.subject for decision in specialised.dropped}
     classes = {node.name.value: node for node in specialised.classes}
     documented = transform(classes[root], DropDocstringEntries(dropped))
@@ -168,7 +173,7 @@ def tidy(specialised: Specialised, root: str, members: frozenset[str] = frozense
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
             held = cache.members(cache.of(classes).classes[root], frozenset(classes))
-            outside = {cls for name in members for cls, _ in held.get(name, ())}
+            outside = set(classes) if shared else {cls for name in members for cls, _ in held.get(name, ())}
             classes |= require_parameters(classes, cache.of(classes), root, specialised.given, outside)
             classes |= drop_given_sizes(classes, cache.of(classes), root, specialised.given)
             classes |= {root: own_entries(classes[root])}

@@ -12,7 +12,7 @@ import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
-from omniport.analyse.demand import MEMBER
+from omniport.analyse.demand import MEMBER, SHARED
 from omniport.analyse.pipeline_arguments import apart, media_keys
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_carried import carried_entries, carries
@@ -26,7 +26,7 @@ from omniport.analyse.pipeline_components import (
     settings,
 )
 from omniport.analyse.pipeline_guidance import Guidance
-from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, through_loop
+from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, handed_on, through_loop
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_warm_up import no_warm_up
@@ -82,6 +82,9 @@ class _Analysis(Guidance):
         kept = list(normal.methods.values())
         self.strangers(normal, denoisers)
         members = self.members(denoiser_members(kept, denoisers))
+        if (function := handed_on(kept, denoisers)) is not None:
+            reason = f"{function} gets the denoiser itself, and may call its modules"
+            self.decide(SHARED, True, reason, self.line_in_class(f"{function.rpartition('.')[2]}("))
         line = self.line_of("self.transformer(")
         self.given(kept, denoisers, line)
         way, form = self.guidance(normal, denoisers, line)

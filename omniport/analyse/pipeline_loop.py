@@ -12,7 +12,7 @@ from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.rewrite.pipeline.liveness import live_in
-from omniport.rewrite.pipeline.walk import attributes, calls
+from omniport.rewrite.pipeline.walk import attributes, calls, named_calls
 from omniport.source.syntax import code, dotted
 
 PREDICT = ("self.predict_noise_maybe_with_cfg", "self.predict_noise_with_multi_branch_cfg")
@@ -79,6 +79,22 @@ def denoiser_members(nodes: Iterable[cst.FunctionDef], denoisers: Denoisers) -> 
         for name in denoisers.attributes:
             found.update(dict.fromkeys(attributes(node, name)))
     return tuple(n for n in found if n not in ("config", "dtype", "device") and not n.startswith("__"))
+
+
+def handed_on(nodes: Iterable[cst.FunctionDef], denoisers: Denoisers) -> str | None:
+    """The first function that gets a denoiser itself, as ``from_transformer`` of a ControlNet that shares modules."""
+    for node in nodes:
+        for name, call in named_calls(node):
+            harmless = name.rpartition(".")[2] in _HARMLESS
+            if not harmless and any(dotted(a.value) in denoisers.attributes for a in call.args):
+                return name
+    return None
+
+
+#: Functions that ask an object for something, that name it, and hooks of guiders, which no port has.
+_HARMLESS = frozenset(
+    {"getattr", "hasattr", "isinstance", "type", "register_modules", "prepare_models", "cleanup_models"}
+)
 
 
 def _elements(node: Statement) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
+from dataclasses import replace
 
 import libcst as cst
 import pytest
 
 from omniport.analyse.demand import Demand, demand_of
 from omniport.analyse.pipeline import analyse_pipeline
+from omniport.analyse.pipeline_loop import handed_on
 from omniport.analyse.pipeline_reading import only_deprecates
 from omniport.analyse.sequence.plan import lists
 from omniport.errors import UnsupportedError
@@ -58,6 +60,30 @@ def test_members_that_a_pipeline_reads_stay_in_the_denoiser(diffusers: SourceTre
     plain = analyse_transformer(diffusers, "HunyuanDiT2DModel").normal.code
     assert "self.num_heads = num_attention_heads" in kept.split("class HunyuanDiT2DModel")[1]
     assert "self.num_heads = num_attention_heads" not in plain.split("class HunyuanDiT2DModel")[1]
+
+
+def test_modules_that_a_controlnet_shares_are_called_as_the_references_are(diffusers: SourceTree) -> None:
+    """``from_transformer`` gets the model; its blocks may be called with less than the port's own calls give."""
+    demand = demand_of(plan_of(diffusers, "ZImageControlNetPipeline"))
+    assert demand.shared and not demand_of(plan_of(diffusers, "ZImagePipeline")).shared
+    shared = analyse_transformer(diffusers, "ZImageTransformer2DModel", demand=demand).normal.code
+    assert shared.count("adaln_clean: torch.Tensor | None = None") == 2
+    own = analyse_transformer(diffusers, "ZImageTransformer2DModel", demand=replace(demand, shared=False)).normal.code
+    assert "adaln_clean: torch.Tensor | None = None" not in own
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("c = Control.from_transformer(c, self.transformer)", "Control.from_transformer"),
+        ("use(model=self.transformer)", "use"),
+        ("n = getattr(self.transformer, 'n', None)", None),
+        ("n = self.transformer(x)", None),
+        ("use(self.transformer.config)", None),
+    ],
+)
+def test_functions_that_get_the_denoiser(source: str, name: str | None) -> None:
+    assert handed_on([function(f"def f(self, c, x):\n    {source}\n")], ONE) == name
 
 
 def call(source: str) -> cst.Call:
