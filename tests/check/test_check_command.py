@@ -155,7 +155,7 @@ def test_changed_only(port: Path) -> None:
     (port / "new.py").write_text(CUDA, "utf-8")
     text = run(port, base="HEAD", output_format="json")[1]
     assert {f["path"] for f in json.loads(text)["findings"]} == {"x/text.py", "x/new.py"}
-    with pytest.raises(OmniportError, match="git diff failed"):
+    with pytest.raises(OmniportError, match="`git diff` failed"):
         run(port, base="no-such-revision")
 
 

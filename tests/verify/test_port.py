@@ -79,7 +79,7 @@ def test_several_ports_need_a_name(tmp_path: Path) -> None:
 
 
 def test_no_port(tmp_path: Path) -> None:
-    with pytest.raises(OmniportError, match="scaffold one into it first"):
+    with pytest.raises(OmniportError, match="holds no port: .*omniport scaffold MODEL --into"):
         find_port(tmp_path)
     with pytest.raises(OmniportError, match="absent: no such folder"):
         find_port(tmp_path / "absent")
