@@ -35,15 +35,17 @@ def carried_parameters(tree: SourceTree, module: SourceModule, demand: Demand) -
 
 
 def _types(tree: SourceTree, module: SourceModule) -> dict[str, str]:
-    """Parameter of a ``__call__`` -> its type, in the module and where its imported processors are defined."""
+    """Parameter of a ``__call__`` -> its type, in the module, else where its imported processors are defined."""
     places = [(module, name) for name in module.definitions if module.definitions.is_class(name)]
     places += [found for name in module.imports if (found := tree.resolve(module.name, name)) is not None]
     types: dict[str, str] = {}
     for scope, name in places:
-        if not scope.definitions.is_class(name) or not name.split("_")[0].endswith(("Processor", "Processor2")):
+        if not scope.definitions.is_class(name) or "Processor" not in name:
             continue
         for function in each_node(scope.class_def(name)):
             if isinstance(function, ast.FunctionDef) and function.name == "__call__":
                 given = [*function.args.args, *function.args.kwonlyargs]
-                types |= {a.arg: ast.unparse(a.annotation) for a in given if a.annotation is not None}
+                for argument in given:
+                    if argument.annotation is not None:
+                        types.setdefault(argument.arg, ast.unparse(argument.annotation))
     return types

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import libcst as cst
@@ -11,6 +11,7 @@ import libcst as cst
 from omniport.rewrite.mask_forms import Mask, Place, UnknownMask, lowered
 from omniport.rewrite.normal.usage import UsageCache
 from omniport.rewrite.syntax import assignment, code, dotted, expression, method, self_attribute, statements, variables
+from omniport.source.syntax import conjuncts
 from omniport.source.walk import children, of_kind, walk
 
 #: What becomes of a node: another, or nothing for a statement that goes.  Of a condition: its test.
@@ -190,7 +191,7 @@ class _Forward:
 
     def branch(self, line: cst.If) -> None:
         before = dict(self.env)
-        tests = list(_conjunction(line.test))
+        tests = list(conjuncts(line.test))
         two = {found[1] for test in tests if (found := _TWO_AXES.match(code(test)))} & set(self.env)
         sure = two | {found[1] for test in tests if (found := _GIVEN.match(code(test)))}
         for name in two:
@@ -366,11 +367,3 @@ def _assigned(line: cst.CSTNode, target: str, text: str) -> cst.CSTNode | None:
     assert isinstance(line, cst.SimpleStatementLine)
     assert isinstance(made, cst.SimpleStatementLine)
     return None if text == target else made.with_changes(leading_lines=remarks(line))
-
-
-def _conjunction(test: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
-    if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
-        yield from _conjunction(test.left)
-        yield from _conjunction(test.right)
-    else:
-        yield test

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import libcst as cst
@@ -42,3 +43,12 @@ def _literal(node: cst.CSTNode) -> Any:
         return ast.literal_eval(f"({code(node)})")  # strings of several lines
     except ValueError:
         return ...
+
+
+def conjuncts(test: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
+    """The conditions of ``a and b and c``; a condition alone is its own."""
+    if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
+        yield from conjuncts(test.left)
+        yield from conjuncts(test.right)
+    else:
+        yield test

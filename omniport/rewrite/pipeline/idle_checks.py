@@ -18,7 +18,7 @@ from omniport.rewrite.pipeline.docs import trim
 from omniport.rewrite.pipeline.evaluate import Facts
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.walk import attributes
-from omniport.source.syntax import code, dotted
+from omniport.source.syntax import code, conjuncts, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import of_kind
 
@@ -141,18 +141,10 @@ class _Decide(cst.CSTTransformer):
         self.known = known
 
     def leave_If(self, original_node: cst.If, updated_node: cst.If) -> cst.If:
-        parts = {code(part.with_changes(lpar=[], rpar=[])) for part in _conjuncts(updated_node.test)}
+        parts = {code(part.with_changes(lpar=[], rpar=[])) for part in conjuncts(updated_node.test)}
         if any(_impossible(parts, prompt) for prompt in self.known):
             return updated_node.with_changes(test=cst.Name("False"))
         return updated_node
-
-
-def _conjuncts(test: cst.BaseExpression) -> Iterator[cst.BaseExpression]:
-    if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
-        yield from _conjuncts(test.left)
-        yield from _conjuncts(test.right)
-    else:
-        yield test
 
 
 def _impossible(parts: set[str], prompt: Prompt) -> bool:

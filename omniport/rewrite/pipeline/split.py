@@ -36,7 +36,7 @@ from omniport.rewrite.pipeline.split_parts import (
     text,
 )
 from omniport.rewrite.pipeline.walk import target_names
-from omniport.source.syntax import code, dotted
+from omniport.source.syntax import code, conjuncts, dotted
 from omniport.source.walk import walk
 
 
@@ -104,7 +104,7 @@ class Split(Drawn):
     def branch(self, node: cst.If, inside: bool, off: bool) -> Block:
         test = text(node.test)
         own = self.is_guard(node.test)
-        guarding = own or any(self.is_guard(p) for p in _conjuncts(node.test))
+        guarding = own or any(self.is_guard(p) for p in conjuncts(node.test))
         if not guarding and self.reads_pair(node.test, inside):
             raise self.refuse(f"the condition {test} reads a pair")
         before = dict(self.pairs)
@@ -331,12 +331,6 @@ class Split(Drawn):
         small = node.body[0]
         assert isinstance(small, cst.Assign)
         return changed(node, body=[changed(small, value=value)])
-
-
-def _conjuncts(node: Expression) -> list[Expression]:
-    if isinstance(node, cst.BooleanOperation) and isinstance(node.operator, cst.And):
-        return [*_conjuncts(node.left), *_conjuncts(node.right)]
-    return [node]
 
 
 def _unified(node: cst.If) -> cst.If:
