@@ -6,7 +6,8 @@ TREE holds the ports that ``python -m omniport.corpus --tree TREE`` wrote.  Ever
 few blocks of each kind; all versions hold the same random weights, in bfloat16, and get the same inputs.  The versions
 are timed in turns, round by round, so that a drift of the machine meets all alike; the figures are medians of CUDA
 events.  ``error`` is the relative difference to diffusers' output.  With ``--parallel tensor_parallel_size=2``, started
-once per rank by torchrun, the ports alone are timed.
+once per rank by torchrun, the ports alone are timed.  ``--guided`` times a guided prediction: a forward with the text,
+one with another text, and their combination; with ``--parallel cfg_parallel_size=2`` each rank does one of the two.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import nn
 ROUNDS = 12
 CALLS = 3  # forwards per round and version
 WARM_UP = 3
+SCALE = 4.0  # of guidance
 
 
 def main(arguments: argparse.Namespace, models: Sequence[Model]) -> None:
@@ -64,6 +66,7 @@ def read_arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--model", action="append", help="name of a model (default: all)")
     parser.add_argument("--compile", action="store_true", help="regional compile instead of eager")
     parser.add_argument("--parallel", default="", help="options of the parallel config: a=1,b=2")
+    parser.add_argument("--guided", action="store_true", help="two forwards and their combination in place of one")
     parser.add_argument("--only", default="", help="versions, e.g. generated,hand-written")
     parser.add_argument("--profile", default="", help="folder for the kernels of one forward of each version")
     parser.add_argument("--device", default="cuda")
@@ -93,7 +96,7 @@ def measure(
         inputs = {k: _placed(v, arguments.device) for k, v in model.inputs(config, arguments.tiny, generator).items()}
         with torch.inference_mode():
             own = accepted(type(reference), inputs)
-            expected = first(reference(**own)).float().cpu()
+            expected = prediction(reference, own, arguments.guided)().float().cpu()
             weights = reference.state_dict()
             versions: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
             if "diffusers" in wanted and not parallel:
@@ -224,6 +227,20 @@ def first(output: Any) -> torch.Tensor:
     return output
 
 
+def prediction(module: nn.Module, inputs: dict[str, Any], guided: bool) -> Callable[[], torch.Tensor]:
+    """What is timed: one forward, or two that vLLM-Omni's guidance combines (and shares out among its ranks)."""
+    if not guided:
+        return lambda: first(module(**inputs))
+    from vllm_omni.diffusion.distributed.cfg_parallel import CFGParallelMixin
+
+    class Guided(CFGParallelMixin):
+        def predict_noise(self, **kwargs: Any) -> torch.Tensor:
+            return first(module(**kwargs))
+
+    negative = {**inputs, "encoder_hidden_states": inputs["encoder_hidden_states"].flip(1)}
+    return lambda: first(Guided().predict_noise_maybe_with_cfg(True, SCALE, inputs, negative, cfg_normalize=False))
+
+
 def timed(
     model: Model,
     versions: dict[str, tuple[nn.Module, dict[str, Any]]],
@@ -238,12 +255,10 @@ def timed(
         if arguments.compile:
             compile_blocks(name, module)
 
-        def run(module: nn.Module = module, inputs: dict[str, Any] = inputs) -> Any:
-            return module(**inputs)
-
+        run = prediction(module, inputs, arguments.guided)
         started = time.monotonic()
         try:
-            got = first(run()).float().cpu()
+            got = run().float().cpu()
             for _ in range(WARM_UP):
                 run()
         except Exception as error:
@@ -270,6 +285,7 @@ def timed(
             "version": name,
             "mode": "compiled" if arguments.compile else "eager",
             "parallel": arguments.parallel,
+            "guided": arguments.guided,
             "ms": round(statistics.median(values), 3),
             "fastest": round(min(values), 3),
             "slowest": round(max(values), 3),
