@@ -29,6 +29,7 @@ from omniport.rewrite.normal.image_inputs import drop_image_inputs
 from omniport.rewrite.normal.leading_lines import tidy_leading_lines
 from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
+from omniport.rewrite.normal.narrow_modulation import narrow_modulation
 from omniport.rewrite.normal.never_given import make_local
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.shapes import shorten_shapes
@@ -173,6 +174,10 @@ def tidy(
             classes[name] = node
         if all(classes[name] is before[name] for name in classes):
             held = cache.members(cache.of(classes).classes[root], frozenset(classes))
+            narrow = narrow_modulation(classes, root, {name: {cls for cls, _ in found} for name, found in held.items()})
+            if narrow is not classes[root]:
+                classes[root] = narrow
+                continue
             outside = set(classes) if shared else {cls for name in members for cls, _ in held.get(name, ())}
             classes |= require_parameters(classes, cache.of(classes), root, specialised.given, outside)
             classes |= drop_given_sizes(classes, cache.of(classes), root, specialised.given)

@@ -1,8 +1,9 @@
 """Products that are added in float32 are one kernel in place of up to five.
 
-``(x.float() + y * gate).type_as(x)`` with a gate in float32 reads and writes the tokens ten times, mostly in float32;
-``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three times.  A norm of ``x`` in
-float32 that is scaled and shifted is rounded in the same way as it is written.  All compute in float32 and round once.
+``(x.float() + y * gate).type_as(x)``, or ``.to(x.dtype)``, with a gate in float32 reads and writes the tokens ten
+times, mostly in float32; ``torch.addcmul(x, y, gate, out=torch.empty_like(x))`` casts as it reads and writes, three
+times.  A norm of ``x`` in float32 that is scaled and shifted is rounded in the same way as it is written.  All compute
+in float32 and round once.
 A gated residual goes through vLLM-Omni's ``indexed_gate`` where the target has it: one row of the gate for each token,
 at a third of the time (``benchmarks/gpu/elementwise.py``).
 """
@@ -83,17 +84,20 @@ class _Fuse(cst.CSTTransformer):
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         func = updated_node.func
-        if not self.functions or not isinstance(func, cst.Attribute) or func.attr.value != "type_as":
+        if not self.functions or not isinstance(func, cst.Attribute) or not isinstance(func.value, cst.BinaryOperation):
             return updated_node
-        if not isinstance(func.value, cst.BinaryOperation) or len(updated_node.args) != 1:
+        target = _rounded_as(updated_node)
+        if not target:
             return updated_node
         function = self.functions[-1]
         if function not in self.read:
             self.read[function] = _Function(function, self.norms)
+        if (product := self.read[function].product(func.value)) is not None:
+            return updated_node.with_changes(func=func.with_changes(value=product))
         parts = self.read[function].parts(func.value)
         if parts is None:
             return updated_node
-        target, (added, one, two) = code(updated_node.args[0].value), parts
+        added, one, two = parts
         if self.gate_kernel and added == target and (pair := self.read[function].gated(one, two)):
             return expression(f"{GATED}({added}, {pair[0]}, {pair[1]})")
         if any(self.read[function].long_as(part, target) for part in (added, one, two)):
@@ -108,6 +112,7 @@ class _Function:
         self.norms = norms
         values: dict[str, list[cst.BaseExpression]] = {}
         other = {param.name.value for param in walk(node.params) if isinstance(param, cst.Param)}
+        self.outputs: set[str] = set()  # what a module gave back, as wide as the tokens
         for part in walk(node.body):
             pair = assignment(part)
             if pair is not None:
@@ -116,6 +121,8 @@ class _Function:
                     other |= {code(element.value) for element in targets}
                 for name in [code(element.value) for element in targets] or [code(pair[0])]:
                     values.setdefault(name, []).append(pair[1])
+                if isinstance(pair[1], cst.Call) and self_attribute(pair[1].func):
+                    self.outputs.add(code(pair[0]))
             elif isinstance(part, cst.AugAssign | cst.AnnAssign | cst.For | cst.NamedExpr):
                 other |= {name.value for name in walk(part.target) if isinstance(name, cst.Name)}
         self.made = {name for name, found in values.items() if all(_tensor_call(value) for value in found)} - other
@@ -154,6 +161,18 @@ class _Function:
             return None
         return (one, two) if second else (two, one)
 
+    def product(self, value: cst.BinaryOperation) -> cst.BinaryOperation | None:
+        """``gate.float() * y`` for a product with ``y.float()``, where a module made ``y``: the product casts it."""
+        casts = [_cast(value.left), _cast(value.right)]
+        if not isinstance(value.operator, cst.Multiply) or not all(casts):
+            return None
+        wide = [side for side in ("left", "right") if self.output(_uncast(getattr(value, side)))]
+        return value.with_changes(**{wide[0]: _uncast(getattr(value, wide[0]))}) if len(wide) == 1 else None
+
+    def output(self, node: cst.BaseExpression) -> bool:
+        """Whether a module gave ``node`` back."""
+        return code(node) in self.outputs or (isinstance(node, cst.Call) and bool(self_attribute(node.func)))
+
     def parts(self, total: cst.BaseExpression) -> list[str] | None:
         """The operands of ``added + one * two``; None if it is no such sum, or not certainly in float32."""
         if not isinstance(total, cst.BinaryOperation) or not isinstance(total.operator, cst.Add):
@@ -167,9 +186,22 @@ class _Function:
         if not self.float32(product) or not all(self.tensor(part) for part in parts):
             return None
         bare = [_uncast(part) for part in parts]
-        if not any(self.float32(part) for part in bare):
-            return None
+        if not any(self.float32(part) for part in bare):  # one cast stays: that of the narrow factor
+            narrow = [place for place in (1, 2) if not self.output(bare[place])]
+            if len(narrow) != 1:
+                return None
+            bare[narrow[0]] = parts[narrow[0]]
         return [code(part.with_changes(lpar=[], rpar=[])) for part in bare]
+
+
+def _rounded_as(node: cst.Call) -> str:
+    """The tensor whose precision ``node`` gives: ``x`` of ``.type_as(x)`` and of ``.to(x.dtype)``; "" for others."""
+    if len(node.args) != 1 or not isinstance(node.func, cst.Attribute) or node.args[0].keyword is not None:
+        return ""
+    method, value = node.func.attr.value, node.args[0].value
+    if method == "to" and isinstance(value, cst.Attribute) and value.attr.value == "dtype":
+        return code(value.value)
+    return code(value) if method == "type_as" else ""
 
 
 def _tensor_call(node: cst.BaseExpression) -> bool:

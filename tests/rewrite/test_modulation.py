@@ -41,6 +41,30 @@ def test_a_modulated_norm_is_one_call() -> None:
     assert text.endswith("y = torch.addcmul(shift, self.norm(x.float()), 1 + scale, out=torch.empty_like(x))")
 
 
+def test_a_cast_to_a_tensors_precision_is_the_same_as_one_to_its_type() -> None:
+    text = run("x = (x.float() * (1 + temb.float()) + factor.float()).to(x.dtype)")
+    assert text.endswith("x = torch.addcmul(factor, x, 1 + temb.float(), out=torch.empty_like(x))")
+
+
+def test_a_gate_in_low_precision_is_cast_alone() -> None:
+    """Kandinsky: without a cast nothing would be in float32; the tokens need none."""
+    lines = ("y = self.attn(x)", "x = (x.float() + factor.float() * y.float()).type_as(x)")
+    assert run(*lines).endswith("x = torch.addcmul(x, factor.float(), y, out=torch.empty_like(x))")
+    assert run(*lines, kernel=True).endswith("x = gated_residual(x, y, factor.float())")
+
+
+def test_a_product_casts_what_a_module_made_as_it_reads_it() -> None:
+    made = run("y = self.attn(x)", "x = x + (factor.float() * y.float()).to(x.dtype)")
+    assert made.endswith("x = x + (factor.float() * y).to(x.dtype)")
+    made = run("x = x + (factor.float() * self.attn(x).float()).to(x.dtype)")
+    assert made.endswith("x = x + (factor.float() * self.attn(x)).to(x.dtype)")
+
+
+@pytest.mark.parametrize("line", ["x = factor.float() * y.float()", "x = (factor.float() * x.float()).to(x.dtype)"])
+def test_a_product_that_is_not_rounded_or_of_unknown_tensors_stays(line: str) -> None:
+    assert run("y = self.attn(x)", line).endswith(line)
+
+
 def test_a_norm_of_another_tensor_may_have_another_length() -> None:
     text = run("y = (self.norm(temb.float()) * (1 + scale) + shift).type_as(x)")
     assert text.endswith("y = torch.addcmul(shift, self.norm(temb.float()), 1 + scale).type_as(x)")
@@ -79,7 +103,9 @@ def test_both_branches_must_agree() -> None:
         ("x = (x.float() + 2.0 * gate).type_as(x)",),
         ("y = self.attn(x)", "gate *= temb", "x = (x.float() + y * gate).type_as(x)"),
         ("y = self.attn(x)", "for gate in temb:", "    x = (x.float() + y * gate).type_as(x)"),
-        ("y = self.attn(x)", "x = (x.float() + y.float() * temb.float()).type_as(x)"),  # without casts in no float32
+        ("x = (x.float() + factor.float() * temb.float()).type_as(x)",),  # nothing says which factor is narrow
+        ("y = self.attn(x)", "x = (x.float() + y * gate).to(torch.bfloat16)"),
+        ("y = self.attn(x)", "x = (x.float() + y * gate).to(x.device)"),
         ("y = self.attn(x)", "gate = gate.to(x.dtype)", "x = (x.float() + y * gate).type_as(x)"),
     ],
 )
