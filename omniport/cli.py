@@ -184,11 +184,12 @@ def plan(
     source: Source = None,
     backbone: Backbone = None,
     media: Media = None,
+    full: Annotated[bool, typer.Option("--full", help="Every decision, its reason and its source line.")] = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Show every decision with its source line; write nothing."""
+    """Show what each part becomes and what is left; write nothing."""
     from omniport import port, progress
 
     options = {"--source": source, "--revision": revision, "--backbone": backbone, "--media": media, "--into": into}
@@ -201,17 +202,19 @@ def plan(
             from omniport.report.custom import render as render_roles
             from omniport.report.plan import next_command
 
-            render_roles(roles, console(), next_command(model, given))
+            render_roles(roles, console(), next_command(model, given), full)
         return
     _no_answers(backbone, media)
     with progress.shown(quiet=quiet):
         result = port.plan(model, source=source, revision=revision, offline=offline, into=into)
     if json:
         print_plan(result)
-    else:
+        return
+    if full:
         from omniport.report.plan import render
-
-        render(result, console(), given)
+    else:
+        from omniport.report.plan_summary import render
+    render(result, console(), given)
 
 
 @app.command(epilog=epilog("check"))

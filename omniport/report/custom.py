@@ -14,12 +14,15 @@ from omniport.report.parts import grid, heading, print_parts, reason, table
 SHOWN = 6  # candidates of one role
 
 
-def render(plan: CustomPlan, console: Console, command: str) -> None:
-    """Print a role report, and the ``command`` that comes next where the denoiser is known."""
-    print_parts(_parts(plan, command), console)
+def render(plan: CustomPlan, console: Console, command: str, full: bool = False) -> None:
+    """Print a role report, and the ``command`` that comes next where the denoiser is known.
+
+    ``full``: every candidate of a role, not the best ones alone.
+    """
+    print_parts(_parts(plan, command, full), console)
 
 
-def _parts(plan: CustomPlan, command: str) -> Iterator[RenderableType]:
+def _parts(plan: CustomPlan, command: str, full: bool) -> Iterator[RenderableType]:
     yield heading("Custom repository", plan.source)
     chosen = plan.backbone
     yield grid(
@@ -35,10 +38,11 @@ def _parts(plan: CustomPlan, command: str) -> Iterator[RenderableType]:
     yield Text()
     for role in get_args(CustomRole):
         found = [c for c in plan.candidates if c.role == role]
+        shown = found if full else found[:SHOWN]
         yield from table(
-            f"{role}, best of {len(found)}" if len(found) > SHOWN else role,
+            f"{role}, best of {len(found)}" if len(found) > len(shown) else role,
             ("name", "score", "where", "evidence"),
-            [(c.name, str(c.score), f"{c.file}:{c.line}", _evidence(c)) for c in found[:SHOWN]],
+            [(c.name, str(c.score), f"{c.file}:{c.line}", _evidence(c)) for c in shown],
         )
     yield from table(
         "Dependencies beyond vLLM-Omni's",

@@ -1,4 +1,4 @@
-"""A plan, readable: sections with every decision, its reason and its source line."""
+"""A plan in full, readable: sections with every decision, its reason and its source line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROLES = {
 
 def render(plan: PortPlan, console: Console, given: Sequence[str] = ()) -> None:
     """Print a plan, and the command that writes it; ``given`` are the options that it was asked for with."""
-    print_parts(_parts(plan, next_command(plan.model.model, given)), console)
+    print_parts(_parts(plan, given), console)
 
 
 def next_command(model: str, given: Sequence[str]) -> str:
@@ -34,16 +34,22 @@ def next_command(model: str, given: Sequence[str]) -> str:
     return command if "--into" in given else f"{command} --into TREE"
 
 
-def _parts(plan: PortPlan, command: str) -> Iterator[RenderableType]:
-    yield from _model(plan)
-    yield from _transformer(plan.transformer)
-    yield from _pipeline(plan.pipeline)
+def next_steps(plan: PortPlan, given: Sequence[str]) -> Iterator[RenderableType]:
+    """What is left for a human, and the command that comes next."""
     yield from _decisions("Left for a human (TODO)", plan.todos)
     if not plan.todos:
         yield Text("Nothing is left for a human.", style="green")
+    command = next_command(plan.model.model, given)
     if plan.model.path == "already supported":
         command = f"the port in the tree may do; if not: {command} --name NAME --force"
     yield Text.assemble(("next: ", "bold"), command)
+
+
+def _parts(plan: PortPlan, given: Sequence[str]) -> Iterator[RenderableType]:
+    yield from _model(plan)
+    yield from _transformer(plan.transformer)
+    yield from _pipeline(plan.pipeline)
+    yield from next_steps(plan, given)
 
 
 def _model(plan: PortPlan) -> Iterator[RenderableType]:

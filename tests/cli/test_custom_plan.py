@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from omniport.cli import app
+from omniport.report import custom
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "custom"
 
@@ -41,3 +43,11 @@ def test_wrong_use_is_one_message() -> None:
     assert runner.invoke(app, ["plan", "diffusers:FluxPipeline", *source]).exit_code == 2
     assert runner.invoke(app, ["plan", "org/toy", *source, "--backbone", "x.py:Y"]).exit_code == 2
     assert runner.invoke(app, ["plan", "diffusers:FluxPipeline", "--backbone", "x.py:Y"]).exit_code == 2
+
+
+def test_every_candidate_of_a_role_is_shown_with_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(custom, "SHOWN", 1)
+    arguments = ["plan", "org/toy", "--source", str(FIXTURES / "ode")]
+    best, whole = (CliRunner().invoke(app, [*arguments, *full]).output for full in ([], ["--full"]))
+    assert "backbone, best of 3" in best and "best of" not in whole
+    assert len(whole.splitlines()) > len(best.splitlines())
