@@ -21,6 +21,7 @@ from omniport.rewrite.host_tables import place_tables
 from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.key_masks import key_masks
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
+from omniport.rewrite.lean_rotation import lean_rotations
 from omniport.rewrite.lists import drop_dropout, gather_lists
 from omniport.rewrite.masked_attention import CLASS as MASKED
 from omniport.rewrite.masked_attention import HELPER as MASKED_LAYER
@@ -155,6 +156,7 @@ def render_transformer(
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
     module, norm = rewrite_rms_norms(module, plan, imported)
     module, rotate = join_rotations(module, imported) if features.qk_rope else (module, "")
+    module, lean = lean_rotations(module, imported)
     module = patch_convolutions(module, imported)
     fused = fuse_modulation(module, imported, gate_kernel=features.gate_kernel)
     module, fused_norm = fuse_norms(name_norm_arguments(fused, imported), imported)
@@ -163,7 +165,7 @@ def render_transformer(
     if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     module = _each_class(module, lambda node: place_tables(node, plan) if node.name.value == normal.root else node)
-    return _assemble(module, plan, header, norm + fused_norm + rotate, layer)
+    return _assemble(module, plan, header, norm + fused_norm + rotate + lean, layer)
 
 
 def _module(normal: NormalForm) -> cst.Module:
