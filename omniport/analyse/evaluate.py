@@ -69,7 +69,8 @@ class Evaluator:
     ) -> None:
         self.variant, self.notes = variant, notes
         self.construct, self.resolve, self.call_forward = construct, resolve, forward
-        self.old_calls = old_calls  # whether callers may call in a deprecated way: those of diffusers do not
+        # Whether callers may call in a deprecated way: those of diffusers do not, but a published config may be old.
+        self.old_calls = old_calls
         self.returned: list[Value] = []
         self.depth = 0
 

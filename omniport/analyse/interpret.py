@@ -17,6 +17,7 @@ from omniport.analyse.binding import Env
 from omniport.analyse.evaluate import Evaluator
 from omniport.analyse.values import NONE, PRESENT, UNKNOWN, Value, join, truth
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import of_kind
 
 
 class Interpreter(Evaluator):
@@ -117,7 +118,7 @@ class Interpreter(Evaluator):
 
     def deprecated(self, node: cst.If) -> bool:
         """Whether the branch only serves a deprecated way to call: it says so in a warning and does little else."""
-        if self.old_calls and any(_acts(statement) for statement in node.body.body):
+        if self.old_calls and _acts(node.body.body):
             return False
         for statement in node.body.body:
             if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Expr):
@@ -140,11 +141,19 @@ class Interpreter(Evaluator):
         env.update(self.joined(env, other))
 
 
-def _acts(statement: cst.CSTNode) -> bool:
-    """Whether a statement does more than call a function or keep a text."""
-    parts = statement.body if isinstance(statement, cst.SimpleStatementLine) else (statement,)
-    texts = cst.SimpleString | cst.ConcatenatedString | cst.FormattedString
-    says = (
-        isinstance(p, cst.Pass | cst.Expr) or isinstance(p, cst.Assign) and isinstance(p.value, texts) for p in parts
-    )
-    return not all(says)
+def _acts(body: Iterable[cst.CSTNode]) -> bool:
+    """Whether statements do more than call functions, and keep the text that such a call says."""
+    said: set[str] = set()
+    kept: set[str | None] = set()
+    for statement in body:
+        for part in statement.body if isinstance(statement, cst.SimpleStatementLine) else (statement,):
+            if isinstance(part, cst.Expr):
+                said |= {name.value for name in of_kind(part, cst.Name)}
+            elif isinstance(part, cst.Assign) and isinstance(part.value, _TEXTS):
+                kept |= {dotted(target.target) for target in part.targets}
+            elif not isinstance(part, cst.Pass):
+                return True
+    return not kept <= said
+
+
+_TEXTS = cst.SimpleString | cst.ConcatenatedString | cst.FormattedString

@@ -56,6 +56,10 @@ MODES: dict[str, dict[str, Mode]] = {
     },
     "SanaTransformer2DModel": {"qk_norm": Mode((None, "rms_norm_across_heads"), "1.0 has none, later ones do")},
     "SD3Transformer2DModel": {"qk_norm": Mode((None, "rms_norm"), "3.0 has none, 3.5 has it")},
+    "Transformer2DModel": {
+        "activation_fn": Mode(("geglu-approximate",), "VQ-Diffusion has it"),
+        "norm_type": Mode(("layer_norm", "ada_norm"), "VQ-Diffusion has the second, its config may say the first"),
+    },
 }
 
 

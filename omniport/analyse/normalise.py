@@ -31,6 +31,7 @@ from omniport.rewrite.normal.local_alias import inline_local_aliases
 from omniport.rewrite.normal.model_properties import model_properties
 from omniport.rewrite.normal.narrow_modulation import narrow_modulation
 from omniport.rewrite.normal.never_given import make_local
+from omniport.rewrite.normal.old_config import drop_deprecations
 from omniport.rewrite.normal.parameters import drop_unused_parameters, merge_equal_parameters, require_parameters
 from omniport.rewrite.normal.shapes import shorten_shapes
 from omniport.rewrite.normal.shorten import inline_aliases, shorten
@@ -145,7 +146,7 @@ def tidy(
     classes = {node.name.value: node for node in specialised.classes}
     documented = transform(classes[root], DropDocstringEntries(dropped))
     assert isinstance(documented, cst.ClassDef)
-    classes[root] = model_properties(config_reads(documented))
+    classes[root] = drop_deprecations(model_properties(config_reads(documented)))
     cache = UsageCache()
     settled: dict[str, cst.ClassDef] = {}
     alive: dict[str, tuple[cst.ClassDef, frozenset[str]]] = {}  # looked at with these attributes read elsewhere

@@ -124,21 +124,22 @@ class _Program:
         )
 
     # ------------------------------------------------------------------------------------------------ interpreting
-    def interpreter(self, variant: Variant) -> Interpreter:
+    def interpreter(self, variant: Variant, *, old_config: bool = False) -> Interpreter:
         return Interpreter(
             variant,
             self.notes,
             construct=self.construct,
             resolve=self.resolve,
             forward=self.call_forward,
-            old_calls=self.tree.old_calls,
+            old_calls=self.tree.old_calls or old_config,
         )
 
     def initialise(self, variant: Variant) -> None:
         function = variant.methods.get("__init__")
         if function is None:
             raise UnsupportedError(f"{variant.origin.name} has no __init__ of its own", *where_of(variant.tree))
-        self.interpreter(variant).function(function, dict(variant.arguments))
+        interpreter = self.interpreter(variant, old_config=variant.key == self.root)
+        interpreter.function(function, dict(variant.arguments))
 
     def round(self) -> None:
         for each in self.variants.values():

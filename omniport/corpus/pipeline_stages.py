@@ -19,6 +19,7 @@ from omniport.verify import engine, trace
 from omniport.verify.calls import Call, calls_for, request, run_reference
 from omniport.verify.components.build import build_pipeline
 from omniport.verify.forks import Rank, place_of
+from omniport.verify.loading import load_reference
 from omniport.verify.pipelines import RECIPES, Recipe
 from omniport.verify.port import Port
 from omniport.verify.repairs import repair
@@ -112,13 +113,13 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
     with _stage("e2e", done) as said:
         signature = inspect.signature(cls.__call__)
         with _the_references_own():
-            reference = cls.from_pretrained(folder, torch_dtype=torch.float32)
+            reference, apart = load_reference(cls, folder)
             reference.set_progress_bar_config(disable=True)
             repair(recipe.repairs, reference)
             calls = calls_for(signature, recipe)
         expected = {call.name: _reference_run(reference, call) for call in calls}
         torch.save({k: (v.steps, v.output, v.forwards) for k, v in expected.items()}, work / f"{job.key}.reference")
-        problems, details, worst = [], [], 0.0
+        problems, details, worst = [], [apart] if apart else [], 0.0
         for call in calls:
             if expected[call.name].skipped:
                 details.append(f"{call.name} not run: {expected[call.name].skipped}")

@@ -20,6 +20,7 @@ from omniport.verify.classes import ENTRIES, Entry
 from omniport.verify.components.build import build_checkpoint, recipe_of
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.inputs import Sizes, synthesise
+from omniport.verify.loading import load_reference
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
 from omniport.verify.requests import run_call
@@ -190,7 +191,7 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     cls = checkpoint.import_object(port.reference_pipeline)
-    pipeline = cls.from_pretrained(saved(work, "checkpoint"), torch_dtype=torch.float32)
+    pipeline, _ = load_reference(cls, saved(work, "checkpoint"))
     pipeline.set_progress_bar_config(disable=True)
     if "vae tiling" in recipe_of(port).repairs:
         pipeline.vae.enable_tiling()

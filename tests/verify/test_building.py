@@ -256,3 +256,13 @@ print(meter.reading.block_calls)
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, cwd=tmp_path
     )
     assert out.stdout.splitlines()[-2:] == ["{'hidden_states': [6, 6]} 2 1", "2"], out.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("library", "known"),
+    [("stable_audio", True), ("vq_diffusion", True), ("flux.pipeline_flux", False), ("..flux", False), ("own", False)],
+)
+def test_only_packages_of_pipelines_are_diffusers_own(library: str, known: bool) -> None:
+    from omniport.verify.components.build import _pipeline_package
+
+    assert _pipeline_package(library) is known

@@ -256,6 +256,22 @@ IMAGE: dict[str, Entry] = {
             ),
         }
     ),
+    "Transformer2DModel": Entry(
+        reason="VQ-Diffusion: codes of an autoencoder, one step for all samples",
+        config={
+            "num_vector_embeds": 33,
+            "num_embeds_ada_norm": 100,
+            "activation_fn": "geglu-approximate",
+            "attention_bias": True,
+            "cross_attention_dim": 72,
+            "sample_size": 6,
+        },
+        inputs={
+            "hidden_states": "integers(num_vector_embeds, batch, sample_size * sample_size)",
+            "encoder_hidden_states": "normal(batch, text, cross_attention_dim)",
+            "timestep": "integers(num_embeds_ada_norm)",
+        },
+    ),
     "ZImageTransformer2DModel": Entry(
         reason="lists of images and of texts of different lengths",
         inputs={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
@@ -253,6 +254,12 @@ def build_pipeline(
     pipeline(**components, **recipe.settings).save_pretrained(folder, safe_serialization=True)
 
 
+def _pipeline_package(library: str) -> bool:
+    """Whether diffusers has a package of pipelines of that name, whose own classes an index names by it."""
+    homes = ("diffusers.pipelines", "diffusers.pipelines.deprecated")
+    return library.isidentifier() and any(importlib.util.find_spec(f"{home}.{library}") for home in homes)
+
+
 def recipe_of(port: Port) -> Recipe:
     """The recipe of the pipeline that a port stands for."""
     return RECIPES.get(port.reference_pipeline.rpartition(".")[2], Recipe())
@@ -275,7 +282,7 @@ def build_checkpoint(port: Port, folder: Path) -> None:
         if not name.startswith("_") and isinstance(entry, list | tuple) and len(entry) == 2
     }
     for entry in entries.values():
-        if entry is not None and entry[0] not in ("diffusers", "transformers"):
+        if entry is not None and entry[0] not in ("diffusers", "transformers") and not _pipeline_package(entry[0]):
             checkpoint.component_class(*entry)  # refuses: it is custom code
     published = {} if port.form == "diffusers" else {n: c for n, c in port.configs.items() if c}
     build_pipeline(checkpoint.import_object(port.reference_pipeline), entries, recipe, folder, published)

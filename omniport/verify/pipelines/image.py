@@ -211,17 +211,18 @@ IMAGE: dict[str, Recipe] = {
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_conditioning_channels": 1}}
     ),
     "VQDiffusionPipeline": Recipe(
-        "the denoiser tells codes and a mask apart",
+        "the denoiser tells codes and a mask apart; the published config says the steps, not the norm",
         configs={
             "transformer": {
                 "num_vector_embeds": 33,
                 "num_embeds_ada_norm": 100,
-                "norm_type": "ada_norm",
+                "activation_fn": "geglu-approximate",
                 "attention_bias": True,
                 "cross_attention_dim": "=width('text_encoder')",
                 "sample_size": 8,
             },
             "scheduler": {"num_vec_classes": 33},
+            "vqvae": {"vq_embed_dim": 6},
         },
     ),
     "ZImageControlNetInpaintPipeline": Recipe(
