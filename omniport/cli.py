@@ -320,8 +320,8 @@ def verify(
             typer.echo(f"{what}: {file}")
         if not result.ok and not details:
             typer.echo(f"`{result.results[0].command} --details` lists every check.", err=True)
-    if not result.ok:
-        raise typer.Exit(FindingsError.exit_code)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 
 @app.command(epilog=epilog("update"))

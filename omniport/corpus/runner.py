@@ -20,7 +20,8 @@ from omniport.corpus.results import ALONE, STAGES, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import sandbox, stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
-from omniport.verify.runner import PRELOAD, versions
+from omniport.verify.preload import PRELOAD
+from omniport.verify.runner import versions
 
 LIMIT = 180.0  # seconds for all stages of one class on one rank
 MODULES = (

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from omniport.verify.forks import Rank
+from omniport.verify.meeting import meeting
 from omniport.verify.port import Port
 
 
@@ -80,7 +81,8 @@ def bare_worker(config: Any, rank: Rank) -> Iterator[Any]:
     from vllm_omni.platforms import current_omni_platform
 
     cls = resolve_obj_by_qualname(current_omni_platform.get_diffusion_worker_cls())
-    worker = cls(local_rank=rank.rank, rank=rank.rank, od_config=config, skip_load_model=True)
+    with meeting(rank, cls):
+        worker = cls(local_rank=rank.rank, rank=rank.rank, od_config=config, skip_load_model=True)
     with ExitStack() as stack:
         stack.enter_context(set_forward_context(vllm_config=worker.vllm_config, omni_diffusion_config=config))
         stack.enter_context(set_current_vllm_config(worker.vllm_config))
@@ -148,7 +150,8 @@ def build_worker(config: Any, rank: Rank) -> Any:
     from vllm_omni.platforms import current_omni_platform
 
     cls = resolve_obj_by_qualname(current_omni_platform.get_diffusion_worker_cls())
-    return WorkerWrapperBase(gpu_id=rank.rank, od_config=config, base_worker_class=cls)
+    with meeting(rank, cls):
+        return WorkerWrapperBase(gpu_id=rank.rank, od_config=config, base_worker_class=cls)
 
 
 def relative_error(got: torch.Tensor, expected: torch.Tensor) -> float:

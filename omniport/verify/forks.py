@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import mmap
 import os
 import pickle
 import random
@@ -18,7 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -28,26 +29,52 @@ PR_SET_PDEATHSIG = 1
 GRACE = 3.0  # seconds that the other ranks get once one has failed: they hang in a collective
 PORTS = 10_000  # how many TCP ports ranks may meet at
 STACKS = 0.5  # seconds for a hung rank to write its stacks
+ATTEMPTS = 2  # how often the ranks may try to find each other
+MEETING, MET = 1, 2  # marks of a rank that looks for the others, and of one that has found them
 
 
 @dataclass(frozen=True)
 class Rank:
-    """Which process of a check this is; ``port`` is the TCP port on loopback where the ranks meet."""
+    """Which process of a check this is; ``port`` is the TCP port on loopback where the ranks meet.
+
+    ``marks`` is shared with the parent: a byte for each rank that says how far it has come.
+    """
 
     rank: int
     world: int
     port: int
+    marks: mmap.mmap | None = field(default=None, repr=False, compare=False)
+
+    def mark(self, how_far: int) -> None:
+        """Tell the parent."""
+        if self.marks is not None:
+            self.marks[self.rank] = how_far
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one rank answered: ``value``, or ``error`` with the end of its log."""
+    """What one rank answered: ``value``, or ``error`` with the end of its log.
+
+    ``lost``: the error is that of a lost connection.  ``silent``: there was no answer in time.  ``meeting``: the rank
+    had not found the others yet, so it had run nothing of the port.
+    """
 
     rank: int
     value: Any = None
     error: str = ""
     refused: str = ""
     log: str = ""
+    lost: bool = False
+    silent: bool = False
+    meeting: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """Whether it failed for want of the other ranks, or died while it looked for them."""
+        return self.meeting and (self.lost or self.silent or self.error == DIED)
+
+
+DIED = "died without an answer"
 
 
 class RankError(Exception):
@@ -68,8 +95,9 @@ def reserve_port() -> tuple[int, socket.socket]:
     """
     ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     first = max(1024, ephemeral - PORTS)
-    for offset in random.SystemRandom().sample(range(ephemeral - first), ephemeral - first):
-        port = first + offset
+    start = random.SystemRandom().randrange(ephemeral - first)
+    for offset in range(ephemeral - first):
+        port = first + (start + offset) % (ephemeral - first)
         mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             mark.bind(f"\0omniport-rendezvous-{port}")  # no file: it goes with the process that holds it
@@ -90,41 +118,60 @@ def thread_count() -> int:
 def fork_ranks(task: Callable[[Rank], Any], world: int, *, logs: Path, name: str, limit: float = 90.0) -> list[Any]:
     """Run ``task`` in ``world`` forked processes and return what each returned, by rank.
 
-    ``task`` runs only in the children; what it returns must be picklable.
+    ``task`` runs only in the children; what it returns must be picklable.  Ranks that do not find each other, as
+    happens on a machine with too much to do, are tried once more.
 
     Raises:
         RankError: a rank raised, died, or did not answer within ``limit`` seconds.
     """
+    for _ in range(ATTEMPTS):
+        outcomes = _attempt(task, world, logs, name, limit)
+        failed = [o for o in outcomes.values() if o.error]
+        if not failed:
+            return [outcomes[rank].value for rank in range(world)]
+        # In the order of arrival: the rank that raised first explains more than those that lost their connection to it.
+        first = next((o for o in failed if o.refused), None) or _own(failed)
+        if not first.apart:
+            raise RankError(first)
+    said = f"the ranks did not find each other, {ATTEMPTS} times, before the port ran: {' '.join(first.error.split())}"
+    raise RankError(replace(first, error=said, refused=said))
+
+
+def _own(failed: list[Outcome]) -> Outcome:
+    """The failure that explains the others: an error of a rank's own, else one of those that were left alone."""
+    told = [o for o in failed if not o.silent and not o.lost and not o.apart]
+    return next(iter(told), None) or next((o for o in failed if o.apart), failed[0])
+
+
+def _attempt(task: Callable[[Rank], Any], world: int, logs: Path, name: str, limit: float) -> dict[int, Outcome]:
+    """Fork the ranks once; their outcomes by rank, in the order in which they arrived."""
     if (threads := thread_count()) != 1:
         raise RuntimeError(f"{threads} threads before a fork: something computed in the parent")
-    port, mark = reserve_port()
+    port, reserved = reserve_port()
     sys.stdout.flush()
     sys.stderr.flush()
     children: list[tuple[int, Connection]] = []
-    for rank in range(world):
-        receive, send = Pipe(duplex=False)
-        pid = os.fork()
-        if pid == 0:
-            receive.close()
-            _child(task, Rank(rank, world, port), send, logs / f"{name}.{rank}.log")
-        send.close()
-        children.append((pid, receive))
-    try:
-        outcomes = _collect(children, limit)
-    finally:
-        for pid, receive in children:
-            receive.close()
-            _end(pid)
-        mark.close()
-    for rank in range(world):
-        log = logs / f"{name}.{rank}.log"
-        if log.is_file():
-            outcomes[rank] = replace(outcomes[rank], log=telling_part(log.read_text(errors="replace")))
-    failed = [o for o in outcomes.values() if o.error]
-    if failed:
-        # In the order of arrival: the rank that raised first explains more than those that lost their connection to it.
-        raise RankError(next((o for o in failed if o.refused), failed[0]))
-    return [outcomes[rank].value for rank in range(world)]
+    with mmap.mmap(-1, world) as marks:
+        for rank in range(world):
+            receive, send = Pipe(duplex=False)
+            pid = os.fork()
+            if pid == 0:
+                receive.close()
+                _child(task, Rank(rank, world, port, marks), send, logs / f"{name}.{rank}.log")
+            send.close()
+            children.append((pid, receive))
+        try:
+            outcomes = _collect(children, limit)
+        finally:
+            for pid, receive in children:
+                receive.close()
+                _end(pid)
+            reserved.close()
+        for rank in range(world):
+            log = logs / f"{name}.{rank}.log"
+            said = telling_part(log.read_text(errors="replace")) if log.is_file() else ""
+            outcomes[rank] = replace(outcomes[rank], log=said, meeting=marks[rank] == MEETING)
+    return outcomes
 
 
 def telling_part(log: str, lines: int = 25) -> str:
@@ -147,12 +194,13 @@ def _collect(children: list[tuple[int, Connection]], limit: float) -> dict[int, 
             try:
                 outcomes[rank] = Outcome(rank, **pickle.loads(ready.recv_bytes()))  # from our own child
             except EOFError:
-                outcomes[rank] = Outcome(rank, error="died without an answer")
+                outcomes[rank] = Outcome(rank, error=DIED)
             if outcomes[rank].error:
                 end = min(end, time.monotonic() + GRACE)
     for rank in pending.values():
         os.kill(children[rank][0], signal.SIGUSR1)  # its stacks go to its log
-        outcomes[rank] = Outcome(rank, error=f"no answer within {limit:.0f} s, or while another rank failed")
+        error = f"no answer within {limit:.0f} s, or while another rank failed"
+        outcomes[rank] = Outcome(rank, error=error, silent=True)
     if pending:
         time.sleep(STACKS)
     return outcomes
@@ -174,6 +222,12 @@ def place_of(error: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
 
 
+def lost_connection(error: BaseException) -> bool:
+    """Whether an error is that of a connection between ranks: of their store (PyTorch's), or of gloo."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"DistError", "ConnectionError"}) or ("RuntimeError" in kinds and "gloo" in str(error).lower())
+
+
 def _child(task: Callable[[Rank], Any], rank: Rank, send: Connection, log: Path) -> NoReturn:
     from omniport.errors import OmniportError
 
@@ -193,7 +247,8 @@ def _child(task: Callable[[Rank], Any], rank: Rank, send: Connection, log: Path)
         payload = pickle.dumps({"error": str(error), "refused": str(error)})
     except BaseException as error:
         traceback.print_exc()
-        payload = pickle.dumps({"error": f"{type(error).__name__}: {error}{place_of(error)}"})
+        said = f"{type(error).__name__}: {error}{place_of(error)}"
+        payload = pickle.dumps({"error": said, "lost": lost_connection(error)})
     sys.stdout.flush()
     sys.stderr.flush()
     send.send_bytes(payload)

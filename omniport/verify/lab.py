@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omniport.plan.model import DISPATCHED
 from omniport.target.manifest import load
-from omniport.verify.cases import EVEN, ODD
+from omniport.verify.cases import BASE, EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
 from omniport.verify.port import Port
 from omniport.verify.results import BlockError, ModuleNode
@@ -73,16 +73,19 @@ class Lab:
         return answer
 
     def transformer(
-        self, parallel: dict[str, Any], world: int = 1, names: tuple[str, ...] = (EVEN, ODD)
+        self, parallel: dict[str, Any], world: int = 1, names: tuple[str, ...] = (EVEN, ODD), published: bool = False
     ) -> list[dict[str, Any]]:
-        """Run the port's transformer on the named calls; outputs are kept as :meth:`transformer_file`."""
+        """Run the port's transformer on the named calls; outputs are kept as :meth:`transformer_file`.
+
+        ``published``: count what each rank holds at published size, too.
+        """
         self.prepare()
         keep = self.transformer_file(parallel)
 
         def task(rank: Rank) -> Any:
             from omniport.verify import tasks
 
-            return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep)
+            return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep, published)
 
         if parallel:
             return self.fork(keep, task, world)
@@ -198,14 +201,26 @@ class Lab:
 
     def compare(self, got: str, expected: str) -> dict[str, float]:
         """Relative error per call or case between two kept results; done in a fork, the parent computes nothing."""
+        return self.compare_each([(got, expected)])[0]
+
+    def compare_each(self, pairs: Sequence[tuple[str, str]]) -> list[dict[str, float]]:
+        """The same of several pairs in one fork."""
 
         def task(rank: Rank) -> Any:
             from omniport.verify import tasks
 
-            return tasks.compare(self.work, got, expected)
+            return [tasks.compare(self.work, got, expected) for got, expected in pairs]
 
-        answer: dict[str, float] = self.fork(f"compare.{got}.{expected}", task)[0]
+        answer: list[dict[str, float]] = self.fork(
+            f"compare.{'.'.join(name for pair in pairs for name in pair)}", task
+        )[0]
         return answer
+
+    def against_one_rank(self, parallel: dict[str, Any]) -> tuple[dict[str, float], float]:
+        """Errors of the kept runs under ``parallel``: per call of the transformer, and of the pipeline's latents."""
+        files = [(file(parallel), file({})) for file in (self.transformer_file, self.pipeline_file)]
+        transformer, pipeline = self.compare_each(files)
+        return transformer, pipeline[BASE]
 
     def block_errors(self, parallel: dict[str, Any]) -> list[BlockError]:
         """How far each block of a run of :meth:`transformer` is from the reference's, in every call."""

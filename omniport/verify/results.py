@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from omniport.errors import FindingsError, OmniportError
+
 State = Literal["validated", "limited", "unsupported", "not tested"]
 
 
@@ -43,8 +45,9 @@ class BlockError:
 class Finding:
     """What a feature's checks found.
 
-    ``refused`` is why nothing could be tested; ``undeclared`` says that the port does not claim the feature, which is
-    then unsupported without being a failure.
+    ``refused`` is why nothing could be tested, ``machine_failed`` that the reason was the machine, not the port or what
+    is known of it; ``undeclared`` says that the port does not claim the feature, which is then unsupported without
+    being a failure.
     """
 
     checks: tuple[Check, ...] = ()
@@ -52,6 +55,7 @@ class Finding:
     refused: str = ""
     blocks: tuple[BlockError, ...] = ()
     undeclared: str = ""
+    machine_failed: bool = False
 
     @property
     def state(self) -> State:
@@ -85,8 +89,8 @@ class FeatureResult:
 
     ``figure`` is the largest relative error measured (None where the feature compares nothing).  ``digest`` identifies
     the source of the port that was proven, so that evidence for other source is not taken for evidence.  ``declared``
-    is False where the port does not claim the feature.  ``seconds`` of wall time leave out what features share: the
-    checkpoint, the reference's runs and those of the port alone.
+    is False where the port does not claim the feature; ``machine_failed`` as in :class:`Finding`.  ``seconds`` of wall
+    time leave out what features share: the checkpoint, the reference's runs and those of the port alone.
     """
 
     feature: str
@@ -102,6 +106,7 @@ class FeatureResult:
     digest: str
     blocks: tuple[BlockError, ...] = ()
     declared: bool = True
+    machine_failed: bool = False
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -173,6 +178,14 @@ class VerifyReport:
     def ok(self) -> bool:
         """Whether every feature asked for is validated that the port declares."""
         return bool(self.results) and all(r.state == "validated" or not r.declared for r in self.results)
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1: a feature is not what the port declares; 2: the machine failed, which says nothing of the port."""
+        if self.ok:
+            return 0
+        missed = [r for r in self.results if r.state != "validated" and r.declared and not r.machine_failed]
+        return FindingsError.exit_code if missed or not self.results else OmniportError.exit_code
 
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""

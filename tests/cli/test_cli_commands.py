@@ -212,7 +212,7 @@ def test_scaffold_hands_over_every_option(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen["plugin"] == Path("d") and seen["into"] is None and seen["dry_run"] is False
 
 
-@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1), (False, 2)])
 def test_verify_hands_over_its_options_and_exits_by_the_outcome(
     monkeypatch: pytest.MonkeyPatch, ok: bool, code: int
 ) -> None:
@@ -222,7 +222,7 @@ def test_verify_hands_over_its_options_and_exits_by_the_outcome(
 
     class Report:
         def __init__(self) -> None:
-            self.ok = ok
+            self.ok, self.exit_code = ok, code
 
         def to_data(self) -> dict[str, bool]:
             return {"ok": ok}

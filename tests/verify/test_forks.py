@@ -119,3 +119,92 @@ def test_a_port_is_kept_from_other_runs_until_it_is_given_back(monkeypatch: pyte
     assert again == port
     for item in (mark, *(mark for _, mark in held)):
         item.close()
+
+
+def attempts(path: Path) -> int:
+    """How often a rank has begun; each writes one byte."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def begin(path: Path) -> int:
+    with path.open("ab") as file:
+        file.write(b".")
+    return attempts(path)
+
+
+def test_ranks_that_do_not_find_each_other_are_tried_once_more(tmp_path: Path) -> None:
+    def task(rank: Rank) -> int:
+        rank.mark(forks.MEETING)
+        if rank.rank == 0 and begin(tmp_path / "begun") == 1:
+            raise ConnectionError("nobody there")
+        rank.mark(forks.MET)
+        return rank.port
+
+    one, two = fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert one == two and attempts(tmp_path / "begun") == 2
+
+
+@pytest.mark.parametrize("how", ["raises", "dies", "waits"])
+def test_ranks_that_never_find_each_other_say_nothing_of_the_port(tmp_path: Path, how: str) -> None:
+    def task(rank: Rank) -> None:
+        rank.mark(forks.MEETING)
+        if rank.rank == 0:
+            begin(tmp_path / "begun")
+            if how == "raises":
+                raise ConnectionError("nobody there")
+            if how == "dies":
+                os._exit(3)
+            time.sleep(600)
+        rank.mark(forks.MET)
+
+    with pytest.raises(RankError, match="the ranks did not find each other, 2 times, before the port ran") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t", limit=1)
+    assert error.value.outcome.refused and attempts(tmp_path / "begun") == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("tensor_parallel_size=2 does not divide 3"), RuntimeError("a mistake")])
+def test_an_error_of_another_kind_is_the_ports_while_ranks_look_for_each_other(
+    tmp_path: Path, error: Exception
+) -> None:
+    def task(rank: Rank) -> None:
+        rank.mark(forks.MEETING)
+        if rank.rank == 0:
+            begin(tmp_path / "begun")
+            raise error
+        raise ConnectionError("rank 0 is gone")
+
+    with pytest.raises(RankError, match=str(error)) as found:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert found.value.outcome.refused == "" and attempts(tmp_path / "begun") == 1
+
+
+@pytest.mark.parametrize("how", ["raises", "dies"])
+def test_a_port_that_fails_on_a_rank_that_has_met_is_not_tried_again(tmp_path: Path, how: str) -> None:
+    """Also where the other rank is still at the meeting, and loses its connection by that."""
+
+    def task(rank: Rank) -> None:
+        rank.mark(forks.MEETING)
+        if rank.rank == 0:
+            time.sleep(0.2)
+            raise ConnectionError("rank 1 is gone")
+        begin(tmp_path / "begun")
+        rank.mark(forks.MET)
+        if how == "dies":
+            os._exit(3)
+        raise RuntimeError("the port's mistake")
+
+    with pytest.raises(RankError, match="the port's mistake|died without an answer") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert error.value.outcome.rank == 1 and error.value.outcome.refused == ""
+    assert attempts(tmp_path / "begun") == 1
+
+
+def test_a_connection_that_is_lost_once_the_port_runs_is_the_ports_failure(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        rank.mark(forks.MEETING)
+        rank.mark(forks.MET)
+        raise ConnectionError("the collective of the other rank was another")
+
+    with pytest.raises(RankError, match="another") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert error.value.outcome.refused == ""

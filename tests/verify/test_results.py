@@ -78,3 +78,44 @@ def test_a_feature_that_the_port_does_not_declare_is_no_failure() -> None:
     absent = replace(result("sp2", "unsupported"), declared=False)
     assert VerifyReport("flux", ".", (result(), absent), 1.0).ok
     assert not VerifyReport("flux", ".", (result(), replace(absent, declared=True)), 1.0).ok
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        ([result()], 0),
+        ([result(), result("tp2", "not tested")], 1),
+        ([result(), replace(result("tp2", "not tested"), machine_failed=True)], 2),
+        ([result(state="limited"), replace(result("tp2", "not tested"), machine_failed=True)], 1),
+        ([result(), replace(result("sp2", "unsupported"), declared=False)], 0),
+        ([], 1),
+    ],
+)
+def test_a_machine_that_fails_is_told_from_a_port_that_does(results: list[FeatureResult], code: int) -> None:
+    assert VerifyReport("flux", ".", tuple(results), 1.0).exit_code == code
+
+
+def test_ranks_that_did_not_meet_leave_a_feature_untested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way from a rank to the state; a rank that fails in the port stays the port's failure."""
+    import sys
+    from types import SimpleNamespace
+
+    from omniport.verify import runner
+    from omniport.verify.features import MODULES
+    from omniport.verify.forks import Outcome, RankError
+
+    def finding(outcome: Outcome) -> Finding:
+        def run(lab: object) -> Finding:
+            raise RankError(outcome)
+
+        monkeypatch.setitem(sys.modules, MODULES["tp2"], SimpleNamespace(run=run))  # type: ignore[arg-type]
+        return runner.find("tp2", SimpleNamespace(port=SimpleNamespace(form="diffusers")))  # type: ignore[arg-type]
+
+    apart = Outcome(1, error="e", refused="the ranks did not find each other", lost=True, meeting=True)
+    assert apart.apart
+    found = finding(apart)
+    assert (found.state, found.reason, found.machine_failed) == ("not tested", apart.refused, True)
+    found = finding(Outcome(1, error="RuntimeError: a mistake", meeting=True))
+    assert found.state == "unsupported" and not found.machine_failed
+    found = finding(Outcome(1, error="no recipe", refused="no recipe"))
+    assert found.state == "not tested" and not found.machine_failed

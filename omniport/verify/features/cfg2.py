@@ -16,8 +16,8 @@ def run(lab: Lab) -> Finding:
     alone = lab.pipeline_alone()["readings"][BASE]
     ranks = [rank["readings"][BASE] for rank in lab.pipeline(PARALLEL, 2, (BASE,), False)]
     file = lab.pipeline_file(PARALLEL)
-    one = lab.compare(file, lab.pipeline_file({}))[BASE]
-    reference = lab.compare(file, "images.reference.pt")[BASE]
+    errors = lab.compare_each([(file, lab.pipeline_file({})), (file, "images.reference.pt")])
+    one, reference = (found[BASE] for found in errors)
     forwards = [r["forwards"] for r in ranks]
     halved = max(forwards) * 2 == alone["forwards"] and min(forwards) == max(forwards)
     checks = (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from omniport.verify.cases import EVEN
+from omniport.verify.cases import BASE, EVEN
 from omniport.verify.features._tensor import exchange_checks, exchanged
-from omniport.verify.forks import Rank
 from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
 
@@ -17,14 +16,12 @@ PARALLEL = {"tensor_parallel_size": 2}
 def run(lab: Lab) -> Finding:
     """Compare two ranks with one: transformer, whole pipeline, parameters at tiny and at published size."""
     alone = lab.transformer({})[0]
-    ranks = lab.transformer(PARALLEL, 2)
-    errors = lab.compare(lab.transformer_file(PARALLEL), lab.transformer_file({}))
-    checks = [Check(f"transformer, {name}", e <= PARITY, value=e, limit=PARITY) for name, e in errors.items()]
-
+    ranks = lab.transformer(PARALLEL, 2, published=True)
     lab.pipeline_alone()
-    lab.pipeline(PARALLEL, 2, ("base",), False)
-    error = lab.compare(lab.pipeline_file(PARALLEL), lab.pipeline_file({}))["base"]
-    checks.append(Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()))
+    lab.pipeline(PARALLEL, 2, (BASE,), False)
+    errors, error = lab.against_one_rank(PARALLEL)
+    checks = [Check(f"transformer, {name}", e <= PARITY, value=e, limit=PARITY) for name, e in errors.items()]
+    checks.append(Check(f"pipeline, {BASE}", error <= lab.limit(), value=error, limit=lab.limit()))
 
     checks += exchange_checks(ranks)
     whole = alone["readings"][EVEN]["block_parameters"]
@@ -32,13 +29,7 @@ def run(lab: Lab) -> Finding:
     checks.append(
         Check("a rank holds less than the whole", max(held) < 0.9, f"{max(held):.3f} of the blocks", max(held), 0.9)
     )
-
-    def task(rank: Rank) -> object:
-        from omniport.verify import tasks
-
-        return tasks.published_share(lab.port, lab.work, rank)
-
-    counts = lab.fork("published_share", task, 2)
+    counts = [rank["published"] for rank in ranks]
     share = max(c["local"] for c in counts) / counts[0]["full"]
     note = (
         "" if share <= SHARE else f"one rank holds {share:.3f} of the blocks at published size: something is replicated"

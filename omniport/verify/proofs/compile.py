@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -42,7 +45,7 @@ def prove(subject: Subject, part: tuple[int, int] = (0, 1)) -> Proof:
             if type(block) not in mine:
                 del block.forward  # regional compilation set it on the instance
         blocks = [block for block in blocks if type(block) in mine]
-    with dynamo.config.patch(fake_tensor_cache_enabled=False):  # each block is traced once: a cache only costs
+    with _traced_once():
         error = distance(run(model, inputs), expected)
     problems = unequal(name, error)
     breaks = sum(counters["graph_break"].values())
@@ -55,6 +58,27 @@ def prove(subject: Subject, part: tuple[int, int] = (0, 1)) -> Proof:
     dynamo.reset()
     detail = f"{compiled} graphs for {len(blocks)} blocks, {breaks} graph breaks"
     return Proof(error, tuple(problems), detail)
+
+
+@contextmanager
+def _traced_once() -> Iterator[None]:
+    """Leave out what only costs where each block is traced once and run once.
+
+    A cache of what was traced; the names of functions for a log that nobody reads, for which every file is taken apart;
+    and the timing of guards, which empties the processor's caches.  A release may have them elsewhere.
+    """
+    import torch._dynamo as dynamo
+    from torch._dynamo import guards, symbolic_convert
+
+    with ExitStack() as stack:
+        stack.enter_context(dynamo.config.patch(fake_tensor_cache_enabled=False))
+        for module, name, instead in (
+            (symbolic_convert, "get_funcname", lambda file, line: None),
+            (guards, "profile_guard_manager", lambda root, scope, times: 0.0),
+        ):
+            if hasattr(module, name):
+                stack.enter_context(patch.object(module, name, instead))
+        yield
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
