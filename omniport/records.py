@@ -9,12 +9,15 @@ read from files, has the standard library's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import operator
 import reprlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
+
+_STANDARD: Any = dataclasses.dataclass
 
 if TYPE_CHECKING or sys.version_info >= (3, 13):
     from dataclasses import dataclass as dataclass
@@ -26,7 +29,7 @@ else:
             return lambda cls: dataclass(cls, frozen=frozen, eq=eq, repr=repr, **options)
         cls.__doc__ = cls.__doc__ or cls.__name__  # else made from the signature, at the cost of a method
         own = vars(cls)
-        made = dataclasses.dataclass(eq=False, repr=False, **options)(cls)
+        made = _STANDARD(eq=bool(options.get("order")), repr=False, **options)(cls)
         if repr and "__repr__" not in own:
             made.__repr__ = _representation
         if eq:
@@ -36,6 +39,17 @@ else:
             if not hashed:
                 made.__hash__ = _hash if frozen else None
         return made
+
+
+@contextlib.contextmanager
+def quickly_defined() -> Iterator[None]:
+    """Other packages that are imported within have dataclasses of this kind, too."""
+    module: Any = dataclasses
+    module.dataclass = dataclass
+    try:
+        yield
+    finally:
+        module.dataclass = _STANDARD
 
 
 class _Compared(dict[type, Callable[[Any], Any]]):

@@ -58,7 +58,11 @@ def made(kind: Any) -> dict[str, Any]:
         def __repr__(self) -> str:
             return "own"
 
-    return {c.__name__: c for c in (Frozen, One, Empty, Mutable, Identity, Below, Own)}
+    @kind(frozen=True, order=True)
+    class Ordered:
+        a: int
+
+    return {c.__name__: c for c in (Frozen, One, Empty, Mutable, Identity, Below, Own, Ordered)}
 
 
 OURS, THEIRS = made(dataclass), made(dataclasses.dataclass)
@@ -77,6 +81,7 @@ def values(held: dict[str, Any]) -> dict[str, Any]:
         "identity": held["Identity"](1),
         "own": held["Own"](1),
         "own too": held["Own"](2),
+        "ordered": held["Ordered"](1),
     }
 
 
@@ -99,6 +104,11 @@ def test_equality_sees_a_difference() -> None:
     assert OURS["Frozen"](1) == OURS["Frozen"](1)
     assert OURS["One"](1) != OURS["Below"](1)
     assert OURS["One"](1) != 1
+
+
+def test_order() -> None:
+    assert OURS["Ordered"](1) < OURS["Ordered"](2)
+    assert not OURS["Ordered"](2) < OURS["Ordered"](1)
 
 
 def test_a_value_may_hold_itself() -> None:
@@ -130,6 +140,37 @@ print(len(compiled))
         for kind in ("ours", "theirs")
     ]
     assert counts[0] == 1 < counts[1]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the standard library's own there")
+def test_nodes_of_libcst_behave_as_its_own() -> None:
+    """Imported by our rooms first, libcst differs in nothing but that its nodes are not frozen."""
+    code = """
+import sys
+if sys.argv[1] == "ours":
+    import omniport.analyse
+import dataclasses
+import libcst as cst
+from libcst.metadata import CodePosition
+assert dataclasses.dataclass.__module__ == "dataclasses"
+assert ("__setattr__" in vars(cst.Name)) == (sys.argv[1] == "theirs")
+module = cst.parse_module("def f(a, *, b=1):\\n    return a[0] + b  # why\\n")
+a, b = cst.Name("a"), cst.Name("a")
+assert a == a and a != b and hash(a) == id(a) and a.deep_equals(b)
+assert CodePosition(1, 2) == CodePosition(1, 2) and len({CodePosition(1, 2), CodePosition(1, 2)}) == 1
+try:
+    cst.Name("")
+except cst.CSTValidationError:
+    print("checked")
+print(module.code, module.with_changes(body=[]).code, module.visit(cst.CSTTransformer()).deep_equals(module))
+print(module, CodePosition(1, 2))
+"""
+    ours, theirs = (
+        subprocess.run([sys.executable, "-c", code, kind], capture_output=True, text=True, check=True).stdout
+        for kind in ("ours", "theirs")
+    )
+    assert ours == theirs
+    assert ours.startswith("checked\ndef f(a, *, b=1):")
 
 
 def test_nobody_writes_to_a_plan() -> None:
