@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
+
+from omniport.records import dataclass
 
 BASE = "scaffold, plan"
 VERIFY = "verify"

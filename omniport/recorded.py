@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.target.manifest import Manifest

@@ -3,8 +3,8 @@
 Before Python 3.13 the standard library compiles each method of a dataclass apart: six for a frozen one, which made the
 definition of the plan, of the facts and of the like a twentieth of a small scaffold.  Here one is compiled,
 ``__init__``; comparison, hash and representation are functions that all classes share.  That a frozen class is not
-written to is what the type checker says, and nobody asks again at run time: the plan, which rooms share and which is
-read from files, has the standard library's.
+written to is what the type checker says, and nobody asks again at run time, but for the plan, which rooms share and
+which is read from files: its classes are :func:`sealed`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,26 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+__all__ = ["dataclass", "quickly_defined", "sealed"]
+
 _STANDARD: Any = dataclasses.dataclass
 
 if TYPE_CHECKING or sys.version_info >= (3, 13):
-    from dataclasses import dataclass as dataclass
+    from dataclasses import dataclass
+    from dataclasses import dataclass as sealed
 else:
 
-    def dataclass(cls=None, /, *, frozen=False, eq=True, repr=True, **options):
+    def sealed(cls=None, /, **options):
+        """As :func:`dataclass`; one that is frozen is not written to at run time, either."""
+        return dataclass(cls, checked=True, **options)
+
+    def dataclass(cls=None, /, *, frozen=False, eq=True, repr=True, checked=False, **options):
         """As :func:`dataclasses.dataclass`; other options are passed on to it."""
         if cls is None:
-            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, repr=repr, **options)
+            return lambda cls: dataclass(cls, frozen=frozen, eq=eq, repr=repr, checked=checked, **options)
         cls.__doc__ = cls.__doc__ or cls.__name__  # else made from the signature, at the cost of a method
         own = vars(cls)
-        made = _STANDARD(eq=bool(options.get("order")), repr=False, **options)(cls)
+        made = _STANDARD(frozen=frozen and checked, eq=bool(options.get("order")), repr=False, **options)(cls)
         if repr and "__repr__" not in own:
             made.__repr__ = _representation
         if eq:
@@ -52,23 +59,37 @@ def quickly_defined() -> Iterator[None]:
         module.dataclass = _STANDARD
 
 
+def _names(kind: type) -> list[str]:
+    """The fields that are compared."""
+    return [field.name for field in dataclasses.fields(kind) if field.compare]
+
+
 class _Compared(dict[type, Callable[[Any], Any]]):
-    """What reads the fields of a class that are compared, as a tuple."""
+    """What reads the fields of a class that are compared, as a tuple; a single one twice, since that makes a tuple."""
 
     def __missing__(self, kind: type) -> Callable[[Any], Any]:
-        names = [field.name for field in dataclasses.fields(kind) if field.compare]
+        names = _names(kind)
+        names = names * 2 if len(names) == 1 else names
+        found = self[kind] = operator.attrgetter(*names) if names else lambda value: ()
+        return found
 
-        def few(value: Any) -> Any:  # for which attrgetter gives no tuple
-            return tuple(getattr(value, name) for name in names)
 
-        found = self[kind] = operator.attrgetter(*names) if len(names) > 1 else few
+class _Hashed(dict[type, Callable[[Any], Any]]):
+    """The same as the standard library hashes them: a single one once."""
+
+    def __missing__(self, kind: type) -> Callable[[Any], Any]:
+        names = _names(kind)
+        found = self[kind] = _COMPARED[kind] if len(names) != 1 else lambda value: (getattr(value, names[0]),)
         return found
 
 
 _COMPARED = _Compared()
+_HASHED = _Hashed()
 
 
 def _equal(self: Any, other: object) -> Any:
+    if self is other:
+        return True
     kind = type(self)
     if type(other) is not kind:
         return NotImplemented
@@ -77,7 +98,7 @@ def _equal(self: Any, other: object) -> Any:
 
 
 def _hash(self: Any) -> int:
-    return hash(_COMPARED[type(self)](self))
+    return hash(_HASHED[type(self)](self))
 
 
 @reprlib.recursive_repr()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omniport.errors import FindingsError, OmniportError
 from omniport.recorded import FileOutcome, in_tree, outcome_data, outcome_lines, recorded_port
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.target.manifest import Manifest

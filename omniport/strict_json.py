@@ -9,11 +9,12 @@ from __future__ import annotations
 import bisect
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 CONFIG_LIMIT = 1 << 20  # bytes of a model_index.json or a component's config
 INDEX_LIMIT = 16 << 20  # bytes of a *.safetensors.index.json

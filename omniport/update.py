@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from omniport.errors import OmniportError
 from omniport.recorded import FileOutcome, in_tree, outcome_data, outcome_lines, recorded_port
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.target.write import FileChange

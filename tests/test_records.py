@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from omniport.records import dataclass
+from omniport.records import dataclass, sealed
 
 
 def made(kind: Any) -> dict[str, Any]:
@@ -66,6 +66,7 @@ def made(kind: Any) -> dict[str, Any]:
 
 
 OURS, THEIRS = made(dataclass), made(dataclasses.dataclass)
+SEALED = made(sealed)
 
 
 def values(held: dict[str, Any]) -> dict[str, Any]:
@@ -85,8 +86,9 @@ def values(held: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_comparison_hash_and_text() -> None:
-    ours, theirs = values(OURS), values(THEIRS)
+@pytest.mark.parametrize("held", [OURS, SEALED])
+def test_comparison_hash_and_text(held: dict[str, Any]) -> None:
+    ours, theirs = values(held), values(THEIRS)
     for name, value in ours.items():
         assert repr(value) == repr(theirs[name])
         assert [value == other for other in ours.values()] == [theirs[name] == other for other in theirs.values()]
@@ -121,11 +123,20 @@ def test_replace() -> None:
     assert dataclasses.replace(OURS["Frozen"](1), b=(5,)) == OURS["Frozen"](1, (5,))
 
 
+def test_a_sealed_class_is_not_written_to() -> None:
+    value = SEALED["Frozen"](1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        value.a = 2
+    mutable = SEALED["Mutable"](1)
+    mutable.a = 2
+    assert mutable.a == 2 and value.a == 1
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="the standard library's own there")
 def test_one_method_is_compiled_for_a_class() -> None:
     code = """
 import builtins, dataclasses, sys
-from omniport.records import dataclass
+from omniport.records import dataclass, sealed
 compiled = []
 run = builtins.exec
 builtins.exec = lambda *given: (compiled.append(given[0]), run(*given))[1]

@@ -6,7 +6,6 @@ import ast
 import builtins
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import libcst as cst
@@ -17,6 +16,7 @@ from omniport.analyse.specialise import Specialised, specialise
 from omniport.analyse.wrappers import wrappers
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.records import dataclass
 from omniport.rewrite.normal.attention_mask import broadcast_masks
 from omniport.rewrite.normal.config_reads import config_reads
 from omniport.rewrite.normal.dead_code import drop_dead_code

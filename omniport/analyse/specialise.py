@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import libcst as cst
 
@@ -32,6 +31,7 @@ from omniport.analyse.values import (
 from omniport.analyse.variants import Notes, Variant
 from omniport.errors import UnsupportedError
 from omniport.plan.model import ClassPlan, Decision, Why
+from omniport.records import dataclass
 from omniport.rewrite.normal.autocast import drop_disabled_autocast
 from omniport.rewrite.normal.carried import Carried, spread_carried
 from omniport.rewrite.normal.fold import fold

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -10,6 +9,7 @@ from omniport.check import engine
 from omniport.check.cache import FindingCache, cache_folder
 from omniport.check.config import find_settings
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.report import findings
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 from omniport.strict_toml import read_toml
 
 _LISTS = ("select", "ignore")

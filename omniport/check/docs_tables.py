@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from omniport.check.declared import FEATURES
 from omniport.check.port import Port
+from omniport.records import dataclass
 
 _TICK = "\u2705"  # with or without a variation selector, and with a remark behind it
 _WORDS = re.compile(r"[^a-z0-9]+")

@@ -6,7 +6,7 @@ import collections
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from omniport.check.rules import load_rules, rule_codes
 from omniport.check.suppress import suppressions
 from omniport.check.tree import shown, tree_of
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 #: not a rule: a file of a port that no rule can read
 SYNTAX_ERROR = "OP000"

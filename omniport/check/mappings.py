@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from omniport.check.source import SourceFile, constant, last_name
+from omniport.records import dataclass
 
 STACKED = "stacked_params_mapping"
 

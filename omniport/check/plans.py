@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from omniport.check.port import Port
 from omniport.check.source import SourceFile, class_attributes, constant, keyword, last_name, walk
+from omniport.records import dataclass
 
 SPLITS = ("SequenceParallelInput", "SequenceParallelPartialInput")
 GATHER = "SequenceParallelOutput"

@@ -6,13 +6,13 @@ import ast
 import functools
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.check.finding import Finding
 from omniport.check.source import SourceFile, class_attributes, last_name
 from omniport.check.tree import Tree, shown, tree_of
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 #: class attributes that vLLM-Omni reads from the transformer itself; others also stand on language models inside it
 TRANSFORMER_ATTRIBUTES = frozenset({"_hsdp_shard_conditions", "_repeated_blocks", "_sp_plan"})

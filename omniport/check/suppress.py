@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import re
 import tokenize
-from dataclasses import dataclass
 
 from omniport.check.source import SourceFile
+from omniport.records import dataclass
 
 _COMMENT = re.compile(r"#\s*omniport:\s*ignore(?:\[(?P<codes>[^\]]*)\])?")
 #: what must be in a file for it to hold one

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omniport.check.source import SourceFile, constant, keyword
 from omniport.errors import OmniportError
 from omniport.plan.todos import DOWNLOAD
+from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.target.registry import RegistryView

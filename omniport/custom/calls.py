@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniport.custom.code import ClassRef, CodeFile, CodeTree, nodes
 from omniport.custom.facts import dotted
+from omniport.records import dataclass
 
 #: folders whose functions neither serve a request nor show how one is served
 _TRAINING = frozenset(

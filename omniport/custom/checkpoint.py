@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from omniport.errors import OmniportError
 from omniport.hub.names import check_revision, parse_model
 from omniport.hub.stores import HubStore, LocalStore, Store
 from omniport.plan.remap import RemapTable
+from omniport.records import dataclass
 from omniport.strict_json import CONFIG_LIMIT, INDEX_LIMIT, read_object
 
 _SETS = 32  # sets that are read

@@ -14,11 +14,12 @@ import os
 import tokenize
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 
 from omniport.errors import OmniportError
 from omniport.plan.model import Why
+from omniport.records import dataclass
 from omniport.source.reading import check_nesting
 
 FILE_LIMIT = 2 << 20  # bytes of one file

@@ -11,7 +11,6 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,6 +20,7 @@ from omniport.custom.idioms.settings_object import Settings
 from omniport.errors import OmniportError
 from omniport.plan.custom import Candidate
 from omniport.plan.model import Why
+from omniport.records import dataclass
 from omniport.strict_json import CONFIG_LIMIT, read_object
 
 _DEPTH = 3  # sections within sections

@@ -10,7 +10,6 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.custom.checkpoint import Weights
@@ -23,6 +22,7 @@ from omniport.hub.names import is_commit, is_repo_id, parse_model
 from omniport.hub.stores import HubStore
 from omniport.plan.custom import CustomPlan
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 
 _PLAIN = ("*.json", "*.txt", "*.model")  # configurations and tokenizers
 _FILE = re.compile(r"[\w./*-]+\Z", re.ASCII)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniport.custom.code import ClassRef, CodeTree, nodes
+from omniport.records import dataclass
 
 _LISTS = frozenset({"ModuleList", "ModuleDict"})
 _MODULES = frozenset({"Module", "ModelMixin", "PreTrainedModel", "ConfigMixin", "LightningModule"})

@@ -6,7 +6,6 @@ along: the denoiser as a port, any other in a file of its component's name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from omniport.custom import external
@@ -20,6 +19,7 @@ from omniport.errors import OmniportError
 from omniport.hub.names import parse_model
 from omniport.plan.custom import Dependency
 from omniport.plan.model import ComponentPlan, Decision, ModelPlan, Why
+from omniport.records import dataclass
 
 LIBRARIES = frozenset({"diffusers", "transformers"})
 

@@ -10,11 +10,11 @@ import ast
 import functools
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 
 PACKAGE = "transformers"
 

@@ -6,8 +6,9 @@ rewrite them as they do those of a published pipeline, instead of importing what
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from omniport.records import dataclass
 from omniport.source.tree import SourceModule, SourceTree
 
 

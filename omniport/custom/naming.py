@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.custom.checkpoint import Match, Weights, match
@@ -17,6 +16,7 @@ from omniport.errors import OmniportError
 from omniport.plan.custom import Candidate
 from omniport.plan.model import Decision, Why
 from omniport.plan.remap import RemapTable
+from omniport.records import dataclass
 
 
 @dataclass(frozen=True)

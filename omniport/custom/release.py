@@ -9,12 +9,13 @@ written as the installed release has it (:mod:`omniport.custom.decoder_loops`), 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 
 from omniport.custom.slice import Slice
 from omniport.custom.todo import todo
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 
 _PACKAGES = ("transformers",)
 _BARE = frozenset({"PreTrainedModel", "GenerationMixin", "ModelMixin"})  # they have no layers

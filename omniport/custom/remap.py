@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from omniport.plan.remap import RemapRule, RemapTable
+from omniport.records import dataclass
 
 Shape = tuple[int | None, ...]
 _SHOWN = 8  # names of one fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from omniport.custom import read_repository
@@ -31,6 +31,7 @@ from omniport.hub.names import parse_model
 from omniport.plan.custom import Candidate, CustomPlan, MediaPlan
 from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, Why
 from omniport.plan.todos import DOWNLOAD
+from omniport.records import dataclass
 
 KINDS: tuple[Kind, ...] = ("fusion", "autoencoder")
 _WIDTH = 108  # of a comment in a constructor

@@ -12,11 +12,12 @@ import builtins
 import copy
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniport.custom.code import CodeFile, CodeTree
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Why
+from omniport.records import dataclass
 
 LOGGING = "logging"
 LOGGING_WHY = Why("loggers are vLLM's")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +23,7 @@ from omniport.emit.format import format_files
 from omniport.errors import OmniportError
 from omniport.plan.custom import Candidate, CustomPlan
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 
 Kind = Literal["fusion", "autoencoder"]
 _ROLES: dict[Kind, str] = {"fusion": "fusion", "autoencoder": "vae"}

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from omniport.custom.code import ClassRef, CodeFile, CodeTree
 from omniport.custom.facts import dotted
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Why
+from omniport.records import dataclass
 
 _PARSES = frozenset({"json.load", "yaml.safe_load", "yaml.load"})  # an open file
 _READS = frozenset({"OmegaConf.load"})  # a path

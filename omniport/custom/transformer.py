@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from omniport.custom import external
@@ -27,6 +27,7 @@ from omniport.custom.todo import marker, todo
 from omniport.errors import OmniportError, UnsupportedError, refusing
 from omniport.plan.custom import Candidate, Dependency
 from omniport.plan.model import Decision, TransformerPlan, Why
+from omniport.records import dataclass
 from omniport.rewrite.root import LOAD_PLAIN
 from omniport.target.features import DEFAULT
 

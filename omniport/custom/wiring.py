@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.custom.code import ClassRef, CodeTree
@@ -22,6 +21,7 @@ from omniport.custom.transformer import CustomTransformer
 from omniport.errors import UnsupportedError
 from omniport.plan.custom import Candidate
 from omniport.plan.model import Decision, Why
+from omniport.records import dataclass
 
 _OURS = ("od_config", "quant_config", "prefix")
 

@@ -5,10 +5,10 @@ Part of the plan: frozen, JSON in and out (:mod:`omniport.plan.serial`), written
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from omniport.plan.model import Why
+from omniport.records import sealed
 
 CustomRole = Literal[
     "backbone", "block", "attention", "fusion", "vae", "text encoder", "loader", "denoise loop", "config source",
@@ -18,7 +18,7 @@ Position = Literal["hard", "soft", "lazy"]
 Provenance = Literal["declared", "known name", "not on the index", "unknown"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class Candidate:
     """A class or function that may play a role.
 
@@ -35,7 +35,7 @@ class Candidate:
     variants: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class Dependency:
     """A package that the code imports and vLLM-Omni does not bring.
 
@@ -53,7 +53,7 @@ class Dependency:
 Medium = Literal["image", "video", "audio"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class MediaPlan:
     """What a port takes besides text, and what it gives.
 
@@ -73,7 +73,7 @@ class MediaPlan:
     questions: tuple[Why, ...]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class CustomPlan:
     """The role report of a repository.
 

@@ -7,13 +7,14 @@ booleans, ``None``, tuples and other such dataclasses, so that a plan goes to JS
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from omniport.records import sealed
 
 Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class Why:
     """Why something was decided: one sentence, and the source line that shows it.
 
@@ -26,7 +27,7 @@ class Why:
     line: int = 0
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class Decision:
     """A named decision that needs no type of its own: ``subject`` was given ``value`` because of ``why``."""
 
@@ -40,7 +41,7 @@ ComponentRole = Literal["dit", "encoder", "vae", "tokenizer", "processor", "sche
 Path = Literal["already supported", "path A", "path B", "hybrid"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class ComponentPlan:
     """One component of the pipeline, as ``model_index.json`` or the constructor names it.
 
@@ -54,7 +55,7 @@ class ComponentPlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class ModelPlan:
     """What is ported and by which path of the guide (step 0 of ``add-diffusion-model``)."""
 
@@ -70,7 +71,7 @@ class ModelPlan:
 
 
 # ---------------------------------------------------------------------------------------------------- the transformer
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class ClassPlan:
     """A class brought into the port, specialised for the call sites that use it.
 
@@ -88,7 +89,7 @@ class ClassPlan:
 LinearRole = Literal["column", "row", "qkv", "merged", "gathered", "scattered", "replicated"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class LinearPlan:
     """What becomes of one ``nn.Linear`` of the reference.
 
@@ -109,7 +110,7 @@ class LinearPlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class AttentionPlan:
     """One attention call: which class holds it, and what the ``Attention`` layer is constructed with."""
 
@@ -132,7 +133,7 @@ class AttentionPlan:
 ConvRole = Literal["column", "depthwise", "row", "scattered"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class ConvPlan:
     """A convolution that the ranks share: roles as of linears, ``depthwise`` keeps the channels of a rank.
 
@@ -145,7 +146,7 @@ class ConvPlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class SlicePlan:
     """A whole value of which a rank takes its part, since it meets heads that are sharded.
 
@@ -160,7 +161,7 @@ class SlicePlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class WeightPlan:
     """One rule of ``load_weights``: checkpoint names that contain ``checkpoint`` fill ``shard`` of ``parameter``."""
 
@@ -169,7 +170,7 @@ class WeightPlan:
     shard: str | None
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class SpEntry:
     """One entry of ``_sp_plan``.
 
@@ -188,7 +189,7 @@ class SpEntry:
     group: str | None = None  # the token stream whose length is recorded and trimmed to
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class SpTensor:
     """A tensor at a border of the statements that run on a rank's share of the tokens.
 
@@ -210,7 +211,7 @@ class SpTensor:
     inner: int | None = None  # the index within the item, if that is a tuple, too
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class SpCut:
     """A token axis that is two streams, one on each side of a place that a number of the forward counts to.
 
@@ -224,7 +225,7 @@ class SpCut:
     streams: tuple[str, str]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class SpRegion:
     """The statements ``start`` to ``end`` (not included) of the root's forward, which run on a rank's tokens.
 
@@ -245,7 +246,7 @@ class SpRegion:
     cuts: tuple[SpCut, ...] = ()
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class FeaturePlan:
     """What the port declares about one acceleration feature; ``supported`` False carries the reason in ``why``."""
 
@@ -254,7 +255,7 @@ class FeaturePlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class BlockListPlan:
     """A ``ModuleList`` of repeated blocks.
 
@@ -274,7 +275,7 @@ class BlockListPlan:
     optional: bool = False
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class StagedList:
     """A list of blocks that stages share: its attribute, and its length in the words of the root's constructor."""
 
@@ -282,7 +283,7 @@ class StagedList:
     length: str
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class StagesPlan:
     """How the ranks of a pipeline share the blocks of a transformer, each a run of them.
 
@@ -296,7 +297,7 @@ class StagesPlan:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class TransformerPlan:
     """Everything the port's transformer file is written from."""
 
@@ -320,7 +321,7 @@ class TransformerPlan:
 
 
 # ------------------------------------------------------------------------------------------------------- the pipeline
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class ArgumentPlan:
     """Where a parameter of the reference's ``__call__`` comes from in a request.
 
@@ -344,7 +345,7 @@ CARRIED = "carried"
 """Kind of the decision about a dict in which a pipeline passes data to its denoiser: parameter, and its keys."""
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class PipelinePlan:
     """Everything the port's pipeline file is written from.
 
@@ -371,7 +372,7 @@ class PipelinePlan:
         return self.cfg in DISPATCHED
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class PortPlan:
     """The whole plan of a port."""
 

@@ -6,15 +6,15 @@ Part of the plan: frozen, JSON in and out.  Written by :mod:`omniport.custom.rem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from omniport.plan.model import Why
+from omniport.records import sealed
 
 Verb = Literal["strip", "add", "rename", "stack", "split", "drop", "tie", "reshape", "swap"]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class RemapRule:
     """One rule.  A name is dotted; a rule names its beginning, up to a dot or the end, and ``*`` is an index.
 
@@ -40,7 +40,7 @@ class RemapRule:
     why: Why
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class RemapTable:
     """The rules of one component; their order has no meaning.
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from omniport.records import sealed
 
 #: the script that fetches the weights of a port, in a tree
 DOWNLOAD = "examples/offline_inference/{name}/download_{name}.py"
@@ -39,7 +40,7 @@ def blocks(identity: str) -> bool:
     return identity not in IDS or IDS[identity][1]
 
 
-@dataclass(frozen=True)
+@sealed(frozen=True)
 class Marker:
     """A TODO in a file: the 1-based line, the column from 0, its id (empty: none is given) and the text behind it."""
 

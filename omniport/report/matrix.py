@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from omniport.check.declared import FEATURES, FROM_OUTSIDE, declared
 from omniport.check.docs_tables import rows_of
 from omniport.check.port import Port, find_ports, parse_port, read_files
 from omniport.check.tree import FEATURES_PAGE, shown
+from omniport.records import dataclass
 from omniport.report.evidence import read_evidence
 
 #: feature -> the feature of ``verify`` that proves it; of quantization it proves the names alone

@@ -11,11 +11,11 @@ import io
 import re
 import sys
 import tokenize
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from omniport.errors import OmniportError
+from omniport.records import dataclass
 
 MODELS = "diffusion/models"
 LIMIT = 1.2  # a generated file is at most so many times as long

@@ -7,10 +7,10 @@ earlier norm writes what they read, or mentions what they write.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.syntax import assignment, code, dotted, expression, self_attribute, single, statements, variables
 from omniport.source.transform import transform
 from omniport.source.walk import walk

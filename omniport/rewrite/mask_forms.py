@@ -11,10 +11,11 @@ where padding does not stand at the end, HunyuanVideo's blocks read what the ref
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.syntax import code, dotted
 
 #: A variable of a class's forward.

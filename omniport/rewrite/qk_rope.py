@@ -7,10 +7,10 @@ place of about fourteen.  A compiler fuses the plain operations itself, and does
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.rotation import rotates_pairs
 from omniport.rewrite.syntax import assignment, code, dotted, statements, variables
 from omniport.source.transform import transform

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from omniport.analyse.facts import Site
 from omniport.analyse.sequence.records import Cut, Seed
+from omniport.records import dataclass
 
 #: By attention call, and by the place of the module that makes it: the streams that its keys are, none if whole.
 Keys = dict[Site, dict[str, frozenset[tuple[str, ...]]]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from omniport.analyse.expressions import Env
 from omniport.analyse.facts import AttentionFact, Site
 from omniport.analyse.shapes import Tensor
+from omniport.records import dataclass
 
 #: What a value of unknown rank may be: a tensor of that rank, a tuple of tensors or of tuples, absent (an
 #: optional argument), whether an attribute is set, or the number that cuts a token axis in two ("-n": from the end).

@@ -6,7 +6,7 @@ import ast
 import contextlib
 import functools
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from omniport.analyse import library
@@ -21,6 +21,7 @@ from omniport.analyse.sequence.records import MANY, AllAttending, BlockedError, 
 from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
 from omniport.analyse.shapes import Tensor
+from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree

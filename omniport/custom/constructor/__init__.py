@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from omniport.custom.constructor.layers import Unread
@@ -16,6 +15,7 @@ from omniport.custom.constructor.statements import Reader
 from omniport.custom.remap import Shape
 from omniport.custom.slice import Slice
 from omniport.errors import UnsupportedError
+from omniport.records import dataclass
 
 __all__ = ["Parameters", "parameters_of"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from omniport.custom.constructor.layers import UNKNOWN, Unknown, Unread
 from omniport.custom.remap import Shape
+from omniport.records import dataclass
 
 LONG = 4096  # items of a list, and bits of a number
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

@@ -5,8 +5,6 @@ Each rule is one file; each leaves alone what it does not understand, and the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import libcst as cst
 
 from omniport.custom.idioms.attention_functions import known_attention
@@ -19,6 +17,7 @@ from omniport.custom.idioms.own_processors import own_processors
 from omniport.custom.idioms.setters import setters
 from omniport.custom.idioms.settings_object import Settings, settings_object
 from omniport.custom.idioms.starred_shapes import starred_shapes
+from omniport.records import dataclass
 
 #: in this order: a processor's settings must be its module's before a choice between kernels is looked for there
 _RULES = (setters, class_aliases, starred_shapes, dict_arguments, local_functions, own_processors, kernel_choice)

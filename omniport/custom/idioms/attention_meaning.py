@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from omniport.records import dataclass
 
 #: kernel -> how its tensors lie: tokens before heads, heads before tokens, or the samples packed into one run
 KERNELS: dict[str, str] = {

@@ -7,10 +7,9 @@ settings; Path A knows those.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.normal.inline_function import Statement
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.syntax import code, dotted

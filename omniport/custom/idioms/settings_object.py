@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import libcst as cst
 
 from omniport.custom.idioms.config_dict import uses
+from omniport.records import dataclass
 from omniport.rewrite.normal.substitute import assigned_in
 from omniport.source.syntax import code, dotted
 from omniport.source.walk import walk

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniport.custom.calls import Calls, Function
 from omniport.custom.code import ClassRef, CodeFile, nodes
@@ -33,6 +33,7 @@ from omniport.custom.signals.media_words import (
 )
 from omniport.plan.custom import Candidate, Medium
 from omniport.plan.model import Why
+from omniport.records import dataclass
 
 KINDS: tuple[Medium, ...] = ("image", "video", "audio")
 _PIPELINE = re.compile(r"(Pipeline|Inference|Generator)\Z")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniport.custom.code import ClassRef, CodeFile
 from omniport.plan.custom import Candidate, CustomRole
 from omniport.plan.model import Why
+from omniport.records import dataclass
 
 
 @dataclass

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from omniport.errors import OmniportError
 from omniport.plan.model import Decision, PortPlan
+from omniport.records import dataclass
 from omniport.report.evidence import read_evidence
 from omniport.report.page.todos import left
 from omniport.target.manifest import Manifest, load

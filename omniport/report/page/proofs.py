@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniport.plan.model import Decision
 from omniport.plan.todos import blocks
+from omniport.records import dataclass
 from omniport.report.page.facts import PortReport
 from omniport.report.parts import place
 

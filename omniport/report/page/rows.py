@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from omniport.records import dataclass
 from omniport.verify.results import ModuleNode, SplitPoint
 
 #: role of a layer -> what two ranks do with it

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from omniport.plan.model import Decision, Why
 from omniport.plan.todos import blocks, counted
+from omniport.records import dataclass
 from omniport.report.page.facts import MEANING, PortReport
 from omniport.report.page.picture import size
 from omniport.report.page.plot import shown

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.source.syntax import dotted
 from omniport.source.walk import children, kinds
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import libcst as cst
 
+from omniport.records import dataclass
 from omniport.rewrite.normal.member_facts import Guards, MemberFacts, Names, guard, member_facts
 from omniport.rewrite.normal.substitute import assigned_in
 from omniport.source.syntax import dotted

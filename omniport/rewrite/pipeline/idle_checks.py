@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import libcst as cst
 
 from omniport.plan.model import ArgumentPlan
+from omniport.records import dataclass
 from omniport.rewrite.pipeline.blocks import bound, reads, suite
 from omniport.rewrite.pipeline.docs import trim
 from omniport.rewrite.pipeline.evaluate import Facts
