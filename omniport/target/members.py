@@ -13,6 +13,7 @@ from pathlib import Path
 from omniport.errors import OmniportError
 from omniport.records import dataclass
 from omniport.source.nodes import each_node
+from omniport.source.outline import Outline, outline
 from omniport.source.toplevel import Definitions
 from omniport.target.parsed import parsed
 from omniport.target.resolve import ImportFinding
@@ -31,11 +32,28 @@ _DEPTH = 5  # re-exports that are followed
 
 
 @dataclass(frozen=True)
-class _Definition:
-    """A class or function of the tree, with the file it stands in."""
+class _Function:
+    """A function of the tree."""
+
+    node: ast.FunctionDef
+
+
+@dataclass(frozen=True)
+class _Class:
+    """A class of the tree: its file and name, and what is read of it without parsing its methods."""
 
     file: Path
-    node: ast.ClassDef | ast.FunctionDef
+    name: str
+    outline: Outline
+
+    def method(self, name: str) -> ast.FunctionDef | None:
+        """A method that the class itself defines, None if there is none or it does not parse."""
+        members = self.outline.members
+        try:
+            node = members[name] if name in members and members.is_function(name) else None
+        except OmniportError:
+            return None
+        return node if isinstance(node, ast.FunctionDef) else None
 
 
 def missing_members(sources: Mapping[str, str], package: Path) -> tuple[ImportFinding, ...]:
@@ -52,9 +70,10 @@ class _Tree:
     def __init__(self, package: Path) -> None:
         self.package = package
         self._definitions: dict[Path, Definitions | None] = {}
+        self._classes: dict[tuple[Path, str], _Class | None] = {}
         self._names: dict[tuple[Path, str], set[str] | None] = {}
         self._imports: dict[tuple[Path, bool], dict[str, tuple[str, str]]] = {}
-        self._bases: dict[tuple[Path, str], list[_Definition | None]] = {}
+        self._bases: dict[tuple[Path, str], list[_Class | None]] = {}
 
     def held(self, path: Path) -> Definitions | None:
         """What the file ``path`` defines at its top level."""
@@ -63,7 +82,7 @@ class _Tree:
             self._definitions[path] = Definitions(text.removeprefix("\ufeff"), str(path)) if text is not None else None
         return self._definitions[path]
 
-    def in_file(self, path: Path, name: str) -> ast.ClassDef | ast.FunctionDef | None:
+    def node(self, path: Path, name: str) -> ast.ClassDef | ast.FunctionDef | None:
         """The class or function ``name`` that the file ``path`` defines; None for what does not parse, too."""
         held = self.held(path)
         if held is None or not (held.is_class(name) or held.is_function(name)):
@@ -73,6 +92,24 @@ class _Tree:
         except OmniportError:
             return None
         return node if isinstance(node, ast.ClassDef | ast.FunctionDef) else None
+
+    def class_in(self, path: Path, name: str) -> _Class | None:
+        """The class ``name`` that the file ``path`` defines; None if its head does not parse, too."""
+        if (path, name) not in self._classes:
+            held = self.held(path)
+            try:
+                found = _Class(path, name, outline(held, name)) if held is not None and held.is_class(name) else None
+            except OmniportError:
+                found = None
+            self._classes[path, name] = found
+        return self._classes[path, name]
+
+    def in_file(self, path: Path, name: str) -> _Class | _Function | None:
+        """As :meth:`class_in`, functions included."""
+        if (found := self.class_in(path, name)) is not None:
+            return found
+        node = self.node(path, name)
+        return _Function(node) if isinstance(node, ast.FunctionDef) else None
 
     def path(self, module: str) -> Path | None:
         parts = module.split(".")
@@ -84,14 +121,14 @@ class _Tree:
                 return path
         return None
 
-    def definition(self, module: str, name: str, depth: int = _DEPTH) -> _Definition | None:
+    def definition(self, module: str, name: str, depth: int = _DEPTH) -> _Class | _Function | None:
         """Class or function ``name`` of ``module``; None where it is something else, or too far to follow."""
         path = self.path(module)
         if path is None or not depth:
             return None
-        node = self.in_file(path, name)
-        if node is not None:
-            return _Definition(path, node)
+        found = self.in_file(path, name)
+        if found is not None:
+            return found
         place = self.imports(path, conditional=False).get(name)
         return self.definition(*place, depth - 1) if place is not None else None
 
@@ -105,70 +142,71 @@ class _Tree:
             self._imports[path, conditional] = _imports(nodes)
         return self._imports[path, conditional]
 
-    def bases(self, found: _Definition) -> list[_Definition | None]:
+    def bases(self, found: _Class) -> list[_Class | None]:
         """The class and its bases within the tree; None for a base that cannot be read."""
-        key = (found.file, found.node.name)
+        key = (found.file, found.name)
         if key not in self._bases:
             self._bases[key] = list(self._all_bases(found))
         return self._bases[key]
 
-    def _all_bases(self, found: _Definition) -> Iterator[_Definition | None]:
+    def _all_bases(self, found: _Class) -> Iterator[_Class | None]:
         yield found
         imports = self.imports(found.file, conditional=True)
-        for base in found.node.bases if isinstance(found.node, ast.ClassDef) else ():
+        for base in found.outline.bases:
             name = ast.unparse(base).split("[")[0]
             if name in ("object", "Generic", "Protocol", "ABC"):
                 continue
-            here = self.in_file(found.file, name)
-            if isinstance(here, ast.ClassDef):
-                yield from self.bases(_Definition(found.file, here))
-                continue
-            other = self.definition(*imports[name]) if name in imports else None
+            other = self.class_in(found.file, name)
+            if other is None:
+                imported = self.definition(*imports[name]) if name in imports else None
+                other = imported if isinstance(imported, _Class) else None
             if other is None:
                 yield None
             else:
                 yield from self.bases(other)
 
-    def names(self, path: Path, name: str) -> set[str] | None:
-        """Attributes of class ``name`` in the file ``path``; None where they cannot be told."""
+    def has(self, path: Path, name: str, attribute: str) -> bool:
+        """Whether class ``name`` in the file ``path`` has an attribute, or may have it."""
+        found = self.class_in(path, name)
+        if found is None or attribute in found.outline.members:
+            return True
         if (path, name) not in self._names:
-            node = self.in_file(path, name)
-            known = isinstance(node, ast.ClassDef)
-            self._names[path, name] = self.attributes(_Definition(path, node)) if known else None  # type: ignore[arg-type]
-        return self._names[path, name]
+            self._names[path, name] = self.attributes(found)
+        names = self._names[path, name]
+        return names is None or attribute in names
 
-    def attributes(self, found: _Definition) -> set[str] | None:
+    def attributes(self, found: _Class) -> set[str] | None:
         """Every attribute an instance has; None where a base cannot be read."""
         names: set[str] = set()
         for base in self.bases(found):
-            if base is None:
+            node = self.node(base.file, base.name) if base is not None else None
+            if not isinstance(node, ast.ClassDef):
                 return None
-            for node in each_node(base.node):
-                if isinstance(node, ast.FunctionDef):
-                    names.add(node.name)
-                elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                    names.add(node.attr)
-            names |= _fields(base.node.body)
-            for node in base.node.body:
-                if isinstance(node, ast.Assign):
-                    names |= {t.id for t in node.targets if isinstance(t, ast.Name)}
+            for inner in each_node(node):
+                if isinstance(inner, ast.FunctionDef):
+                    names.add(inner.name)
+                elif isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store):
+                    names.add(inner.attr)
+            names |= _fields(node.body)
+            for line in node.body:
+                if isinstance(line, ast.Assign):
+                    names |= {t.id for t in line.targets if isinstance(t, ast.Name)}
         return names
 
-    def keywords(self, found: _Definition) -> set[str] | None:
+    def keywords(self, found: _Class | _Function) -> set[str] | None:
         """Keywords that a call of a function or class takes; None where it takes any, or cannot be told."""
-        if isinstance(found.node, ast.FunctionDef):
+        if isinstance(found, _Function):
             return _parameters(found.node)
         fields: set[str] = set()
         dataclass_like = False
         for base in self.bases(found):
-            if base is None:
-                return None
-            assert isinstance(base.node, ast.ClassDef)
-            init = next((n for n in base.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-            if init is not None:
+            if base is not None and (init := base.method("__init__")) is not None:
                 return _parameters(init)
-            dataclass_like |= any("dataclass" in ast.unparse(d) for d in base.node.decorator_list)
-            fields |= _fields(base.node.body)
+            node = self.node(base.file, base.name) if base is not None else None
+            if not isinstance(node, ast.ClassDef):
+                return None
+            dataclass_like |= any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+            fields |= _fields(node.body)
         return fields if dataclass_like else None
 
 
@@ -228,19 +266,20 @@ class _Module:
     def _own_calls(self, node: ast.ClassDef) -> Iterator[tuple[int, str, str]]:
         """Calls of ``self.method(...)`` where a base of the tree defines the method and the class does not."""
         own = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-        inherited: dict[str, ast.FunctionDef] = {}
+        inherited: dict[str, _Class] = {}
         for base in node.bases:
             name = ast.unparse(base)
             found = self.tree.definition(*self.imports[name]) if name in self.imports else None
-            for each in self.tree.bases(found) if found is not None else ():
-                for item in each.node.body if each is not None else ():
-                    if isinstance(item, ast.FunctionDef):
-                        inherited.setdefault(item.name, item)
+            for each in self.tree.bases(found) if isinstance(found, _Class) else ():
+                if each is not None:
+                    methods = filter(each.outline.members.is_function, each.outline.members)
+                    inherited = dict.fromkeys(methods, each) | inherited
         for call in each_node(node) if inherited.keys() - own else ():
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
                 name = call.func.attr
                 if _dotted(call.func.value) == "self" and name in inherited and name not in own:
-                    yield from self._keywords(call, f"self.{name}", _parameters(inherited[name]))
+                    method = inherited[name].method(name)
+                    yield from self._keywords(call, f"self.{name}", _parameters(method) if method else None)
 
     def _keywords(self, call: ast.Call, name: str, known: set[str] | None) -> Iterator[tuple[int, str, str]]:
         for keyword in call.keywords if known is not None else ():
@@ -258,10 +297,5 @@ class _Module:
                 continue
             owner = _dotted(node.value)
             place = held.get(owner)
-            names = self._names(*place) if place is not None else None
-            if names is not None and node.attr not in names:
-                what = f"{owner}.{node.attr}"
-                yield node.lineno, what, f"{place[1] if place else ''} has no {node.attr} in this tree"
-
-    def _names(self, file: str, name: str) -> set[str] | None:
-        return self.tree.names(self.tree.package / file, name)
+            if place is not None and not self.tree.has(self.tree.package / place[0], place[1], node.attr):
+                yield node.lineno, f"{owner}.{node.attr}", f"{place[1]} has no {node.attr} in this tree"
