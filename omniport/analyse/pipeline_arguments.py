@@ -74,6 +74,8 @@ def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Bin
         binding = knowledge.BINDINGS[name]
         usable = binding.only is None or default == binding.only
         if binding is knowledge.FRAMES:
+            if default == "None":
+                return knowledge.FRAMES_OR_NONE
             usable = default.isdigit()
         return binding if usable else knowledge.EXTRA
     annotated = reading.names_in(argument.annotation)

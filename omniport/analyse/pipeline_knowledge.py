@@ -57,6 +57,12 @@ FRAMES = Binding(
     "shared",
     "field num_frames; 1 means omitted, but in the warm-up",
 )
+#: The same where the reference works out an omitted number itself, from other arguments.
+FRAMES_OR_NONE = Binding(
+    "params.num_frames if params.num_frames != 1 else None",
+    "shared",
+    "field num_frames; 1 means omitted, in the warm-up, too: some cannot run on one frame",
+)
 _RATE = "params.resolved_frame_rate"
 
 _PROMPTS = '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts]'

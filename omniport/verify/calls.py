@@ -43,7 +43,7 @@ OTHER_MEDIA = (
 )  # fmt: skip
 
 #: Fields of the request that are never None, so that a port may read an extra argument of the same name instead.
-AMBIGUOUS = ("eta", "guidance_rescale", "layers", "resolution", "num_frames", "frames", "video_length", "seed")
+AMBIGUOUS = ("eta", "guidance_rescale", "layers", "resolution", "seed")
 
 _FIELDS = {
     **RENAMED,

@@ -52,6 +52,11 @@ def test_an_omitted_number_of_frames_is_the_references(name: str, default: str) 
     assert found.startswith("resolve_video_num_frames(") and f"default_num_frames={default}," in found
 
 
+@pytest.mark.parametrize("name", ["CogVideoXPipeline", "LTX2Pipeline"])
+def test_a_number_of_frames_that_the_reference_works_out_is_still_the_requests(name: str) -> None:
+    assert source_of(name, "num_frames") == "params.num_frames if params.num_frames != 1 else None"
+
+
 @pytest.mark.parametrize(
     "name", ["StableDiffusion3Pipeline", "FluxPipeline", "Flux2KleinPipeline", "ZImagePipeline", "QwenImagePipeline"]
 )
