@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,6 +202,7 @@ def generate(
     pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
     style: list[Any] = []
     said: list[str] = []
+    known = {n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None}
     changes = emit.port_files(
         port,
         transformer,
@@ -210,10 +212,10 @@ def generate(
         force=force,
         notes=style,
         model_id=inputs["checkpoint"],
+        config=_published(port, known),
         said=said,
         proven=proven_features,
     )
-    known = {n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None}
     changes += emit.record_files(
         port, changes, root, plugin=not into, inputs=inputs, model_index=found.repo.index.data, configs=known
     )
@@ -225,6 +227,14 @@ def generate(
         packages=(found.source.root, *([root / "tests"] if into and (root / "tests").is_dir() else [])),
         notes=(*notes, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
     )
+
+
+def _published(plan: PortPlan, configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The values of the transformer's constructor that the model publishes; none if only a class was named."""
+    if plan.model.form == "diffusers":
+        return {}
+    name = next((c.name for c in plan.model.components if c.class_name == plan.transformer.class_name), "")
+    return {key: value for key, value in configs.get(name, {}).items() if key in plan.transformer.parameters}
 
 
 def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> PortPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -45,6 +46,8 @@ def generated(root: Path, inputs: dict[str, Any], change: Change = same, plugin:
     target = ASSUMED if plugin else open_target(root)
     transformer, pipeline = codes()
     plan = port_plan()
+    # The toy is no class of the installed diffusers, which the unit test of a port would build.
+    plan = dataclasses.replace(plan, transformer=dataclasses.replace(plan.transformer, module="toys.transformer_toy"))
     changes = port_files(plan, change(transformer), pipeline, target, plugin=plugin, model_id="toy/toy-dev")
     changes += record_files(plan, changes, root, plugin=plugin, inputs=inputs, model_index={}, configs={})
     return room.Generated(plan, root, tuple(changes), (), ())

@@ -40,6 +40,7 @@ def port_files(
     force: bool = False,
     notes: list[LintFinding] | None = None,
     model_id: str = "",
+    config: Mapping[str, Any] | None = None,
     said: list[str] | None = None,
     others: Mapping[str, str] | None = None,
     proven: Callable[[Path, str], Mapping[str, str]] = lambda root, name: {},
@@ -49,7 +50,8 @@ def port_files(
     In a tree these are the model folder, tests and recipe, and the edited files of the tree, in a plugin a whole
     package.  Both code texts start with the copyright comment of their source, if it has one.  ``force`` allows
     replacing the registry row of a port that is not ours.  Style findings that ruff cannot fix are appended to
-    ``notes``, what could not be made to ``said``.  ``model_id`` is the id of a published checkpoint, if one is known.
+    ``notes``, what could not be made to ``said``.  ``model_id`` is the id of a published checkpoint, if one is known,
+    ``config`` the published values of the transformer's constructor.
     ``others`` are further modules of the port by name, or files of the tree by path.  ``proven`` tells the state of
     each feature of the port on disk, by the tree's root and the port's name; it is asked if the port stays as it is.
 
@@ -67,7 +69,7 @@ def port_files(
         files |= _plugin(plan, target)
     else:
         registry = _registry(plan, target, force)
-        context = tree_context(plan, target, model_id)
+        context = tree_context(plan, target, model_id, config or {})
         beside, missing = tree_files(context, _spdx(target))
         files |= beside
         said.extend(missing) if said is not None else None
@@ -97,12 +99,12 @@ def _on_disk(path: Path) -> str | None:
     return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
 
 
-def tree_context(plan: PortPlan, target: Target, model_id: str) -> Context:
+def tree_context(plan: PortPlan, target: Target, model_id: str, config: Mapping[str, Any]) -> Context:
     """What the files and rows beside the model folder are made from; nothing is taken for proven."""
     assert target.root is not None
     known = manifest.find(target.root).get(plan.name)
     recorded = frozenset(f.path for f in known.files if f.verb == "edit") if known else frozenset()
-    return Context(plan, target.root, target.features, {}, model_id, recorded)
+    return Context(plan, target.root, target.features, {}, model_id, recorded, config)
 
 
 def tree_edits(context: Context, registry: FileChange) -> list[FileChange]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from omniport.plan.model import PortPlan
 from omniport.records import dataclass
@@ -19,7 +20,8 @@ class Context:
     """What edits and the files beside the model folder are made from.
 
     ``states`` holds the state of each feature of ``verify`` that was found for the port as it is; ``model_id`` is the
-    id of a published checkpoint, empty if none is known; ``recorded`` are the files that the port has edited before.
+    id of a published checkpoint, empty if none is known; ``recorded`` are the files that the port has edited before,
+    ``config`` the published values of the transformer's constructor.
     """
 
     plan: PortPlan
@@ -28,6 +30,7 @@ class Context:
     states: Mapping[str, str] = field(default_factory=dict)
     model_id: str = ""
     recorded: frozenset[str] = frozenset()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
