@@ -13,7 +13,7 @@ import libcst as cst
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import MEMBER, SHARED
-from omniport.analyse.pipeline_arguments import apart, media_keys
+from omniport.analyse.pipeline_arguments import apart, media_keys, prompt_kinds
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_carried import carried_entries, carries
 from omniport.analyse.pipeline_components import (
@@ -28,6 +28,7 @@ from omniport.analyse.pipeline_components import (
 from omniport.analyse.pipeline_guidance import Guidance
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, handed_on, through_loop
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
+from omniport.analyse.pipeline_scheduler import step_signatures
 from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
@@ -72,11 +73,13 @@ class _Analysis(Guidance):
         self.untouched_attention()
         for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
             (self.dropped if decision.value is None else self.decisions).append(decision)
+        self.decisions += step_signatures(self.source, self.module, tuple(self.decisions))
         self.batching()
         denoisers = self.denoisers()
         self.decided()
         arguments, gone, outputs = find_arguments(self.call, self.module)
         self.dropped += gone
+        self.decisions += prompt_kinds(arguments)
         normal = normalise(self.module, self.class_name, facts.request(self.dropped, self.decisions))
         self.gone(normal)
         kept = list(normal.methods.values())

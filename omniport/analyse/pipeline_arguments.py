@@ -64,6 +64,30 @@ def media_keys(found: list[ArgumentPlan]) -> list[str]:
     return [key[1] for a in found if (key := re.search(r'\bmedia\.get\("(\w+)"', a.source))]
 
 
+def prompt_kinds(found: list[ArgumentPlan]) -> list[Decision]:
+    """What each prompt among ``found`` is in the port: None, a string, a list of strings."""
+    decisions = []
+    for argument in found:
+        if argument.name not in ("prompt", "negative_prompt") or argument.why.reason.startswith("extra"):
+            continue
+        source = argument.source
+        if given := source.startswith("None if "):
+            source = source.partition(" else ")[2].removeprefix("(").removesuffix(")")
+        alone = source.startswith(f"req.get_prompt_field({knowledge.FIRST_PROMPT}")
+        default = source.startswith(("n if", "[n if")) and (argument.default or "")[:1] not in "'\""
+        if default:
+            continue  # the reference's default may be anything
+        kinds = ["None"] if given or alone or source.endswith(" or None") else []
+        kinds.append("list" if source.startswith("[") else "str")
+        reason = "a prompt of a request is one string" + (", a batch has a list of them" if kinds[-1] == "list" else "")
+        decisions.append(
+            Decision(
+                f"{facts.KINDS} {argument.name}", ", ".join(kinds), dataclasses.replace(argument.why, reason=reason)
+            )
+        )
+    return decisions
+
+
 def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Binding:
     name = argument.arg
     if name == "output_type":

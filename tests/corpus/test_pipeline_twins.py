@@ -24,7 +24,7 @@ NAME = "PixArtSigmaPipeline"
 TWINS: dict[str, tuple[str, str, str]] = {  # what is wrong: text of the port, what replaces it, what is told
     "swapped sign of guidance": ("true_cfg_scale=guidance_scale", "true_cfg_scale=-guidance_scale", "base: step 0"),
     "lost negative prompt": ("negative_prompt=negative_prompt,", 'negative_prompt="",', "base: step 0: model_output"),
-    "dropped scheduler argument": (", **extra_step_kwargs", "", "generator given is False"),
+    "dropped scheduler argument": (", generator=generator, return_dict", ", return_dict", "generator given is False"),
     "wrong default": ("params.guidance_scale_provided else 4.5", "params.guidance_scale_provided else 5.0", "defaults"),
     "one output of two": ("params.num_outputs_per_prompt", "1", "two outputs"),
     "start-up request refused": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import libcst as cst
 
 from omniport.records import dataclass
-from omniport.source.syntax import dotted
+from omniport.source.syntax import code, dotted
 
 _NAMED = {"None": None, "True": True, "False": False}
 _ORDER = {cst.LessThan: operator.lt, cst.LessThanEqual: operator.le, cst.GreaterThan: operator.gt}
@@ -44,6 +45,7 @@ class Facts:
         configs: config object -> the keys it has, so that ``getattr`` and ``hasattr`` of it are decided.
         classes: dotted name -> its class and the bases of it, so that ``isinstance`` of another class is False.
         unwritten: names that decide conditions by their value, which is written nowhere in their place.
+        signatures: dotted function name -> its parameters, for ``"x" in set(inspect.signature(f).parameters.keys())``.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -55,12 +57,20 @@ class Facts:
     configs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     classes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     unwritten: frozenset[str] = frozenset()
+    signatures: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @functools.cached_property
     def words(self) -> frozenset[str]:
         """Last parts of the names that the facts can fold or remove; what holds none has no decision of its own."""
         decided = {name for name, value in self.values.items() if value is not PRESENT}
-        names = {*decided, *self.calls, *self.removed_calls, "getattr", "type"}
+        names = {
+            *decided,
+            *self.calls,
+            *self.removed_calls,
+            "getattr",
+            "type",
+            *(["signature"] if self.signatures else []),
+        }
         return frozenset(name.rpartition(".")[2] for name in names)
 
     def having(self, values: Mapping[str, Any]) -> Facts:
@@ -112,12 +122,27 @@ def _comparison(node: cst.Comparison, facts: Facts) -> Any:
         return _ORDER[type(sign)](number, int(other.value)) if type(number) is int else UNKNOWN
     if isinstance(sign, cst.In | cst.NotIn) and evaluate(other, facts) is EMPTY:
         return isinstance(sign, cst.NotIn)
+    if (taken := takes(node, facts)) is not None:
+        return taken
     if not isinstance(sign, cst.Is | cst.IsNot) or dotted(other) != "None":
         return UNKNOWN
     value = evaluate(node.left, facts)
     if value is UNKNOWN:
         return UNKNOWN
     return (value is None) is isinstance(sign, cst.Is)
+
+
+def takes(node: cst.Comparison, facts: Facts) -> bool | None:
+    """Whether a function of known signature takes a parameter, where ``node`` asks that."""
+    sign, right = node.comparisons[0].operator, node.comparisons[0].comparator
+    if not facts.signatures or not isinstance(sign, cst.In) or not isinstance(node.left, cst.SimpleString):
+        return None
+    asked = _INSPECTED.fullmatch(code(right).strip())
+    known = facts.signatures.get(asked[1]) if asked else None
+    return None if known is None else node.left.evaluated_value in known
+
+
+_INSPECTED = re.compile(r"(?:set\()?inspect\.signature\(([\w.]+)\)\.parameters(?:\.keys\(\))?\)?")
 
 
 def _call(node: cst.Call, facts: Facts) -> Any:

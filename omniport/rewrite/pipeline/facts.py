@@ -12,7 +12,7 @@ from omniport.rewrite.pipeline.normal import Request
 #: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
 ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
 METHOD, PARAMETER, SETTING, MADE, CONFIG, RAW = "method", "parameter", "setting", "made", "config", "raw"
-CLASS = "class"
+CLASS, KINDS, SIGNATURE = "class", "kinds", "signature"
 
 
 def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:
@@ -45,6 +45,8 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
         lists=frozenset({"prompt", "negative_prompt"} if together is not None and together.value else ()),
         init=tuple(init),
         carried=tuple((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CARRIED)),
+        signatures=tuple((name_of(d), frozenset(str(d.value).split(", "))) for d in of_kind(decisions, SIGNATURE)),
+        kinds=tuple((name_of(d), frozenset(str(d.value).split(", "))) for d in of_kind(decisions, KINDS)),
         classes=tuple((f"self.{name_of(d)}", frozenset(str(d.value).split(", "))) for d in of_kind(decisions, CLASS)),
         configs=(
             *((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CONFIG)),

@@ -22,7 +22,7 @@ from omniport.rewrite.pipeline.blocks import (
     suite,
     without_lines,
 )
-from omniport.rewrite.pipeline.evaluate import EMPTY, PRESENT, UNKNOWN, Facts, evaluate, is_literal, literal
+from omniport.rewrite.pipeline.evaluate import EMPTY, PRESENT, UNKNOWN, Facts, evaluate, is_literal, literal, takes
 from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.syntax import dotted
 from omniport.source.transform import transform
@@ -76,8 +76,10 @@ class _Fold(cst.CSTTransformer):
             return arguments[1]
         return updated_node
 
-    def leave_Comparison(self, original_node: cst.Comparison, updated_node: cst.Comparison) -> cst.Comparison:
+    def leave_Comparison(self, original_node: cst.Comparison, updated_node: cst.Comparison) -> cst.BaseExpression:
         """Types are compared by identity, as linters of the target want it."""
+        if (taken := takes(updated_node, self.facts)) is not None:
+            return literal(taken)
         first = updated_node.comparisons[0]
         sides = (updated_node.left, first.comparator)
         if len(updated_node.comparisons) > 1 or not any(
@@ -228,11 +230,16 @@ def _if(node: cst.If, facts: Facts) -> Block:
         return _with_leading(node, suite(orelse.body)) if orelse is not None else []
     assert not isinstance(test, bool)
     body = fold_block(suite(node.body), facts)
+    if orelse is None and _passes(body) and pure(test):
+        return []
     if body:
         return [changed(node, test=test, body=indented(body, node.body), orelse=orelse)]
-    if orelse is None and pure(test):
-        return []
     return [node.with_changes(test=test, body=indented([cst.SimpleStatementLine([cst.Pass()])]), orelse=orelse)]
+
+
+def _passes(block: Block) -> bool:
+    """Whether a block does nothing."""
+    return all(isinstance(s, cst.SimpleStatementLine) and all(isinstance(b, cst.Pass) for b in s.body) for s in block)
 
 
 def _orelse(node: cst.If | cst.Else | None, facts: Facts) -> cst.If | cst.Else | None:

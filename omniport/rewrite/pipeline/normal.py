@@ -17,10 +17,12 @@ from omniport.rewrite.pipeline.docs import docstring
 from omniport.rewrite.pipeline.evaluate import EMPTY, UNKNOWN, Facts, evaluate, is_literal
 from omniport.rewrite.pipeline.fold import fold_function
 from omniport.rewrite.pipeline.guards import unguarded
+from omniport.rewrite.pipeline.kinds import with_known_kinds
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, read_first
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
+from omniport.rewrite.pipeline.spread import with_entries_spread
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.reading import reparse_cst
 from omniport.source.syntax import dotted
@@ -37,7 +39,8 @@ class Request:
     ``arguments`` are the parameters of ``__call__`` that are bound to a constant, ``values`` everything else decided.
     ``kept`` are methods that stay though nothing in the class uses them.  ``init`` are parameters of the constructor
     that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has, ``classes`` the class
-    of a component and its bases, ``carried`` the entries of the denoiser's attention arguments that hold data.
+    of a component and its bases, ``carried`` the entries of the denoiser's attention arguments that hold data,
+    ``kinds`` what parameters of ``__call__`` may hold (None, str, list), ``signatures`` the parameters of functions.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -51,6 +54,8 @@ class Request:
     configs: tuple[tuple[str, tuple[str, ...]], ...] = ()
     classes: tuple[tuple[str, frozenset[str]], ...] = ()
     carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    kinds: tuple[tuple[str, frozenset[str]], ...] = ()
+    signatures: tuple[tuple[str, frozenset[str]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class _Work:
             frozenset(b for b in bases if b),
             configs=dict(request.configs),
             classes=dict(request.classes),
+            signatures=dict(request.signatures),
         )
         self.methods: dict[str, cst.FunctionDef] = {}
         for statement in node.body.body:
@@ -177,12 +183,30 @@ class _Work:
             self._drop_unread_attributes()
             self._bind_parameters()
             self._drop_unread_parameters()
+            if not self.dirty:
+                self._decide_kinds()
+                self._spread_entries()
         entry = self.methods[ENTRY]
         block = drop_dead_stores(iterate_with_bar(suite(entry.body)))
         self.methods[ENTRY] = entry.with_changes(body=indented(block, entry.body))
         for name, node in self.methods.items():
             if calls(node, "locals"):
                 raise UnsupportedError(f"{self.name}.{name} calls locals()", self.file)
+
+    def _decide_kinds(self) -> None:
+        """Questions about the type of a prompt, with the answer that is known."""
+        if self.request.kinds:
+            kinds = dict(self.request.kinds)
+            new = with_known_kinds(self.methods, ENTRY, kinds, self.owners, lambda m: bool(self._sites(m)))
+            self.methods |= new
+            self.dirty |= set(new)
+
+    def _spread_entries(self) -> None:
+        if self.request.signatures:
+            new = with_entries_spread(self.methods[ENTRY], self.methods)
+            if new is not self.methods[ENTRY]:
+                self.methods[ENTRY] = new
+                self.dirty.add(ENTRY)
 
     def _own_denoisers(self) -> None:
         """The constructor's parameters that are denoisers by their attributes, as everywhere else in the class."""
