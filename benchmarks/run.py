@@ -3,8 +3,10 @@
     python -m benchmarks.run                        # prints the section
     python -m benchmarks.run --into docs/performance.md
 
-CPU time of a command is what its target holds for: other load on the machine moves it less than wall time.  Each figure
-is the median of several runs in processes of their own.  Run it on a quiet machine, in the verify environment.
+CPU time of a command is what its target holds for: other load on the machine moves it less than wall time.  The target
+of a scaffold holds for wall time, since two processes share its work where there are two cores; its CPU time stands
+beside.  Each figure is the median of several runs in processes of their own.  Run it on a quiet machine, in the verify
+environment.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.evidence import import_times, profile
 from benchmarks.measure import ROOT, Sample, median, omniport, repeated, run
@@ -66,7 +69,8 @@ def section(options: argparse.Namespace, folder: Path, missed: list[str]) -> Ite
     yield ""
     yield (
         f"Run on {date}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start, Python "
-        f"{platform.python_version()}. Medians; *CPU*: seconds of all processes; *of target*: CPU over the target."
+        f"{platform.python_version()}. Medians; *CPU*: seconds of all processes; *of target*: CPU over the target; "
+        "*wall of target*: wall time over it; *MiB*: memory of the largest process."
     )
     yield ""
     parts = options.part or PARTS
@@ -116,22 +120,24 @@ def scaffolds(only: list[str], folder: Path, missed: list[str]) -> Iterator[str]
         if samples[0].code:
             refused += 1
             continue
-        if samples[0].cpu > 0.75 * SCAFFOLD:
+        if samples[0].wall > 0.75 * SCAFFOLD:
             samples += [scaffolded(name, folder) for _ in range(2)]
         found[name] = median(samples)
-    ordered = sorted(found.items(), key=lambda item: item[1].cpu)
-    slow = [name for name, sample in ordered if sample.cpu > SCAFFOLD]
-    missed += [f"scaffold of {name}: {found[name].cpu:.2f} s" for name in slow]
+    ordered = sorted(found.items(), key=lambda item: item[1].wall)
+    slow = [name for name, sample in ordered if sample.wall > SCAFFOLD]
+    missed += [f"scaffold of {name}: {found[name].wall:.2f} s" for name in slow]
+    within = sum(sample.cpu <= SCAFFOLD for sample in found.values())
     yield (
-        f"`scaffold diffusers:CLASS --plugin DIR`, offline: {len(found)} pipelines ({refused} refused), "
-        f"{len(found) - len(slow)} within {SCAFFOLD} s of CPU."
+        f"`scaffold diffusers:CLASS --plugin DIR`, offline, in two processes where there are two cores: {len(found)} "
+        f"pipelines ({refused} refused), {len(found) - len(slow)} within {SCAFFOLD} s of wall time, {within} within as "
+        "much CPU time."
     )
     yield ""
-    yield from head("pipeline", "wall", "CPU", "of target", "x the fastest", "MiB")
+    yield from head("pipeline", "wall", "CPU", "wall of target", "x the fastest", "MiB")
     chosen = dict(ordered[:1] + ordered[len(ordered) // 2 :][:1] + ordered[-8:])
     chosen |= {name: found[name] for name in ("FluxPipeline", "StableDiffusion3Pipeline") if name in found}
-    for name, sample in sorted(chosen.items(), key=lambda item: item[1].cpu):
-        yield row(name, sample, SCAFFOLD, ordered[0][1], [])
+    for name, sample in sorted(chosen.items(), key=lambda item: item[1].wall):
+        yield row(name, sample, SCAFFOLD, ordered[0][1], [], by="wall")
     yield ""
 
 
@@ -183,12 +189,20 @@ def head(*columns: str) -> Iterator[str]:
     yield "|---" * len(columns) + "|"
 
 
-def row(title: str, sample: Sample, target: float | None, base: Sample, missed: list[str]) -> str:
-    """A row of a table; a target that is missed is noted."""
-    share = "" if target is None else f"{sample.cpu / target:.2f}"
-    if target is not None and sample.cpu > target:
-        missed.append(f"{title}: {sample.cpu:.2f} s")
-    ratio = f"{sample.cpu / base.cpu:.1f}"
+def row(
+    title: str,
+    sample: Sample,
+    target: float | None,
+    base: Sample,
+    missed: list[str],
+    by: Literal["cpu", "wall"] = "cpu",
+) -> str:
+    """A row of a table; a target that is missed is noted.  ``by`` is what the target and the ratio are about."""
+    value: float = getattr(sample, by)
+    share = "" if target is None else f"{value / target:.2f}"
+    if target is not None and value > target:
+        missed.append(f"{title}: {value:.2f} s")
+    ratio = f"{value / getattr(base, by):.1f}"
     return f"| {title} | {sample.wall:.2f} s | {sample.cpu:.2f} s | {share} | {ratio} | {sample.memory:.0f} |"
 
 

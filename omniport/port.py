@@ -8,16 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniport.beside import Beside
 from omniport.errors import OmniportError, refusing
-from omniport.plan.model import Decision, ModelPlan, PortPlan, TransformerPlan, Why
+from omniport.plan.model import Decision, ModelPlan, PipelinePlan, PortPlan, TransformerPlan, Why
 from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.analyse.demand import Demand
+    from omniport.analyse.pipeline_components import Index
     from omniport.hub.repo import Repo
     from omniport.plan.custom import CustomPlan
     from omniport.source.normal import NormalForm
     from omniport.source.tree import SourceModule, SourceTree
+    from omniport.target.features import TargetFeatures
     from omniport.target.tree import Target
 
 
@@ -49,15 +52,16 @@ def analyse(
     revision: str | None = None,
     offline: bool = False,
     name: str | None = None,
+    beside: Beside | None = None,
 ) -> Analysis:
     """Everything that is decided about a port, with nothing written.
+
+    With ``beside`` the pipeline is analysed there while the transformer is analysed here.
 
     Raises:
         OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
             understood; the message names it.
     """
-    from omniport.analyse.demand import demand_of
-    from omniport.analyse.pipeline import analyse_pipeline
     from omniport.analyse.stages import staged_features
     from omniport.classify import classify
     from omniport.emit import default_name
@@ -77,16 +81,76 @@ def analyse(
     _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
     check_name(port_name)
-    pipeline = analyse_pipeline(tree, classified.pipeline_class, repo.index, target.features, name=port_name)
-    class_name = _transformer_class(classified)
-    component = _component(classified, class_name)
-    published = repo.config(component) if component else {}
-    transformer = analyse_transformer(tree, class_name, published, demand_of(pipeline))
-    config = config_keys(component, published, transformer.plan, tree.version)
+    pipeline, denoiser, transformer = _both(tree, repo, classified, target, port_name, beside or Beside(alone=True))
+    config = config_keys(denoiser.component, denoiser.published, transformer.plan, tree.version)
     features = staged_features(transformer.plan.features, pipeline)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config), features=features)
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
+
+
+@dataclass(frozen=True)
+class _Denoiser:
+    """The class that denoises, the folder that its config lies in ("" if none does), and that config."""
+
+    class_name: str
+    component: str
+    published: Mapping[str, object]
+
+
+def _denoiser(repo: Repo, model: ModelPlan) -> _Denoiser:
+    class_name = _transformer_class(model)
+    component = _component(model, class_name)
+    return _Denoiser(class_name, component, repo.config(component) if component else {})
+
+
+def _both(
+    tree: SourceTree, repo: Repo, model: ModelPlan, target: Target, name: str, beside: Beside
+) -> tuple[PipelinePlan, _Denoiser, TransformerAnalysis]:
+    """The plan of the pipeline, its denoiser, and what is found out about that for what the pipeline asks of it.
+
+    Beside the pipeline's analysis the transformer's is made for what the pipeline most likely asks, and made again if
+    it asks for anything else.  What the pipeline is refused for is said first, as without a second process.
+    """
+    from omniport.analyse.demand import demand_of
+
+    asked = beside.ask(_plan_pipeline, tree, model.pipeline_class, repo.index, target.features, name)
+    early = _foreseen(tree, repo, model) if asked.beside else None
+    pipeline = asked.result()
+    denoiser, demand = _denoiser(repo, model), demand_of(pipeline)
+    if early is None or early[0] != demand:
+        return pipeline, denoiser, analyse_transformer(tree, denoiser.class_name, denoiser.published, demand)
+    if isinstance(early[1], OmniportError):
+        raise early[1]
+    return pipeline, denoiser, early[1]
+
+
+def _plan_pipeline(
+    tree: SourceTree, class_name: str, index: Index, features: TargetFeatures, name: str
+) -> PipelinePlan:
+    """:func:`analyse_pipeline`, imported where it is called."""
+    from omniport.analyse.pipeline import analyse_pipeline
+
+    return analyse_pipeline(tree, class_name, index, features, name=name)
+
+
+def _foreseen(
+    tree: SourceTree, repo: Repo, model: ModelPlan
+) -> tuple[Demand, TransformerAnalysis | OmniportError] | None:
+    """What the pipeline most likely asks of its denoiser, and the analysis of that or why there is none."""
+    from omniport.analyse.foreseen import foreseen_demand
+
+    try:
+        denoiser = _denoiser(repo, model)
+        cls = tree.exported_class(denoiser.class_name, "models").class_def(denoiser.class_name)
+        names = [component.name for component in model.components if component.role == "dit"]
+        demand = foreseen_demand(tree, model.pipeline_class, names, cls)
+    except OmniportError:
+        return None
+    try:
+        return demand, analyse_transformer(tree, denoiser.class_name, denoiser.published, demand)
+    except OmniportError as error:
+        return demand, error
 
 
 @refusing("reading the transformer")
@@ -229,7 +293,9 @@ def plan(
     from omniport.target.tree import installed_target, open_target
 
     target = open_target(into) if into else installed_target()
-    return analyse(model, target=target, source=source, revision=revision, offline=offline).plan
+    with Beside() as beside:
+        found = analyse(model, target=target, source=source, revision=revision, offline=offline, beside=beside)
+    return found.plan
 
 
 def is_custom(model: str, source: Path) -> bool:

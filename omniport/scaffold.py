@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omniport.beside import Beside
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.plan.todos import blocks, counted
@@ -15,6 +16,8 @@ from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.port import Analysis
+    from omniport.source.tree import SourceTree
+    from omniport.target.features import TargetFeatures
     from omniport.target.tree import Target
     from omniport.target.write import FileChange, FileStatus
 
@@ -124,12 +127,20 @@ def scaffold(
     if into is not None and plugin is not None:
         raise OmniportError("--into and --plugin exclude each other: a port goes into a tree or becomes a package")
     target = open_target(into, writable=not dry_run) if into is not None else installed_target()
-    found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=name)
-    made = generate(found, model, target=target, into=into is not None, root=plugin, force=force, dry_run=dry_run)
-    return put(made, target, force=force, dry_run=dry_run, diff=diff)
+    tree = into is not None
+    with Beside() as beside:
+        found = analyse(
+            model, target=target, source=source, revision=revision, offline=offline, name=name, beside=beside
+        )
+        made = generate(
+            found, model, target=target, into=tree, root=plugin, force=force, dry_run=dry_run, beside=beside
+        )
+        return put(made, target, force=force, dry_run=dry_run, diff=diff, beside=beside)
 
 
-def put(made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bool) -> ScaffoldResult:
+def put(
+    made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bool, beside: Beside | None = None
+) -> ScaffoldResult:
     """Resolve the imports of what was made, and write all of it or, with ``dry_run``, nothing.
 
     Raises:
@@ -138,7 +149,9 @@ def put(made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bo
     """
     from omniport.target import write
 
-    prepared = write.prepare(made.root, made.changes, package=target.package, force=force, others=made.packages)
+    prepared = write.prepare(
+        made.root, made.changes, package=target.package, force=force, others=made.packages, beside=beside
+    )
     files = prepared.files if dry_run else write.apply(prepared)
     return ScaffoldResult(
         plan=made.plan,
@@ -160,6 +173,7 @@ def generate(
     root: Path | None = None,
     force: bool = False,
     dry_run: bool = False,
+    beside: Beside | None = None,
 ) -> Generated:
     """Every file of the port that ``found`` is of, rendered and not written.
 
@@ -169,6 +183,7 @@ def generate(
         root: the folder of that package; the one of its name in the current folder if None.
         force: whether the registry row of a port that is not ours may be replaced.
         dry_run: whether nothing will be written, so that an earlier interrupted write is left as it is.
+        beside: where the pipeline is rendered while the transformer is rendered here.
 
     Raises:
         OmniportError: the code cannot be rendered for this tree, or the name or the row is somebody else's.
@@ -176,7 +191,6 @@ def generate(
     from omniport import emit
     from omniport.proven import proven_features
     from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
-    from omniport.rewrite.pipeline.module import render_pipeline
     from omniport.rewrite.transformer import render_transformer
     from omniport.target import journal, write
 
@@ -189,6 +203,7 @@ def generate(
             write.require_writable(root)
             journal.recover(root)
     port, left_out = older_plan(_as_first_classified(found.plan, root, inputs), target.features)
+    asked = (beside or Beside(alone=True)).ask(_render_pipeline, found.source, port, target.features)
     transformer = render_transformer(
         found.normal,
         port.transformer,
@@ -199,7 +214,7 @@ def generate(
         stages=port.staged,
     )
     transformer, of_transformer = older_transformer(transformer, target.features)
-    pipeline, of_pipeline = older_pipeline(render_pipeline(found.source, port, target.features), target.features)
+    pipeline, of_pipeline = older_pipeline(asked.result(), target.features)
     style: list[Any] = []
     said: list[str] = []
     known = {n: found.repo.config(n) for n, c in found.repo.index.components.items() if c is not None}
@@ -235,6 +250,13 @@ def _published(plan: PortPlan, configs: Mapping[str, dict[str, Any]]) -> dict[st
         return {}
     name = next((c.name for c in plan.model.components if c.class_name == plan.transformer.class_name), "")
     return {key: value for key, value in configs.get(name, {}).items() if key in plan.transformer.parameters}
+
+
+def _render_pipeline(source: SourceTree, port: PortPlan, features: TargetFeatures) -> str:
+    """:func:`render_pipeline`, imported where it is called."""
+    from omniport.rewrite.pipeline.module import render_pipeline
+
+    return render_pipeline(source, port, features)
 
 
 def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> PortPlan:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from omniport.beside import Beside
 from omniport.errors import OmniportError
 from omniport.recorded import FileOutcome, in_tree, outcome_data, outcome_lines, recorded_port
 from omniport.records import dataclass
@@ -112,8 +113,17 @@ def update(
             offline=offline,
         )
     else:
-        found = analyse(model, target=target, source=source, revision=revision, offline=offline, name=known.name)
-        made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run)
+        with Beside() as beside:
+            found = analyse(
+                model,
+                target=target,
+                source=source,
+                revision=revision,
+                offline=offline,
+                name=known.name,
+                beside=beside,
+            )
+            made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run, beside=beside)
     files = _merged(root, base, made.changes)
     texts = {f.path: f.new for f in files if f.verb != "conflict" and f.new is not None}
     whole = [write.FileChange(c.path, texts.get(c.path, c.content), c.verb) for c in made.changes]

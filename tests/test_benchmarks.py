@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import pytest
 
 from benchmarks.evidence import import_times
 from benchmarks.measure import Sample, median, run
 from benchmarks.run import BEGIN, END, row
+from benchmarks.scaffold import Stages
+from omniport import beside
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +48,35 @@ def test_a_missed_target_is_said() -> None:
     assert missed == ["`x`: 0.20 s"]
 
 
+def test_a_target_of_wall_time_is_judged_by_it() -> None:
+    missed: list[str] = []
+    assert row("`x`", sample(0.2), 0.3, sample(0.1), missed, by="wall") == "| `x` | 0.40 s | 0.20 s | 1.33 | 2.0 | 50 |"
+    assert missed == ["`x`: 0.40 s"]
+    row("`x`", sample(0.2), 0.3, sample(0.1), missed)
+    assert len(missed) == 1
+
+
+def burnt(seconds: float) -> float:
+    began = time.process_time()
+    while time.process_time() - began < seconds:
+        pass
+    return seconds
+
+
+def test_a_stage_is_counted_where_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(tmp_path / "beside")
+    there, here = stages.staged("analyse pipeline", burnt), stages.staged("model", burnt)
+    monkeypatch.setattr(beside, "allowed", lambda: True)
+    with beside.Beside() as second:
+        asked = second.ask(there, 0.3)
+        assert here(0.1) == 0.1 and asked.result() == 0.3
+    stage, seconds = json.loads(stages.beside.read_text())
+    assert stage == "analyse pipeline" and 0.3 <= seconds < 0.6
+    assert 0.1 <= stages.used["model"] < 0.25, "what the second process used is no part of it"
+    assert stages.used["analyse pipeline"] == 0
+    assert stages.staged("classify", burnt)(0.1) and 0.1 <= stages.used["classify"] < 0.25
+
+
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     times, heavy = import_times(tmp_path)
     assert heavy == [] and {"omniport", "typer"} <= {name for name, _ in times}
@@ -62,5 +97,5 @@ def test_the_section_is_written_into_its_page(tmp_path: Path) -> None:
         and text.endswith(f"{END}\nafter\n")
         and "as it was" not in text
     )
-    for wanted in ("1 pipelines (0 refused)", "| FluxPipeline |"):
+    for wanted in ("1 pipelines (0 refused)", "of wall time", "| FluxPipeline |"):
         assert wanted in text, wanted

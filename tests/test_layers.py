@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "omniport"
 
 #: Floors from the ground up; the longest name that a module's own begins with says where it stands.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "folders", "progress", "records", "strict_json", "strict_toml"),
+    ("beside", "errors", "folders", "progress", "records", "strict_json", "strict_toml"),
     ("plan",),
     ("source",),
     ("target",),

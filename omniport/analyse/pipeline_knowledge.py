@@ -223,3 +223,8 @@ SWAPPING_CALLS = frozenset({"set_processor", "set_attn_processor"})
 
 #: Attributes that hold attention arguments: they go with the parameter of the same name.
 ATTENTION_ARGUMENTS = re.compile(r"self\._?(joint_|cross_)?attention_kwargs\Z")
+
+#: Functions that ask an object for something, that name it, and hooks of guiders, which no port has.
+HARMLESS = frozenset(
+    {"getattr", "hasattr", "isinstance", "type", "register_modules", "prepare_models", "cleanup_models"}
+)

@@ -8,6 +8,7 @@ from typing import Any
 
 import libcst as cst
 
+from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.errors import UnsupportedError
 from omniport.rewrite.pipeline.blocks import Statement, bound, reads, statements, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
@@ -85,16 +86,10 @@ def handed_on(nodes: Iterable[cst.FunctionDef], denoisers: Denoisers) -> str | N
     """The first function that gets a denoiser itself, as ``from_transformer`` of a ControlNet that shares modules."""
     for node in nodes:
         for name, call in named_calls(node):
-            harmless = name.rpartition(".")[2] in _HARMLESS
+            harmless = name.rpartition(".")[2] in knowledge.HARMLESS
             if not harmless and any(dotted(a.value) in denoisers.attributes for a in call.args):
                 return name
     return None
-
-
-#: Functions that ask an object for something, that name it, and hooks of guiders, which no port has.
-_HARMLESS = frozenset(
-    {"getattr", "hasattr", "isinstance", "type", "register_modules", "prepare_models", "cleanup_models"}
-)
 
 
 def _elements(node: Statement) -> list[str]:

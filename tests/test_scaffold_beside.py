@@ -1,0 +1,135 @@
+"""A port that two processes made is the port that one makes, and so is a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from omniport import beside as room
+from omniport import port
+from omniport.analyse import foreseen
+from omniport.analyse.demand import NOTHING, Demand
+from omniport.beside import Answer, Beside
+from omniport.errors import OmniportError, UnsupportedError
+from omniport.port import analyse_transformer
+from omniport.scaffold import scaffold
+from omniport.update import update
+
+FLUX = str(Path(__file__).parents[1] / "fixtures" / "hub" / "black-forest-labs" / "FLUX.1-dev")
+BRIA = "diffusers:BriaFiboPipeline"  # its demand holds members and data in attention arguments
+
+Made = dict[str, bytes] | str
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """What was asked of a second process, and whether it worked on it."""
+    found: list[tuple[str, bool]] = []
+    ask = Beside.ask
+
+    def noted(self: Beside, function: Callable[..., object], /, *args: object, **kwargs: object) -> Answer[object]:
+        answer = ask(self, function, *args, **kwargs)
+        found.append((function.__name__.strip("_"), answer.beside))
+        return answer
+
+    monkeypatch.setattr(Beside, "ask", noted)
+    return found
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, bool], Made]:
+    """The files of a port by their path, or the message of a refusal; with a second process or without."""
+
+    def make(model: str, two: bool) -> Made:
+        monkeypatch.setattr(room, "allowed", lambda: two)
+        root = tmp_path / "port"
+        try:
+            scaffold(model, into=None, plugin=root, offline=True)
+        except OmniportError as error:
+            assert not root.exists()
+            return f"{type(error).__name__}: {error}"
+        moved = root.rename(tmp_path / f"made-{two}")
+        return {file.relative_to(moved).as_posix(): file.read_bytes() for file in moved.rglob("*") if file.is_file()}
+
+    return make
+
+
+@pytest.mark.parametrize("model", [FLUX, BRIA])
+def test_two_processes_make_the_port_that_one_makes(
+    made: Callable[[str, bool], Made], asked: list[tuple[str, bool]], model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysed: list[Demand | None] = []
+    monkeypatch.setattr(port, "analyse_transformer", lambda *a: analysed.append(a[-1]) or analyse_transformer(*a))
+    two = made(model, True)
+    assert asked == [("plan_pipeline", True), ("render_pipeline", True), ("missing_members", True)]
+    assert len(analysed) == 1, "what the pipeline asks was foreseen"
+    asked.clear()
+    assert made(model, False) == two and len(two) > 5
+    assert [beside for _, beside in asked] == [False] * 3
+
+
+def test_a_wrong_guess_costs_time_alone(
+    made: Callable[[str, bool], Made], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right = made(BRIA, False)
+    monkeypatch.setattr(foreseen, "foreseen_demand", lambda *_: NOTHING)
+    assert made(BRIA, True) == right
+
+
+def test_a_guess_that_were_believed_would_be_seen(
+    made: Callable[[str, bool], Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broken twin: a plan for what was foreseen, not for what is so."""
+    right = made(BRIA, False)
+    monkeypatch.setattr("omniport.analyse.demand.demand_of", lambda plan: NOTHING)
+    monkeypatch.setattr(foreseen, "foreseen_demand", lambda *_: NOTHING)
+    assert made(BRIA, True) != right
+
+
+def test_a_guess_that_fails_is_none(made: Callable[[str, bool], Made], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> Demand:
+        raise UnsupportedError("nothing is foreseen")
+
+    right = made(FLUX, False)
+    monkeypatch.setattr(foreseen, "foreseen_demand", fails)
+    assert made(FLUX, True) == right
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("diffusers:EasyAnimateControlPipeline", "pipeline_easyanimate_control.py:998: "),
+        ("diffusers:AnyFlowFARPipeline", "transformer_anyflow_far.py:"),
+        ("diffusers:NoPipeline", "NoPipeline"),
+    ],
+)
+def test_a_refusal_is_the_same(made: Callable[[str, bool], Made], model: str, message: str) -> None:
+    two = made(model, True)
+    assert message in two and two == made(model, False)
+
+
+@pytest.mark.parametrize("two", [True, False])
+def test_the_pipeline_is_refused_first(
+    made: Callable[[str, bool], Made], monkeypatch: pytest.MonkeyPatch, two: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise UnsupportedError("the transformer")
+
+    monkeypatch.setattr(port, "analyse_transformer", refuse)
+    assert "pipeline_easyanimate_control.py:998: " in made("diffusers:EasyAnimateControlPipeline", two)
+    assert made(FLUX, two) == "UnsupportedError: the transformer"
+
+
+def test_plan_and_update_use_it_as_well(
+    made: Callable[[str, bool], Made], asked: list[tuple[str, bool]], tmp_path: Path
+) -> None:
+    made(FLUX, True)
+    asked.clear()
+    port.plan(FLUX, offline=True)
+    assert asked == [("plan_pipeline", True)]
+    asked.clear()
+    again = update(tmp_path / "made-True", offline=True)
+    assert {file.verb for file in again.files} == {"identical"}
+    assert asked[:2] == [("plan_pipeline", True), ("render_pipeline", True)]
