@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omniport.emit.edits.base import Context
 from omniport.emit.edits.recipe_row import recipe_path
+from omniport.emit.end_to_end import ONLINE, end_to_end, marks, no_end_to_end
 from omniport.emit.render import render
-from omniport.records import dataclass
 from omniport.target.tree import MODELS_FOLDER
 
 #: Classes whose constructor's own defaults build no model: tests of their weights need a published configuration.
@@ -20,7 +20,7 @@ _INCOMPLETE = {
     "LuminaNextDiT2DModel": "num_kv_heads is None",
     "OmniGenTransformer2DModel": "rope_scaling is None",
 }
-_ONLINE, _OFFLINE, _UNIT = "tests/e2e/online_serving", "tests/e2e/offline_inference", "tests/diffusion/models"
+_UNIT = "tests/diffusion/models"
 _EXAMPLES = {
     "text-to-image": "text_to_image/text_to_image.py",
     "text-to-video": "text_to_video/text_to_video.py",
@@ -28,15 +28,6 @@ _EXAMPLES = {
     "image-to-video": "image_to_video/image_to_video.py",
     "image-to-image": "image_to_image/image_edit.py",
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """One server of the online test: its arguments, and the number of cards it takes."""
-
-    id: str
-    arguments: list[str]
-    cards: int = 1
 
 
 def tree_files(context: Context, spdx: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -47,12 +38,12 @@ def tree_files(context: Context, spdx: str) -> tuple[dict[str, str], tuple[str, 
         files |= _unit(context, spdx)
         if why := _no_weights(context):
             notes.append(f"no test of the weights: {why}")
-    if (context.root / _ONLINE).is_dir():
-        reason = _no_end_to_end(context)
+    if (context.root / ONLINE).is_dir():
+        reason = no_end_to_end(context)
         if reason:
             notes.append(f"no end-to-end tests: {reason}")
         else:
-            files |= _end_to_end(context, spdx)
+            files |= end_to_end(context, spdx)
     path = recipe_path(context)
     if path:
         files[path] = _recipe(context, path)
@@ -74,7 +65,7 @@ def _unit(context: Context, spdx: str) -> dict[str, str]:
         display=context.display,
         name=plan.name,
         package=f"{MODELS_FOLDER.replace('/', '.')}.{plan.name}",
-        marks=[m for m in ("core_model", "diffusion", "cpu") if m in _marks(context.root, ("core_model", "cpu"))],
+        marks=[m for m in ("core_model", "diffusion", "cpu") if m in marks(context.root, ("core_model", "cpu"))],
         architecture=context.architecture,
         pipeline_class=plan.pipeline.class_name,
         transformer_class=transformer.class_name,
@@ -112,80 +103,6 @@ def _vllm_config_is_set(root: Path) -> bool:
     files = (root / "tests/conftest.py", root / "tests/helpers/fixtures/env.py")
     texts = [path.read_text("utf-8", errors="replace") for path in files if path.is_file()]
     return any(re.search(r"autouse=True\)\ndef default_vllm_config\(", text) for text in texts)
-
-
-def _marks(root: Path, known: tuple[str, ...]) -> set[str]:
-    """The pytest marks that the tree declares; ``known`` where it declares none."""
-    path = root / "pyproject.toml"
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    found = set(re.findall(r'^\s*"(\w+)(?:\([^"]*\))?: ', text.partition("markers = [")[2], re.M))
-    return found or {*known, "diffusion"}
-
-
-# ---------------------------------------------------------------------------------------------------- end-to-end tests
-def _harness(root: Path) -> Path | None:
-    """The module that holds the servers and clients of the end-to-end tests."""
-    for name in ("tests/helpers/runtime.py", "tests/conftest.py"):
-        path = root / name
-        if path.is_file() and "class OmniServerParams" in path.read_text("utf-8", errors="replace"):
-            return path
-    return None
-
-
-def _no_end_to_end(context: Context) -> str:
-    """Why no end-to-end tests can be written; empty if they can."""
-    if not context.model_id:
-        return "the id of a published checkpoint is not known"
-    harness = _harness(context.root)
-    if harness is None:
-        return "the tree's test harness has another form (no OmniServerParams)"
-    if context.media or context.plan.pipeline.output in ("audio", "unknown"):
-        return f"there is no form for {context.task} yet"
-    text = harness.read_text("utf-8", errors="replace")
-    method = "send_video_diffusion_request" if context.plan.pipeline.output == "video" else "send_diffusion_request"
-    return "" if f"def {method}(" in text else f"the tree's client has no {method}"
-
-
-def _end_to_end(context: Context, spdx: str) -> dict[str, str]:
-    cases = _cases(context)
-    values = {
-        "spdx": spdx,
-        "display": context.display,
-        "task": context.task,
-        "name": context.plan.name,
-        "model_id": context.model_id,
-        "helpers": (context.root / "tests/helpers/mark.py").is_file(),
-        "level": "full_model" if "full_model" in _marks(context.root, ()) else "advanced_model",
-        "output": context.plan.pipeline.output,
-        "height": 512 if context.plan.pipeline.output == "image" else 480,
-        "width": 512 if context.plan.pipeline.output == "image" else 640,
-        "frames": 5,
-        "cases": cases,
-        "parallel": any(case.cards > 1 for case in cases),
-    }
-    name = context.plan.name
-    return {
-        f"{_ONLINE}/test_{name}_expansion.py": render("tree/test_online.py.j2", **values),
-        f"{_OFFLINE}/test_{name}_expansion.py": render("tree/test_offline.py.j2", **values),
-    }
-
-
-def _cases(context: Context) -> list[Case]:
-    """The model by itself, and one case for each feature that the port declares."""
-    cases = [Case("single_card", [])]
-    if context.supports("cache-dit"):
-        cases.append(Case("cache_dit", ["--cache-backend", "cache_dit"]))
-    if context.supports("layerwise offload"):
-        cases.append(Case("layerwise_offload", ["--enable-layerwise-offload"]))
-    if context.supports("tensor parallelism"):
-        cases.append(Case("tp_2", ["--tensor-parallel-size", "2"], 2))
-    if context.plan.transformer.sp:
-        cases.append(Case("ulysses_2", ["--usp", "2"], 2))
-    if context.guided:
-        cases.append(Case("cfg_parallel_2", ["--cfg-parallel-size", "2"], 2))
-    if context.supports("hsdp"):
-        cases.append(Case("hsdp_2", ["--use-hsdp", "--hsdp-shard-size", "2"], 2))
-    return cases
 
 
 # --------------------------------------------------------------------------------------------------------------- recipe

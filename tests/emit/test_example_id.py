@@ -12,6 +12,13 @@ from omniport.emit.example_id import example_id
         ('>>> pipe = ToyPipeline.from_pretrained(\n        ...     "org/toy.1"\n', "org/toy.1"),
         ('>>> model_id = "org/toy"\n>>> ToyPipeline.from_pretrained(model_id, x)', "org/toy"),
         (">>> ToyPipeline.from_pretrained(model_id)", ""),
+        # a component of another repository: the checkpoint alone is no such pipeline's
+        ('>>> c = ToyNet.from_pretrained("org/net")\n>>> ToyPipeline.from_pretrained("org/toy", net=c, x=torch.x)', ""),
+        ('>>> n = "org/net"\n>>> c = ToyNet.from_pretrained(n)\n>>> ToyPipeline.from_pretrained("org/toy", net=c)', ""),
+        (
+            '>>> c = ToyNet.from_pretrained("org/toy", "net")\n>>> ToyPipeline.from_pretrained("org/toy", net=c)',
+            "org/toy",
+        ),
         ('>>> OtherPipeline.from_pretrained("org/other")', ""),
         ('>>> ToyPipeline.from_pretrained("../../etc")', ""),
         ("", ""),

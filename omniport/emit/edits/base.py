@@ -48,7 +48,9 @@ class Context:
         """``text-to-image`` and its like, from what a request brings and what it gets."""
         output = self.plan.pipeline.output
         media = next((str(d.value).split(", ") for d in self.plan.pipeline.decisions if d.subject == "media"), [])
-        source = next((kind for kind in ("video", "image", "audio") if kind in media), "text")
+        # Sound that a model of sound takes is a start that may be left out; what it works from is the text.
+        kinds = ("video", "image") if output == "audio" else ("video", "image", "audio")
+        source = next((kind for kind in kinds if kind in media), "text")
         return f"{source}-to-{output}"
 
     @property
