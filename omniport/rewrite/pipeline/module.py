@@ -31,6 +31,7 @@ from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.remarks import without_remarks
 from omniport.rewrite.pipeline.seeded import with_seed_restored
+from omniport.rewrite.pipeline.step_times import with_times_kept
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.header import header as comment_at_top
@@ -146,7 +147,7 @@ def _methods(
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
-    methods = [plain_comparisons(m) for m in without_idle_checks(methods, plan.arguments)]
+    methods = [plain_comparisons(m) for m in without_idle_checks(with_times_kept(methods), plan.arguments)]
     return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
 
 

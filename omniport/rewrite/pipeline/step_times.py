@@ -1,0 +1,208 @@
+"""The time of a step stays the tensor that it is: the reference makes it a number, and a tensor of that again.
+
+Each ``t.item()``, and each ``torch.tensor([t])`` of an element of the scheduler's timesteps, makes the host wait for
+the device in every round of the loop.  What is written instead holds the same numbers of the same type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import libcst as cst
+
+from omniport.rewrite.pipeline.blocks import Block, indented, small_bound, statements, suite
+from omniport.rewrite.pipeline.rename import replace_names
+from omniport.rewrite.pipeline.walk import target_names
+from omniport.source.syntax import code, dotted
+from omniport.source.transform import transform
+from omniport.source.walk import of_kind
+
+_SCHEDULER = "self.scheduler.timesteps"
+_AROUND = frozenset({"enumerate", "self.progress_bar"})
+#: Functions of the reference that return the scheduler's timesteps first.
+_MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
+#: Methods that put the times they are given on the device themselves.
+_TAKERS = frozenset({"self.scheduler.scale_noise", "self.scheduler.add_noise"})
+
+
+def with_times_kept(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]:
+    """The methods of a pipeline, its ``diffuse`` without such detours."""
+    named = {m.name.value: m for m in methods}
+    diffuse, entry = named.get("diffuse"), named.get("forward")
+    if diffuse is None or entry is None:
+        return list(methods)
+    text = code(diffuse)
+    if not any(part in text for part in ("torch.tensor([", ".item()", "torch.is_tensor(")):
+        return list(methods)
+    known = {_SCHEDULER} | ({"timesteps"} if _is_schedule(entry) and not _binds(diffuse, "timesteps") else set())
+    times = _times(diffuse, known)
+    new = transform(diffuse, _Keep(times)) if times else diffuse
+    return [new if m is diffuse else m for m in methods]
+
+
+def _is_schedule(entry: cst.FunctionDef) -> bool:
+    """Whether ``timesteps`` is the scheduler's tensor where ``forward`` calls ``diffuse``."""
+    found = False
+    for node in suite(entry.body):
+        small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
+        if isinstance(small, cst.Assign) and any(dotted(c.func) == "self.diffuse" for c in of_kind(small, cst.Call)):
+            return found
+        if not any("timesteps" in small_bound(s) for line in _lines([node]) for s in line.body):
+            continue
+        found = isinstance(small, cst.Assign) and len(small.targets) == 1 and _from_scheduler(small)
+    return False
+
+
+def _from_scheduler(line: cst.Assign) -> bool:
+    target, value = line.targets[0].target, line.value
+    if isinstance(target, cst.Name):
+        return dotted(value) == _SCHEDULER
+    first = target.elements[0].value if isinstance(target, cst.Tuple) else None
+    return dotted(first) == "timesteps" and isinstance(value, cst.Call) and dotted(value.func) in _MAKERS  # type: ignore[arg-type]
+
+
+def _lines(block: Block) -> list[cst.SimpleStatementLine]:
+    return [node for node in statements(block) if isinstance(node, cst.SimpleStatementLine)]
+
+
+def _binds(function: cst.FunctionDef, name: str) -> bool:
+    return any(name in small_bound(s) for line in _lines(suite(function.body)) for s in line.body)
+
+
+def _times(diffuse: cst.FunctionDef, known: set[str]) -> set[str]:
+    """Names that hold one element of the timesteps wherever they are read: the loop's own, and ``x = timesteps[i]``."""
+    bindings: dict[str, list[cst.CSTNode | None]] = {}
+    for node in statements(suite(diffuse.body)):
+        if isinstance(node, cst.For):
+            names = target_names(node.target)
+            element = _element(node, known)
+            for name in names:
+                bindings.setdefault(name, []).append(node if name == element else None)
+        elif isinstance(node, cst.SimpleStatementLine):
+            for small in node.body:
+                plain = isinstance(small, cst.Assign) and len(small.targets) == 1
+                for name in small_bound(small):
+                    value = small.value if plain and dotted(small.targets[0].target) == name else None  # type: ignore[attr-defined]
+                    one = isinstance(value, cst.Subscript) and dotted(value.value) in known and _is_index(value)
+                    bindings.setdefault(name, []).append(value if one else None)
+    return {name for name, found in bindings.items() if None not in found}
+
+
+def _element(node: cst.For, known: set[str]) -> str:
+    """The name that a loop over the timesteps gives each of them."""
+    over: cst.BaseExpression = node.iter
+    counted = False
+    while isinstance(over, cst.Call) and dotted(over.func) in _AROUND and len(over.args) == 1:
+        counted |= dotted(over.func) == "enumerate"
+        over = over.args[0].value
+    if dotted(over) not in known:
+        return ""
+    target = node.target
+    if counted:
+        return (dotted(target.elements[1].value) or "") if isinstance(target, cst.Tuple) else ""
+    return dotted(target) or ""
+
+
+def _is_index(node: cst.Subscript) -> bool:
+    return len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index)
+
+
+class _Keep(cst.CSTTransformer):
+    def __init__(self, times: set[str]) -> None:
+        self.times = times
+
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
+        if dotted(updated_node.func) in _TAKERS:
+            return updated_node.with_changes(args=[self._single(a) for a in updated_node.args])
+        return self._full(updated_node) or self._repeated(updated_node) or updated_node
+
+    def _single(self, argument: cst.Arg) -> cst.Arg:
+        """``torch.tensor([t])``, which the method puts on the device, as ``t[None]``."""
+        value = argument.value
+        if not isinstance(value, cst.Call) or dotted(value.func) != "torch.tensor" or len(value.args) != 1:
+            return argument
+        name = self._listed(value.args[0].value)
+        return argument if name is None else argument.with_changes(value=cst.parse_expression(f"{name}[None]"))
+
+    def _listed(self, node: cst.BaseExpression) -> str | None:
+        """The time in ``[t]``."""
+        one = isinstance(node, cst.List) and len(node.elements) == 1
+        name = dotted(node.elements[0].value) if one else None  # type: ignore[attr-defined]
+        return name if name in self.times else None
+
+    def _full(self, call: cst.Call) -> cst.BaseExpression | None:
+        """``torch.full((n,), t.item(), device=d, dtype=k)`` as ``t.to(device=d, dtype=k).expand(n)``."""
+        if dotted(call.func) != "torch.full" or len(call.args) != 4:
+            return None
+        shape, value = call.args[0].value, call.args[1].value
+        if any(a.keyword for a in call.args[:2]) or not isinstance(shape, cst.Tuple) or len(shape.elements) != 1:
+            return None
+        named = {a.keyword.value: code(a.value) for a in call.args[2:] if a.keyword}
+        name = (
+            (dotted(value.func) or "").removesuffix(".item") if isinstance(value, cst.Call) and not value.args else ""
+        )
+        if name not in self.times or set(named) != {"device", "dtype"}:
+            return None
+        count = code(shape.elements[0].value)
+        return cst.parse_expression(f"{name}.to(device={named['device']}, dtype={named['dtype']}).expand({count})")
+
+    def _repeated(self, call: cst.Call) -> cst.BaseExpression | None:
+        """``torch.tensor([t] * n, device=d)`` as ``t.to(d).expand(n)``, and one ``to`` where another follows."""
+        inner = call.func.value if isinstance(call.func, cst.Attribute) and call.func.attr.value == "to" else None
+        kind = f", dtype={code(call.args[0].value)}" if len(call.args) == 1 and _is_named(call.args[0], "dtype") else ""
+        if inner is not None and kind and (found := self._times(inner)) is not None:
+            return cst.parse_expression(f"{found[0]}.to(device={found[2]}{kind}).expand({found[1]})")
+        return None
+
+    def _times(self, node: cst.BaseExpression) -> tuple[str, str, str] | None:
+        """Time, count and device of ``torch.tensor([t] * n, device=d)``."""
+        if not isinstance(node, cst.Call) or dotted(node.func) != "torch.tensor" or len(node.args) != 2:
+            return None
+        listed, device = node.args
+        value = listed.value
+        if not isinstance(value, cst.BinaryOperation) or not isinstance(value.operator, cst.Multiply):
+            return None
+        name = self._listed(value.left)
+        if name is None or listed.keyword or not _is_named(device, "device"):
+            return None
+        return name, code(value.right), code(device.value)
+
+    def leave_IndentedBlock(
+        self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
+    ) -> cst.IndentedBlock:
+        """``x = t`` and the question whether it is a tensor without dimensions, with the one answer."""
+        body: Block = []
+        for node in suite(updated_node):
+            copied = self._copied(body[-1]) if body else None
+            if copied is not None and isinstance(node, cst.If) and (kept := _answered(node, *copied)) is not None:
+                body[-1] = kept.with_changes(leading_lines=body[-1].leading_lines)
+            else:
+                body.append(node)
+        return indented(body, updated_node)
+
+    def _copied(self, node: cst.CSTNode) -> tuple[str, str] | None:
+        """The names of ``x = t``."""
+        small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
+        if not isinstance(small, cst.Assign) or len(small.targets) != 1 or dotted(small.value) not in self.times:
+            return None
+        target = small.targets[0].target
+        return (target.value, code(small.value)) if isinstance(target, cst.Name) else None
+
+
+def _is_named(argument: cst.Arg, name: str) -> bool:
+    return argument.keyword is not None and argument.keyword.value == name
+
+
+def _answered(node: cst.If, name: str, time: str) -> cst.SimpleStatementLine | None:
+    """``x = f(t)`` for ``x = t``, ``if not torch.is_tensor(x): ... elif len(x.shape) == 0: x = f(x)``."""
+    other = node.orelse
+    if code(node.test).strip() != f"not torch.is_tensor({name})" or not isinstance(other, cst.If):
+        return None
+    line = suite(other.body)[0]
+    asked = code(other.test).strip() == f"len({name}.shape) == 0" and other.orelse is None
+    if not asked or len(suite(other.body)) > 1 or not isinstance(line, cst.SimpleStatementLine):
+        return None
+    small = line.body[0]
+    if len(line.body) > 1 or not isinstance(small, cst.Assign) or dotted(small.targets[0].target) != name:
+        return None
+    return line.with_changes(body=[small.with_changes(value=replace_names(small.value, {name: time}))])
