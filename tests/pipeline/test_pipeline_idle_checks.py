@@ -127,3 +127,39 @@ def test_what_is_bound_anew_may_be_both_or_neither(line: str) -> None:
 def test_without_the_proof_checks_that_can_fail_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idle_checks, "_impossible", lambda parts, prompt: "height % 16 != 0" not in parts)
     assert all("raise ValueError()" not in written(checks)[1] for checks in CAN_FAIL[:-1])
+
+
+OWN = """
+def forward(self, req):
+    prompt_embeds = req.collate_prompt_fields(req.prompts, "prompt_embeds")
+    prompt = None if prompt_embeds is not None else []
+    height = 8
+    {checks}
+    return self.encode(prompt, prompt_embeds, height)
+"""
+
+
+def own(*lines: str) -> str:
+    """What is left of checks in ``forward`` itself."""
+    text = written("\n".join(lines), source=OWN)[1]
+    return text.split("height = 8\n")[1].rpartition("    return")[0].strip()
+
+
+def test_checks_of_forward_itself() -> None:
+    both = ("if prompt is not None and prompt_embeds is not None:", '    raise ValueError("both")')
+    neither = ("if prompt is None and prompt_embeds is None:", '    raise ValueError("neither")')
+    assert own(*both, *neither) == ""
+    size = ("if height % 16 != 0:", '    raise ValueError("height")')
+    assert own(*both, *size) == "\n    ".join(size)
+
+
+@pytest.mark.parametrize("line", ["prompt = self.enhance(prompt)", "if height:\n    prompt_embeds = None"])
+def test_a_prompt_that_forward_binds_anew_may_be_anything(line: str) -> None:
+    both = ("if prompt is not None and prompt_embeds is not None:", '    raise ValueError("both")')
+    assert "both" in own(*line.split("\n"), *both)
+    assert "both" not in own(*both, *line.split("\n"))
+
+
+def test_a_check_that_binds_what_it_asks_stays() -> None:
+    text = own("if prompt is not None and prompt_embeds is not None:", "    prompt = None")
+    assert text.startswith("if prompt is not None")

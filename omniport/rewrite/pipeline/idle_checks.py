@@ -49,12 +49,14 @@ def prompts(arguments: Sequence[ArgumentPlan]) -> list[Prompt]:
 
 
 def without_idle_checks(methods: Sequence[cst.FunctionDef], arguments: Sequence[ArgumentPlan]) -> list[cst.FunctionDef]:
-    """``methods`` of a pipeline, those that ``forward`` calls as a line to check its inputs without such checks."""
+    """``methods`` of a pipeline; ``forward``, and what it calls as a line to check its inputs, without such checks."""
     known = prompts(arguments)
     entry = next((m for m in methods if m.name.value == _ENTRY), None)
     result = list(methods)
     if entry is None or not known:
         return result
+    shorter = _own(entry, known)
+    result[result.index(entry)] = entry = shorter
     for name, call in _checks(entry):
         node = next((m for m in result if m.name.value == name), None)
         if node is None or sum(attributes(m).get(name, 0) for m in result) != 1:
@@ -70,11 +72,27 @@ def without_idle_checks(methods: Sequence[cst.FunctionDef], arguments: Sequence[
             continue  # a local of the entry would be left without use
         at = result.index(node)
         result[at] = _less(new, gone)
-        shorter = transform(entry, _Drop(call, [list(given).index(own) for own in gone], set(gone)))
-        assert isinstance(shorter, cst.FunctionDef)
-        result[result.index(entry)] = shorter
+        called = transform(entry, _Drop(call, [list(given).index(own) for own in gone], set(gone)))
+        assert isinstance(called, cst.FunctionDef)
+        result[result.index(entry)] = called
         return result
     return result
+
+
+def _own(entry: cst.FunctionDef, known: Sequence[Prompt]) -> cst.FunctionDef:
+    """``forward`` without such checks of its own, which stand where the prompts are still as they were bound."""
+    ahead: list[str] = []
+    lines: list[cst.BaseStatement | cst.BaseSmallStatement] = []
+    for line in suite(entry.body):
+        alike = [p for p in known if ahead.count(p.name) == ahead.count(p.embeds) == 1]
+        ahead += bound([line])
+        kept = [p for p in alike if ahead.count(p.name) == ahead.count(p.embeds) == 1]
+        decided = transform(line, _Decide(kept)) if kept and isinstance(line, cst.If) else line
+        assert isinstance(decided, type(line))
+        lines.append(decided)
+    if all(made is line for made, line in zip(lines, suite(entry.body), strict=True)):
+        return entry
+    return fold_function(entry.with_changes(body=entry.body.with_changes(body=lines)), Facts())
 
 
 def _checks(entry: cst.FunctionDef) -> Iterator[tuple[str, cst.Call]]:
