@@ -30,6 +30,7 @@ from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, para
 from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.remarks import without_remarks
+from omniport.rewrite.pipeline.sections import numbered_anew
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.step_times import with_times_kept
 from omniport.rewrite.pipeline.strings import wrap_lines
@@ -106,7 +107,7 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
     class_text = code(_class(normal, plan, features, methods))
-    body = without_remarks(f"{post}\n\n{class_text}" if post else class_text).strip() + "\n"
+    body = numbered_anew(without_remarks(f"{post}\n\n{class_text}" if post else class_text).strip()) + "\n"
     tree = ast.parse(body)
     local = f".{plan.name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
