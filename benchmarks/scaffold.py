@@ -45,7 +45,6 @@ STAGES = {
     "files and format": "omniport.emit:port_files",
     "manifest": "omniport.emit:record_files",
     "resolve and compare": "omniport.target.write:prepare",
-    "members": "omniport.target.members:missing_members",
     "write": "omniport.target.write:apply",
 }
 

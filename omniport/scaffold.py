@@ -135,12 +135,10 @@ def scaffold(
         made = generate(
             found, model, target=target, into=tree, root=plugin, force=force, dry_run=dry_run, beside=beside
         )
-        return put(made, target, force=force, dry_run=dry_run, diff=diff, beside=beside)
+    return put(made, target, force=force, dry_run=dry_run, diff=diff)
 
 
-def put(
-    made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bool, beside: Beside | None = None
-) -> ScaffoldResult:
+def put(made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bool) -> ScaffoldResult:
     """Resolve the imports of what was made, and write all of it or, with ``dry_run``, nothing.
 
     Raises:
@@ -149,9 +147,7 @@ def put(
     """
     from omniport.target import write
 
-    prepared = write.prepare(
-        made.root, made.changes, package=target.package, force=force, others=made.packages, beside=beside
-    )
+    prepared = write.prepare(made.root, made.changes, package=target.package, force=force, others=made.packages)
     files = prepared.files if dry_run else write.apply(prepared)
     return ScaffoldResult(
         plan=made.plan,

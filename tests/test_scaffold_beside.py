@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +22,8 @@ from omniport.port import analyse_transformer
 from omniport.scaffold import scaffold
 from omniport.update import update
 
-FLUX = str(Path(__file__).parents[1] / "fixtures" / "hub" / "black-forest-labs" / "FLUX.1-dev")
+ROOT = Path(__file__).parents[1]
+FLUX = str(ROOT / "fixtures" / "hub" / "black-forest-labs" / "FLUX.1-dev")
 BRIA = "diffusers:BriaFiboPipeline"  # its demand holds members and data in attention arguments
 
 Made = dict[str, bytes] | str
@@ -63,11 +69,11 @@ def test_two_processes_make_the_port_that_one_makes(
     analysed: list[Demand | None] = []
     monkeypatch.setattr(port, "analyse_transformer", lambda *a: analysed.append(a[-1]) or analyse_transformer(*a))
     two = made(model, True)
-    assert asked == [("plan_pipeline", True), ("render_pipeline", True), ("missing_members", True)]
+    assert asked == [("plan_pipeline", True), ("render_pipeline", True)]
     assert len(analysed) == 1, "what the pipeline asks was foreseen"
     asked.clear()
     assert made(model, False) == two and len(two) > 5
-    assert [beside for _, beside in asked] == [False] * 3
+    assert [beside for _, beside in asked] == [False] * 2
 
 
 def test_a_wrong_guess_costs_time_alone(
@@ -132,4 +138,40 @@ def test_plan_and_update_use_it_as_well(
     asked.clear()
     again = update(tmp_path / "made-True", offline=True)
     assert {file.verb for file in again.files} == {"identical"}
-    assert asked[:2] == [("plan_pipeline", True), ("render_pipeline", True)]
+    assert asked == [("plan_pipeline", True), ("render_pipeline", True)]
+
+
+PROGRAM = """
+import os, pathlib, signal, sys, time
+from omniport import beside, port
+from omniport.cli import main
+
+def slow(*_):
+    pathlib.Path("pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+beside.allowed, port._plan_pipeline, port._foreseen = (lambda: True), slow, (lambda *_: None)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", PROGRAM, "scaffold", FLUX, "--plugin", "port", "--offline"]
+    first = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        until, note = time.monotonic() + 60, tmp_path / "pid"
+        while not (note.exists() and note.read_text()) and time.monotonic() < until:
+            time.sleep(0.05)
+        second = int(note.read_text())
+        assert second != first.pid
+        os.kill(second, 0)
+        first.send_signal(number)
+        assert first.wait(60) == 128 + number
+    finally:
+        first.kill()
+        first.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(second, 0)
+    assert not (tmp_path / "port").exists()
