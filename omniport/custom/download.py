@@ -27,6 +27,7 @@ from omniport.records import dataclass
 _PLAIN = ("*.json", "*.txt", "*.model")  # configurations and tokenizers
 _FILE = re.compile(r"[\w./*-]+\Z", re.ASCII)
 _SOURCES = 16
+PICKLES = (".pth", ".pt", ".bin", ".ckpt")
 VERSION = "0.40.0"  # of diffusers: the index is found as theirs are, by this key
 
 
@@ -125,6 +126,11 @@ def gaps(found: tuple[Source, ...], model: str) -> tuple[Decision, ...]:
     return tuple(made)
 
 
+def _may_fetch_pickles(found: tuple[Source, ...]) -> bool:
+    """Whether a source names pickles or everything; without a source the weights are the user's own."""
+    return not found or any(file.endswith((*PICKLES, "*")) for source in found for file in source.files)
+
+
 def script(
     pipeline: str,
     path: str,
@@ -143,6 +149,7 @@ def script(
         pipeline=pipeline,
         path=path,
         sources=found,
+        pickles=PICKLES if _may_fetch_pickles(found) else (),
         todo=lines,
         index={"_class_name": pipeline, "_diffusers_version": VERSION, **entries},
         config={"_class_name": transformer, **config},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pickle
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from omniport.custom import download
+from omniport.custom.download import Source
 from omniport.custom.into import scaffold_custom
 from tests.support.hubserver import HubServer, environment, serve
 from tests.support.ports import copy_tree
@@ -141,3 +144,14 @@ def test_sources_of_the_code_are_pinned_or_counted(tmp_path: Path, monkeypatch: 
     assert '("org/gone", "v1", ["c.pt", "d.pt"], "gone"),  # download_weights.py:4' in text
     assert "OMNIPORT-TODO(REVISION)" in text and "org/gone" in text
     assert "../x" not in text
+
+
+@pytest.mark.parametrize(
+    ("files", "pickles"),
+    [(("*.json", "*.safetensors"), False), (("*.json", "ae.pth"), True), (("*",), True), (None, True)],
+)
+def test_pickles_are_converted_where_some_may_come(files: tuple[str, ...] | None, pickles: bool) -> None:
+    sources = (Source("org/toy", "main", files, "", "the model"),) if files else ()
+    text = download.script("ToyPipeline", "x.py", "Toy", sources, "org/toy", {}, {})
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    assert ({"convert", "PICKLES"} <= names, "convert" in text) == (pickles, pickles)
