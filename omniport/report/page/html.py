@@ -11,8 +11,7 @@ from omniport.report.page.facts import PortReport
 from omniport.report.page.picture import tree_picture
 from omniport.report.page.plot import error_plot, mark, shown
 from omniport.report.page.proofs import parts
-
-LIMIT = 1e-5  # of the contract: largest relative error of an output
+from omniport.report.page.verdict import LIMIT, verdict
 
 
 def html(report: PortReport) -> str:
@@ -45,6 +44,7 @@ def html(report: PortReport) -> str:
         "decisions": view.decisions(report),
         "parts": parts(report),
         "left": view.left(report),
+        "verdict": verdict(report),
     }
     return env.get_template("report/port.html.j2").render(**values)
 

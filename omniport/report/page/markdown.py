@@ -14,6 +14,7 @@ from omniport.report.page.picture import size
 from omniport.report.page.plot import shown
 from omniport.report.page.proofs import parts as proved_parts
 from omniport.report.page.rows import WORDS, Row, rows
+from omniport.report.page.verdict import verdict
 from omniport.verify.results import ModuleNode
 
 #: what a code host makes a link or a mention of, unless it stands in code
@@ -51,6 +52,7 @@ def markdown(report: PortReport) -> str:
 def _summary(report: PortReport) -> list[str]:
     states = ", ".join(f"{count} {state}" for state, count in report.states().items())
     return [
+        *(f"**{answer.question}** {prose(answer.text)}" for answer in verdict(report)),
         prose(f"{states}; {len(report.todos)} TODO(s) left."),
         table(("what", "value"), view.origin(report)),
     ]
