@@ -77,7 +77,7 @@ class _Analysis(Guidance):
         self.batching()
         denoisers = self.denoisers()
         self.decided()
-        arguments, gone, outputs = find_arguments(self.call, self.module)
+        arguments, gone, outputs = find_arguments(self.node, self.call, self.module)
         self.dropped += gone
         self.decisions += prompt_kinds(arguments)
         normal = normalise(self.module, self.class_name, facts.request(self.dropped, self.decisions))

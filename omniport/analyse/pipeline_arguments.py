@@ -14,8 +14,15 @@ from omniport.source.nodes import each_node
 from omniport.source.tree import SourceModule
 
 
-def arguments(call: ast.FunctionDef, module: SourceModule) -> tuple[list[ArgumentPlan], list[Decision], str]:
+def arguments(
+    node: ast.ClassDef, call: ast.FunctionDef, module: SourceModule
+) -> tuple[list[ArgumentPlan], list[Decision], str]:
     """Where the parameters of ``call`` come from, those that go, and the one that counts outputs (empty if none does).
+
+    Args:
+        node: the pipeline's class.
+        call: its ``__call__``.
+        module: that of the class.
 
     Raises:
         UnsupportedError: the call takes ``*`` arguments.
@@ -34,6 +41,8 @@ def arguments(call: ast.FunctionDef, module: SourceModule) -> tuple[list[Argumen
             continue
         text = "None" if default is None else ast.unparse(default)
         binding = _binding(argument, text, names)
+        if binding is knowledge.MEDIUM and _single(argument, text, names) and _handed_as_list(node, call, argument.arg):
+            binding = knowledge.MEDIA_LIST
         if binding is knowledge.MEDIA_LIST and f"isinstance({argument.arg}, list)" in ast.unparse(call):
             binding = knowledge.MEDIUM  # the reference makes a list itself
         if not together and binding.source in knowledge.ONE:
@@ -108,10 +117,40 @@ def _binding(argument: ast.arg, default: str, names: list[str]) -> knowledge.Bin
     if knowledge.LATENTS.match(name):
         return knowledge.EXTRA
     if knowledge.MEDIA.match(name) and annotated & knowledge.MEDIA_TYPES:
-        single = _key(name, names) == "image" and default == knowledge.MEDIA_LIST.only
-        listed = single and _listed_pictures(argument.annotation)
+        listed = _single(argument, default, names) and _listed_pictures(argument.annotation)
         return knowledge.MEDIA_LIST if listed else knowledge.MEDIUM
     return knowledge.EXTRA
+
+
+def _single(argument: ast.arg, default: str, names: list[str]) -> bool:
+    """Whether a front end gives one picture for an argument as itself, and it may be left out."""
+    return _key(argument.arg, names) == "image" and default == knowledge.MEDIA_LIST.only
+
+
+def _handed_as_list(node: ast.ClassDef, call: ast.FunctionDef, name: str) -> bool:
+    """Whether a call hands its argument on, as it came, to a method of the same class that wants pictures in a list."""
+    methods = {f"self.{m.name}": m for m in node.body if isinstance(m, ast.FunctionDef)}
+    calls = [n for n in each_node(call) if isinstance(n, ast.Call)]
+    stores = [n.lineno for n in each_node(call) if isinstance(n, ast.Name) and n.id == name and _stores(n)]
+    for made in (n for n in calls if all(n.lineno < line for line in stores)):
+        method = methods.get(reading.dotted(made.func) or "")
+        for value, parameter in _given(made, method) if method is not None else ():
+            if reading.dotted(value) == name and _listed_pictures(parameter.annotation):
+                return True
+    return False
+
+
+def _stores(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
+
+
+def _given(node: ast.Call, method: ast.FunctionDef) -> list[tuple[ast.expr, ast.arg]]:
+    """The arguments of a call of a method, each with its parameter."""
+    static = any(reading.dotted(d) == "staticmethod" for d in method.decorator_list)
+    parameters = [*method.args.posonlyargs, *method.args.args][0 if static else 1 :]
+    named = {p.arg: p for p in (*parameters, *method.args.kwonlyargs)}
+    found = [(k.value, named[k.arg]) for k in node.keywords if k.arg in named]
+    return [*zip(node.args, parameters, strict=False), *found]
 
 
 def _listed_pictures(annotation: ast.expr | None) -> bool:

@@ -12,7 +12,7 @@ from omniport.analyse.demand import Demand, demand_of
 from omniport.corpus.pipeline_write import Written
 from omniport.corpus.produce import MODELS
 from omniport.corpus.proofs import Proofs
-from omniport.corpus.results import StageResult
+from omniport.corpus.results import REFERENCE, StageResult
 from omniport.corpus.run import WORKERS, verify_ports
 from omniport.errors import OmniportError
 from omniport.source.tree import SourceTree
@@ -41,6 +41,7 @@ def verify_pipelines(
     """
     refused = write_transformers(tree, written, source)
     jobs = [job_of(w) for w in written.values() if w.code is not None and w.name not in refused]
+    jobs += [job_of(w) | {"module": "", "features": ()} for w in written.values() if _without_port(w, refused)]
     digests: dict[str, str] = {}
     found: dict[str, list[StageResult]] = {}
     if proofs is not None:
@@ -66,7 +67,15 @@ def verify_pipelines(
             keep=keep,
         )
         found.update(heavy)
+    for name, stages in found.items():
+        if stages and stages[0].stage == REFERENCE:
+            found[name] = [*refused.get(name, []), *stages]
     return {**refused, **found}
+
+
+def _without_port(written: Written, refused: Mapping[str, Any]) -> bool:
+    """Whether a pipeline has no port to run, and its components are known, so that diffusers' own class can be."""
+    return bool(written.entries) and (written.code is None or written.name in refused)
 
 
 def needs_worker(name: str) -> str:
@@ -75,20 +84,23 @@ def needs_worker(name: str) -> str:
 
 
 def job_of(written: Written) -> dict[str, Any]:
-    """What the heavy process is asked for: one pipeline that was written."""
-    assert written.plan is not None
+    """What the heavy process is asked for: one pipeline, or its reference alone where it was refused."""
+    asked = written.name.split()[0]
+    name = written.plan.class_name if written.plan is not None else asked
+    dispatched = written.plan is not None and written.plan.dispatched
     return {
         "key": written.name,
-        "name": written.name.split()[0],
+        "name": name,
+        "old_name": "" if name == asked else asked,
         "recipe": written.name,
         "module": f"{MODELS.replace('/', '.')}.{written.port}.pipeline_{written.port}",
         "reference": written.module,
         "entries": written.entries,
         "features": (
-            *(("cfg2",) if written.plan.dispatched else ()),
+            *(("cfg2",) if dispatched else ()),
             *(() if needs_worker(written.name) else ("omni",)),
         ),
-        "post_process": written.plan.post_process,
+        "post_process": written.plan.post_process if written.plan is not None else None,
     }
 
 

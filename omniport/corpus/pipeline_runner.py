@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omniport.corpus.results import StageResult
+from omniport.corpus.results import REFERENCE, StageResult
 from omniport.corpus.runner import serve
 from omniport.verify import stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
@@ -27,6 +27,8 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
     """All heavy stages of one pipeline."""
     given = {**job, "features": tuple(job["features"])}
     given.pop("reference")
+    if not given["module"]:
+        return [reference(given, work)]
     progress = work / f"{job['key']}.stages"
     died = ""
 
@@ -57,6 +59,22 @@ def verify(job: dict[str, Any], root: Path, work: Path) -> list[StageResult]:
     shutil.rmtree(work / f"{job['key']}.checkpoint", ignore_errors=True)
     (work / f"{job['key']}.reference").unlink(missing_ok=True)
     return results
+
+
+def reference(job: dict[str, Any], work: Path) -> StageResult:
+    """Whether diffusers' own class runs, of a pipeline that has no port."""
+
+    def alone(rank: Rank) -> dict[str, str]:
+        from omniport.corpus.pipeline_stages import Job, reference_alone
+
+        return reference_alone(Job(**job), work)
+
+    try:
+        (found,) = fork_ranks(alone, 1, logs=work / "logs", name=job["key"], limit=LIMIT)
+    except RankError as error:
+        found = {"reason": " ".join(error.outcome.error.split())[:600]}
+    shutil.rmtree(work / f"{job['key']}.checkpoint", ignore_errors=True)
+    return StageResult(REFERENCE, "failed" if found["reason"] else "ok", found["reason"])
 
 
 def cfg2(job: dict[str, Any], root: Path, work: Path) -> StageResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +14,11 @@ from typing import Any
 
 import torch
 
-from omniport.corpus.results import StageError, StageResult
+from omniport.corpus.results import OWN_FAULT, StageError, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import engine, trace
 from omniport.verify.calls import Call, calls_for, request, run_reference
-from omniport.verify.components.build import build_pipeline
+from omniport.verify.components.build import Builder, build_pipeline
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.loading import load_reference
 from omniport.verify.pipelines import RECIPES, Recipe
@@ -41,7 +42,8 @@ NOT_RUN = "not run: "
 @dataclass(frozen=True)
 class Job:
     """One pipeline: the port's module, the reference's class and its components; ``recipe`` is the recipe's key,
-    ``features`` the stages beyond those of one rank."""
+    ``features`` the stages beyond those of one rank.  ``old_name``: what the pipeline was asked for by, where that only
+    stands for the reference's class."""
 
     key: str
     name: str
@@ -50,6 +52,7 @@ class Job:
     entries: dict[str, Any]
     features: tuple[str, ...]
     post_process: str | None = None
+    old_name: str = ""
 
     def port(self, root: Path) -> Port:
         """The port as the verifier knows ports."""
@@ -105,21 +108,21 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
         importlib.import_module(job.module)
     with _stage("load", done) as said:
         cls = reference_class(job)
-        with _the_references_own():
+        with _the_references_own(cls):
             build_pipeline(cls, job.components, recipe, folder)
         worker, config = worker_of(port, recipe, folder, rank, {})
         parameters = sum(p.numel() for m in denoisers(worker) for p in m.parameters())
         said["detail"] = f"{parameters} parameters of the denoisers"
     with _stage("e2e", done) as said:
         signature = inspect.signature(cls.__call__)
-        with _the_references_own():
+        with _the_references_own(cls):
             reference, apart = load_reference(cls, folder)
             reference.set_progress_bar_config(disable=True)
             repair(recipe.repairs, reference)
             calls = calls_for(signature, recipe)
         expected = {call.name: _reference_run(reference, call) for call in calls}
         torch.save({k: (v.steps, v.output, v.forwards) for k, v in expected.items()}, work / f"{job.key}.reference")
-        problems, details, worst = [], [apart] if apart else [], 0.0
+        problems, details, worst = [], [t for t in (apart, old_name(job, recipe)) if t], 0.0
         for call in calls:
             if expected[call.name].skipped:
                 details.append(f"{call.name} not run: {expected[call.name].skipped}")
@@ -166,7 +169,7 @@ def _reference_run(pipeline: Any, call: Call) -> Run:
             output = trace.tensors_of(run_reference(pipeline, call))
     except Exception as error:
         if call.name == "base":
-            raise StageError(f"{NOT_RUN}the reference: {_text(error)}") from error
+            raise StageError(f"{NOT_RUN}{OWN_FAULT}{_text(error)}") from error
         return Run(skipped=f"the reference raises {_text(error)[:160]}")
     if not all(torch.isfinite(t.float()).all() for t in output):
         raise StageError(f"{NOT_RUN}the reference's output of {call.name} is not finite")
@@ -276,7 +279,8 @@ def reference_class(job: Job) -> Any:
 
 
 @contextmanager
-def _the_references_own() -> Iterator[None]:
+def _the_references_own(cls: Any) -> Iterator[None]:
+    """Errors of the harness, and of ``cls`` itself, are told apart from those of a port, and from each other."""
     try:
         yield
     except StageError:
@@ -284,7 +288,41 @@ def _the_references_own() -> Iterator[None]:
     except OmniportError as error:
         raise StageError(f"{NOT_RUN}{error}") from error
     except Exception as error:
-        raise StageError(f"{NOT_RUN}no checkpoint: {_text(error)}") from error
+        own = any(f.f_globals.get("__name__") == cls.__module__ for f, _ in traceback.walk_tb(error.__traceback__))
+        raise StageError(f"{NOT_RUN}{OWN_FAULT if own else 'no checkpoint: '}{_text(error)}") from error
+
+
+def reference_alone(job: Job, work: Path) -> dict[str, str]:
+    """Whether diffusers' own class does the call ``base`` on tiny components: ``reason`` is why not, if it does not."""
+    torch.set_num_threads(1)
+    recipe, cls = RECIPES.get(job.recipe, Recipe()), reference_class(job)
+    folder = work / f"{job.key}.checkpoint"
+    try:
+        with _the_references_own(cls):
+            build_pipeline(cls, job.components, recipe, folder)
+            reference, _ = load_reference(cls, folder)
+            reference.set_progress_bar_config(disable=True)
+            repair(recipe.repairs, reference)
+        _reference_run(reference, calls_for(inspect.signature(cls.__call__), recipe)[0])
+    except StageError as error:
+        return {"reason": str(error).removeprefix(NOT_RUN)}
+    return {"reason": ""}
+
+
+def old_name(job: Job, recipe: Recipe) -> str:
+    """Where the pipeline was asked for by an old name: what that stands for, and whether diffusers still takes it."""
+    if not job.old_name:
+        return ""
+    import diffusers
+
+    says = f"{job.old_name} is an old name of {job.name}, which it is compared with"
+    cls = getattr(diffusers, job.old_name)
+    components = Builder(cls, job.components, recipe).all()
+    try:
+        cls(**{n: c for n, c in components.items() if n in inspect.signature(cls.__init__).parameters})
+    except Exception as error:
+        says += f"; {OWN_FAULT}{' '.join(f'{type(error).__name__}: {error}'.replace(';', ',').split())[:200]}"
+    return says
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import replace
 from rich.table import Table
 from rich.text import Text
 
-from omniport.corpus.results import ClassResult, CorpusReport
+from omniport.corpus.results import OWN_FAULT, ClassResult, CorpusReport
 from omniport.corpus.table import MARKS, STYLES
 
 CPU = 0.35
@@ -100,7 +100,8 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
             "scale; calls: all arguments given, arguments left out, guidance off, two outputs, two prompts. *cfg2*: "
             "guidance over two ranks gives the same, each rank runs half of the forwards; - where the plan has nothing "
             "to dispatch. *omni*: `Omni(model=path).generate(...)` with vLLM-Omni's own start-up request gives "
-            "diffusers' images, video or audio within 1e-3. *error*: the largest of e2e."
+            "diffusers' images, video or audio within 1e-3. *error*: the largest of e2e. Of what has no port, "
+            "diffusers is run alone: the reason says whether that works."
         )
     yield ""
     yield "| pipeline | " + " | ".join(report.stages) + " | error | guidance | CPU s |"
@@ -114,6 +115,12 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for result in reasons:
             yield f"- **{result.name}**, {result.reason}"
+    if ways := [(c.name, part) for c in report.classes if (part := "; ".join(_ways(c)))]:
+        yield ""
+        yield "## Proved in a way of their own"
+        yield ""
+        for name, part in ways:
+            yield f"- **{name}**: {part}"
     said = [(c.name, part) for c in report.classes for part in _notes(c)]
     if said:
         yield ""
@@ -121,6 +128,20 @@ def _markdown(report: CorpusReport) -> Iterator[str]:
         yield ""
         for name, part in said:
             yield f"- **{name}**: {part}"
+
+
+WAYS = (" is an old name of ", "loaded by component", "under the port's own name")
+"""In the detail of a stage: how a pipeline was proved otherwise than most."""
+
+
+def _ways(result: ClassResult) -> list[str]:
+    parts = [part for stage in result.stages if stage.state == "ok" for part in stage.detail.split("; ")]
+    return [part for i, part in enumerate(parts) if any(way in part for way in WAYS) or _goes_on(parts, i)]
+
+
+def _goes_on(parts: list[str], index: int) -> bool:
+    """Whether a part says of the old name before it that diffusers itself does not take it any more."""
+    return index > 0 and parts[index].startswith(OWN_FAULT) and WAYS[0] in parts[index - 1]
 
 
 def _notes(result: ClassResult) -> list[str]:

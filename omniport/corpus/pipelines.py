@@ -20,7 +20,7 @@ from omniport.corpus.pipeline_table import pipeline_table, summary, to_markdown
 from omniport.corpus.pipeline_write import STAGES, Written, finish, write_all
 from omniport.corpus.produce import fresh_tree
 from omniport.corpus.proofs import Proofs
-from omniport.corpus.results import ClassResult, CorpusReport, StageResult, completed
+from omniport.corpus.results import ClassResult, CorpusReport, StageResult, beside_the_reference, completed
 from omniport.corpus.run import WORKERS
 from omniport.errors import OmniportError
 from omniport.hub.synthetic import constructor, find_pipeline, pipeline_names
@@ -101,10 +101,10 @@ def run_pipelines(
             proofs=Proofs(proofs, versions) if proofs is not None else None,
             kept=kept,
         )
+    stages_of = {n: beside_the_reference([*results[n], *heavy.get(n, [])]) for n in classes}
     report = CorpusReport(
         tuple(
-            ClassResult(n, f, completed([*results[n], *heavy.get(n, [])], stages, _undispatched(written[n])))
-            for n, f in classes.items()
+            ClassResult(n, f, completed(stages_of[n], stages, _undispatched(written[n]))) for n, f in classes.items()
         ),
         stages,
         versions,

@@ -21,6 +21,7 @@ HARNESS = (
     "verify/components/others.py",
     "verify/components/tokens.py",
     "verify/engine.py",
+    "verify/loading.py",
     "verify/repairs.py",
     "verify/requests.py",
     "verify/stand_ins.py",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 State = Literal["ok", "failed", "refused", "not reached", "not declared"]
@@ -25,6 +25,12 @@ FEATURES = {
     "quant": "lora",  # what finds the linears for the one finds them for the other
 }
 """Stages that a plan may leave undeclared, and the plan's name of the feature; none where every port must pass."""
+
+REFERENCE = "reference"
+"""Stage of a pipeline that has no port: whether diffusers' own class runs, which its reason then says."""
+
+OWN_FAULT = "diffusers' own class fails: "
+"""In a reason: the reference raised by itself, so there is nothing to compare a port with."""
 
 ALONE = {name: name for name in ("flash", "layerwise", "compile", "cache", "lora", "quant")}
 """Features that need one rank, and the module of :mod:`omniport.verify.proofs` that proves each."""
@@ -131,6 +137,17 @@ class CorpusReport:
     def to_data(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return asdict(self)
+
+
+def beside_the_reference(stages: Sequence[StageResult]) -> list[StageResult]:
+    """The stages, where the one of :data:`REFERENCE` is told in the reason of the one that did not pass."""
+    told = [s for s in stages if s.stage != REFERENCE]
+    for reference in (s for s in stages if s.stage == REFERENCE):
+        says = reference.reason if reference.state == "failed" else "diffusers' own class runs"
+        at = next((i for i, s in enumerate(told) if s.state in ("failed", "refused")), None)
+        if at is not None:
+            told[at] = replace(told[at], reason=f"{told[at].reason}; {says}")
+    return told
 
 
 def completed(

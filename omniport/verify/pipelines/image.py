@@ -68,6 +68,10 @@ IMAGE: dict[str, Recipe] = {
     ),
     "AmusedPipeline": Recipe("codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}),
     "BriaFiboEditPipeline": _FIBO,
+    "ChromaInpaintPipeline": Recipe(
+        "published configs keep two keys of FLUX, of which the class takes none and the pipeline reads one",
+        configs={"transformer": {"guidance_embeds": False, "pooled_projection_dim": 768}},
+    ),
     "CogView4ControlPipeline": Recipe(
         "the control image joins the channels",
         configs={"transformer": {"in_channels": "=2 * z", "out_channels": "=z"}},
