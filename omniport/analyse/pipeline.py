@@ -71,6 +71,7 @@ def analyse_pipeline(
 class _Analysis(Guidance):
     def plan(self) -> PipelinePlan:
         self.untouched_attention()
+        self.own_denoising()
         for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
             (self.dropped if decision.value is None else self.decisions).append(decision)
         self.decisions += step_signatures(self.source, self.module, tuple(self.decisions))
@@ -132,6 +133,18 @@ class _Analysis(Guidance):
         for node in each_node(self.node):
             if isinstance(node, ast.Attribute) and node.attr in knowledge.SWAPPING_CALLS:
                 raise UnsupportedError(f"{node.attr} {what}", *self.at(node))
+
+    def own_denoising(self) -> None:
+        """Refuse a class whose call only runs other pipelines, which its constructor makes of its components."""
+        made = reading.pipelines_made(self.init)
+        ran = [n for n in each_node(self.call) if isinstance(n, ast.Call) and reading.dotted(n.func) in made]
+        own = any(
+            isinstance(n, ast.Call) and reading.dotted(n.func) == "self.transformer" for n in each_node(self.call)
+        )
+        if ran and not own:
+            names = ", ".join(dict.fromkeys(made[reading.dotted(n.func) or ""] for n in ran))
+            reason = f"the call runs other pipelines, which are ported by themselves: {names}"
+            raise UnsupportedError(reason, *self.at(min(ran, key=lambda n: n.lineno)))
 
     # ---------------------------------------------------------------------------------------------------- denoisers
     def denoisers(self) -> Denoisers:

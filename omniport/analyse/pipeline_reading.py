@@ -165,6 +165,18 @@ def only_deprecates(init: ast.FunctionDef) -> bool:
     return deprecates
 
 
+def pipelines_made(init: ast.FunctionDef) -> dict[str, str]:
+    """Attribute (``self.x``) -> class name of each pipeline that a constructor makes."""
+    return {
+        name: made
+        for node in init.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if (made := dotted(node.value.func) or "").endswith("Pipeline")
+        for target in node.targets
+        if (name := dotted(target)) is not None
+    }
+
+
 def returns_bare(node: ast.ClassDef) -> bool:
     """Whether a model's forward returns the prediction itself under ``if not return_dict``, not a tuple."""
     for inner in each_node(node):

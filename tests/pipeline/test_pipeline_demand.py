@@ -12,7 +12,7 @@ import pytest
 from omniport.analyse.demand import Demand, demand_of
 from omniport.analyse.pipeline import analyse_pipeline
 from omniport.analyse.pipeline_loop import handed_on
-from omniport.analyse.pipeline_reading import only_deprecates
+from omniport.analyse.pipeline_reading import only_deprecates, pipelines_made
 from omniport.analyse.sequence.plan import lists
 from omniport.errors import UnsupportedError
 from omniport.hub.synthetic import synthesise
@@ -222,6 +222,26 @@ def test_a_config_value_that_the_constructor_lacks_is_read_off_the_config(diffus
 def test_annotations_that_are_in_part_strings(written: str, whole: str) -> None:
     found = text([with_whole_annotations(function(f"def f(self, x: {written} = None):\n    return x\n"))])
     assert f"x: {whole} = None" in found
+
+
+def test_a_call_that_only_runs_other_pipelines_is_refused(diffusers: SourceTree) -> None:
+    with pytest.raises(UnsupportedError, match=r"_combined\.py:360: the call runs other pipelines, .*: VisualClozeGen"):
+        plan_of(diffusers, "VisualClozePipeline")
+
+
+@pytest.mark.parametrize(
+    ("statement", "made"),
+    [
+        ("self.a = OtherPipeline(vae=vae)", {"self.a": "OtherPipeline"}),
+        ("self.a = lib.OtherPipeline()", {"self.a": "lib.OtherPipeline"}),
+        ("self.a = Processor()", {}),
+        ("self.a = OtherPipeline", {}),
+    ],
+)
+def test_pipelines_that_a_constructor_makes(statement: str, made: dict[str, str]) -> None:
+    init = ast.parse(f"def __init__(self, vae):\n    {statement}\n").body[0]
+    assert isinstance(init, ast.FunctionDef)
+    assert pipelines_made(init) == made
 
 
 def test_an_old_name_is_the_class_that_it_stands_for(diffusers: SourceTree) -> None:

@@ -12,7 +12,7 @@ from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
 from omniport.source.syntax import code, constant, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import walk
+from omniport.source.walk import of_kind, walk
 
 
 def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any]) -> cst.ClassDef:
@@ -24,8 +24,11 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
         constants: class attributes of the processor, read as ``self.<name>`` in ``call``.
 
     Raises:
-        UnsupportedError: the forward does not hand over to a processor, or the processor reads state of its own.
+        UnsupportedError: the forward does not hand over to a processor, or the processor reads state of its own, or
+            attends by flex attention.
     """
+    if (place := _flex(call, constants)) is not None:
+        raise UnsupportedError(f"processor of {node.name.value} attends by {BLOCK_MASKS}", *place)
     forward = next(f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "forward")
     handover = _handover(forward)
     if handover is None:
@@ -41,8 +44,10 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
     passed_on: list[cst.Param] = []
     if forward.params.star_kwarg is not None and any(arg.star == "**" for arg in handover.args):
         own = {p.name.value for p in forward.params.params}
+        optional = any(p.default is not None for p in forward.params.params)  # nothing required comes after these
         for param in params:
-            if param.name.value not in given and param.name.value not in own and param.default is not None:
+            follows = param.default is not None or not optional
+            if param.name.value not in given and param.name.value not in own and follows:
                 passed_on.append(param.with_changes(comma=cst.MaybeSentinel.DEFAULT))
                 given[param.name.value] = cst.Name(param.name.value)
 
@@ -74,6 +79,22 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
     )
     members = [new if member is forward else member for member in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+BLOCK_MASKS = "flex attention, whose block masks vLLM-Omni's layer lacks"
+_FLEX = ("flex", "_native_flex")  # values of AttentionBackendName in diffusers/models/attention_dispatch.py
+
+
+def _flex(call: cst.FunctionDef, constants: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Where a processor asks for diffusers' flex backend, whatever backend is chosen; None if it does not."""
+    chosen = constants.get("_attention_backend") in _FLEX
+    for statement in of_kind(call, cst.SimpleStatementLine):
+        for arg in of_kind(statement, cst.Arg):
+            named = arg.keyword is not None and arg.keyword.value == "backend"
+            text = dotted(arg.value) if named else None
+            if text == "AttentionBackendName.FLEX" or chosen and text == "self._attention_backend":
+                return marker(statement) or marker(call) or ("", 0)
+    return None
 
 
 def _prepared(

@@ -54,6 +54,17 @@ _CONTROL = {"transformer": {"in_channels": "=8 * z", "out_channels": "=4 * z"}}
 _FLUX_CONTROL = Recipe("the control image joins the channels", configs=_CONTROL)
 _KONTEXT = Recipe("pictures are resized to a megapixel if they may", call={"max_area": 6144, "_auto_resize": False})
 
+_CLOZE = Recipe(
+    "rows of pictures, the last one to be filled in, with a text for the task and one for the content",
+    call={
+        "task_prompt": "a grid of two rows",
+        "content_prompt": "a photo of a cat",
+        "image": [[Picture(0), Picture(1)], [Picture(2), None]],
+    },
+    configs={"transformer": {"in_channels": "=8 * z + 256", "out_channels": "=4 * z"}},
+    settings={"resolution": 64},
+)
+
 IMAGE: dict[str, Recipe] = {
     "AmusedImg2ImgPipeline": Recipe(
         "codes of the picture are looked up", configs={"vqvae": {"lookup_from_codebook": True}}
@@ -122,16 +133,8 @@ IMAGE: dict[str, Recipe] = {
         configs={"transformer": {"num_text_layers": 3}},
         settings={"text_encoder_select_layers": (1, 2, 3)},
     ),
-    "VisualClozeGenerationPipeline": Recipe(
-        "rows of pictures, the last one to be filled in, with a text for the task and one for the content",
-        call={
-            "task_prompt": "a grid of two rows",
-            "content_prompt": "a photo of a cat",
-            "image": [[Picture(0), Picture(1)], [Picture(2), None]],
-        },
-        configs={"transformer": {"in_channels": "=8 * z + 256", "out_channels": "=4 * z"}},
-        settings={"resolution": 64},
-    ),
+    "VisualClozeGenerationPipeline": _CLOZE,
+    "VisualClozePipeline": _CLOZE,
     "HunyuanDiTControlNetPipeline": _HUNYUAN_DIT,
     "GlmImagePipeline": Recipe(
         "pictures come as a list, and their latents by mean and deviation of each channel",

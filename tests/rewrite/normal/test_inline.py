@@ -140,3 +140,41 @@ def test_an_argument_prepared_otherwise_is_refused() -> None:
     changed = ATTENTION.replace("unused = [k for k in kwargs]", "x = x * 2")
     with pytest.raises(UnsupportedError, match="prepares arguments of its processor"):
         inline_processor(classes(changed)["A"], processor("return attn.q(x)"), {})
+
+
+GIVING = """
+class A(nn.Module):
+    def forward(self, x, **kwargs):
+        return self.processor(self, x, **kwargs)
+"""
+
+
+def test_what_the_processor_requires_comes_through_the_kwargs() -> None:
+    call = cst.parse_module(
+        "def __call__(self, attn, x, rotary, scale=1.0):\n    return attn.q(x, rotary) * scale\n"
+    ).body[0]
+    assert isinstance(call, cst.FunctionDef)
+    text = cst.Module([inline_processor(classes(GIVING)["A"], call, {})]).code
+    assert "def forward(self, x, rotary, scale=1.0):" in text
+    optional = GIVING.replace("x, **kwargs):", "x, mask=None, **kwargs):")  # nothing required may come after it
+    with pytest.raises(UnsupportedError, match="gives its processor no rotary"):
+        inline_processor(classes(optional)["A"], call, {})
+
+
+@pytest.mark.parametrize(
+    ("backend", "constants", "refused"),
+    [
+        ("self._attention_backend", {"_attention_backend": "flex"}, True),
+        ("AttentionBackendName.FLEX", {}, True),
+        ("self._attention_backend", {"_attention_backend": None}, False),
+        ("AttentionBackendName.NATIVE", {}, False),
+        ("backend", {"_attention_backend": "flex"}, False),  # another backend than the processor's
+    ],
+)
+def test_flex_attention_is_refused(backend: str, constants: dict[str, str | None], refused: bool) -> None:
+    body = f"x = attend(x, backend={backend})\nreturn attn.out(x)"
+    if refused:
+        with pytest.raises(UnsupportedError, match="processor of A attends by flex attention, whose block masks"):
+            inlined(body, **constants)
+    else:
+        assert "attend(x, backend=" in inlined(body, **constants)
