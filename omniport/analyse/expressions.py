@@ -84,10 +84,9 @@ class Expressions(Operators):
         """The abstract value of an expression."""
         if type(node) is ast.Name:
             value = self.eval_name(node, env)
-            if type(value) is Tensor:
-                self.read |= value.origins or _UNKNOWN
-            elif type(value) in HOLD_TENSORS:
-                for tensor in tensors_in((value,)):
+            kind = type(value)
+            if kind in HOLD_TENSORS:
+                for tensor in (value,) if kind is Tensor else tensors_in((value,)):
                     self.read |= tensor.origins or _UNKNOWN
             return value
         if type(node) is ast.Constant:  # which reads nothing
@@ -100,8 +99,9 @@ class Expressions(Operators):
             value = handler(node, env)
         finally:
             read, self.read = self.read, outer
-        if type(value) in HOLD_TENSORS:
-            for tensor in tensors_in((value,)):
+        kind = type(value)
+        if kind in HOLD_TENSORS:
+            for tensor in (value,) if kind is Tensor else tensors_in((value,)):
                 if tensor.origins is None:
                     tensor.origins = frozenset(read or {"self"})
                 outer |= tensor.origins or _UNKNOWN

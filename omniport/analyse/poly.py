@@ -20,6 +20,9 @@ class Poly:
 
     terms: tuple[tuple[Monomial, Fraction], ...]
 
+    def __eq__(self, other: object) -> bool:  # asked more often than anything else
+        return self is other or (type(other) is Poly and self.terms == other.terms)
+
     @staticmethod
     @functools.lru_cache(maxsize=4096)
     def of(value: int | float | str | Poly) -> Poly:

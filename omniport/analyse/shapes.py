@@ -17,6 +17,9 @@ from omniport.records import dataclass
 Key = tuple[str, str]  # class name, attribute path of a linear: ("FluxAttention", "to_out.0")
 
 
+_NONE = frozenset[Key]()
+
+
 @dataclass(frozen=True)
 class Part:
     """A run of features that is sharded by itself: its size over all ranks, and the linears that made it so."""
@@ -35,11 +38,11 @@ class Dim:
 
     @property
     def sources(self) -> frozenset[Key]:
-        return frozenset(key for part in self.parts for key in part.sources)
+        return frozenset(key for part in self.parts for key in part.sources) if self.parts else _NONE
 
     @property
     def one(self) -> bool:
-        return self.size == ONE and not self.parts and not self.streams
+        return not self.parts and not self.streams and self.size == ONE
 
 
 _serial = itertools.count()
@@ -64,7 +67,7 @@ class Tensor:
 
     @property
     def sources(self) -> frozenset[Key]:
-        return frozenset(key for dim in self.known for key in dim.sources)
+        return _NONE.union(*(dim.sources for dim in self.known if dim.parts))
 
     @property
     def streams(self) -> frozenset[str]:

@@ -58,11 +58,11 @@ def children(node: cst.CSTNode) -> list[cst.CSTNode]:
 class _Getters(dict[type, Callable[[Any], tuple[Any, ...]] | None]):
     def __missing__(self, kind: type) -> Callable[[Any], tuple[Any, ...]] | None:
         names = branches(kind)
-        found = self[kind] = operator.attrgetter(*names, *names[:1]) if names else None  # of two at least, as a tuple
+        found = self[kind] = operator.attrgetter(*names, "__class__") if names else None  # of two at least, as a tuple
         return found
 
 
-#: The values of the fields of :func:`branches`, the first of them once more at the end; None for kinds without.
+#: The values of the fields of :func:`branches`, and the kind itself, which is no node; None for kinds without.
 _VALUES = _Getters()
 
 
@@ -71,7 +71,7 @@ def _below(node: cst.CSTNode, found: list[cst.CSTNode]) -> None:
     values = _VALUES[type(node)]
     if values is None:
         return
-    for value in values(node)[:-1]:
+    for value in values(node):
         kind = type(value)
         if kind is tuple or kind is list:
             for item in reversed(value):

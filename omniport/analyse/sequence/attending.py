@@ -8,6 +8,7 @@ from typing import Any
 
 from omniport.analyse.expressions import Env
 from omniport.analyse.places import attention_sites
+from omniport.analyse.sequence.liveness import mentioned
 from omniport.analyse.sequence.records import AllAttending
 from omniport.analyse.shapes import Closure, Instance, modules_in
 from omniport.source.nodes import each_node, methods
@@ -36,16 +37,9 @@ class Attending:
             return True
         return any(isinstance(module, Instance) and module.cls in self.classes for module in modules_in(value))
 
-    def uses(self, node: ast.AST, names: Set[str] = frozenset()) -> bool:
+    def uses(self, node: ast.stmt, names: Set[str] = frozenset()) -> bool:
         """Whether ``node`` mentions one of ``names``, an attribute of ``self`` that is such a module, or all of it."""
-        parts = each_node(node)
-        of_self = {id(part.value): part.attr for part in parts if isinstance(part, ast.Attribute)}
-        for part in parts:
-            if isinstance(part, ast.Name) and part.id in names:
-                return True
-            if isinstance(part, ast.Name) and part.id == "self" and of_self.get(id(part)) in self.or_all:
-                return True
-        return False
+        return not mentioned([node]).isdisjoint(names) or not _of_self(node).isdisjoint(self.or_all)
 
     def attended(self, at: int) -> None:
         """Note that the ``at``-th statement of the forward has called attention.
@@ -58,3 +52,14 @@ class Attending:
             names = {name for name, value in self.env.items() if name != "self" and self.holds(value)}
             if not any(self.uses(node, names) for node in self.forward[at + 1 :]):
                 raise AllAttending
+
+
+def _of_self(node: ast.AST) -> frozenset[str | None]:
+    """Attributes of ``self`` that ``node`` mentions, and None if it mentions ``self`` otherwise; kept with the node."""
+    kept: frozenset[str | None] | None = node.__dict__.get("_of_self")
+    if kept is None:
+        parts = each_node(node)
+        owners = {id(part.value): part.attr for part in parts if isinstance(part, ast.Attribute)}
+        found = (part for part in parts if isinstance(part, ast.Name) and part.id == "self")
+        kept = node.__dict__["_of_self"] = frozenset(owners.get(id(part)) for part in found)
+    return kept

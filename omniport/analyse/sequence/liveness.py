@@ -50,11 +50,18 @@ def reads(node: ast.AST) -> frozenset[str]:
     """Names that are read anywhere in ``node``, those that are only added to included."""
     kept: frozenset[str] | None = node.__dict__.get("_reads")
     if kept is None:
-        nodes = each_node(node)
-        found = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        added = (n.target for n in nodes if isinstance(n, ast.AugAssign))
-        kept = frozenset(found | {target.id for target in added if isinstance(target, ast.Name)})
+        added = (n.target for n in each_node(node) if isinstance(n, ast.AugAssign))
+        kept = loads(node) | {target.id for target in added if isinstance(target, ast.Name)}
         node.__dict__["_reads"] = kept
+    return kept
+
+
+def loads(node: ast.AST) -> frozenset[str]:
+    """Names that are loaded anywhere in ``node``."""
+    kept: frozenset[str] | None = node.__dict__.get("_loads")
+    if kept is None:
+        names = (n for n in each_node(node) if isinstance(n, ast.Name))
+        kept = node.__dict__["_loads"] = frozenset(n.id for n in names if isinstance(n.ctx, ast.Load))
     return kept
 
 

@@ -82,7 +82,7 @@ class MergedRows(PackedRows):
 
     def meet(self, a: Dim, b: Dim, *, last: bool = True) -> Dim:
         """What meets the batch is as long as the batch, whatever it is the product of."""
-        if BATCH in (a.size, b.size) and not (a.streams or b.streams or a.one or b.one):
+        if not (a.streams or b.streams) and BATCH in (a.size, b.size) and not (a.one or b.one):
             return Dim(BATCH)
         return super().meet(a, b, last=last)
 

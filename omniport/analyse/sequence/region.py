@@ -9,7 +9,7 @@ from typing import Any
 
 from omniport.analyse.facts import AttentionFact, Barrier, Site
 from omniport.analyse.ops import tensors_in
-from omniport.analyse.sequence.liveness import asked_only, live
+from omniport.analyse.sequence.liveness import asked_only, live, loads
 from omniport.analyse.sequence.model import Keys, Part, Refused, Region, check_keys
 from omniport.analyse.sequence.records import Seed
 from omniport.analyse.sequence.walk import SequenceWalk
@@ -279,12 +279,7 @@ class Reading:
 
     def read(self, start: int, end: int | None = None) -> set[str]:
         """Names that statements read."""
-        return {
-            name.id
-            for node in self.forward[start:end]
-            for name in each_node(node)
-            if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Load)
-        }
+        return set[str]().union(*map(loads, self.forward[start:end]))
 
     def gathered(self, split: frozenset[str], end: int) -> tuple[tuple[str, int, int, tuple[str, ...]], ...]:
         """Variables that carry split tokens and are read behind the region."""
