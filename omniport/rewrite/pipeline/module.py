@@ -20,6 +20,7 @@ from omniport.rewrite.pipeline.comparisons import plain_comparisons
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.devices import on_own_device
 from omniport.rewrite.pipeline.docs import statement, summary, trim
+from omniport.rewrite.pipeline.filled import with_numbers_filled
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
 from omniport.rewrite.pipeline.idle_checks import without_idle_checks
@@ -32,6 +33,7 @@ from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.remarks import without_remarks
 from omniport.rewrite.pipeline.sections import numbered_anew
 from omniport.rewrite.pipeline.seeded import with_seed_restored
+from omniport.rewrite.pipeline.single import without_single_joins
 from omniport.rewrite.pipeline.step_times import with_times_kept
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.walk import calls
@@ -133,6 +135,7 @@ def _methods(
     if plan.cfg != "whole":
         entry = guided(entry, denoisers).entry
     entry, diffuse = split_loop(entry, plan, denoisers)
+    diffuse = with_numbers_filled(diffuse)
     output = find_output(entry, module.file, 0)
     found = find_processed(entry, output)
     post = ""
@@ -148,7 +151,10 @@ def _methods(
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
-    methods = [plain_comparisons(m) for m in without_idle_checks(with_times_kept(methods), plan.arguments)]
+    methods = [
+        without_single_joins(plain_comparisons(m))
+        for m in without_idle_checks(with_times_kept(methods), plan.arguments)
+    ]
     return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
 
 
