@@ -238,3 +238,22 @@ def run(text: str, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, l
     names["AttentionMetadata"] = SimpleNamespace
     exec(text, names)
     return names["ToyModel"]()(x, mask), given
+
+
+@pytest.mark.parametrize("iterated", ["self.blocks[1:]", "self.blocks"])
+def test_masks_are_followed_into_runs_of_a_list_and_into_a_member_that_may_be_missing(iterated: str) -> None:
+    """As Motif's two runs over one list: the second may give another mask, which has to be seen, too."""
+    before = MODEL.format(attention="pass", root="blocks = self.blocks", given="{mask}", role="")
+    before = before.replace("ToyAttention(dim)\n", "ToyAttention(dim) if dim else None\n")
+    loop = "        for block in self.blocks:\n            x = block(x, {mask})\n"
+    runs = (
+        "        mask = encoder_attention_mask.bool()[:, None, None, :]\n"
+        "        for block in blocks[:1]:\n            x = block(x, mask)\n"
+        f"        for block in {iterated}:\n            x = block(x, {{second}})\n"
+    )
+    text = before.replace(loop, runs)
+    good, none, other = (text.replace("{second}", second) for second in ("mask", "None", "mask[:, :, None, None]"))
+    for source in (good, none):
+        after = key_masks(cst.parse_module(source), "ToyModel", "Attention", cross=True).code
+        assert "self.attn = Attention(" in after and "[:, None, None, :]" not in after
+    assert key_masks(cst.parse_module(other), "ToyModel", "Attention", cross=True).code == other

@@ -92,6 +92,7 @@ class _Collect:
         self.facts = facts
         self.fn = ""
         self.loops: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}  # what locals were last set to: an attribute of self, "?" for anything else
         self.guards: Guards = frozenset()
 
     def count(self, table: dict[str, Names], name: str) -> None:
@@ -115,6 +116,14 @@ class _Collect:
             facts.outside_init |= part.own
         facts.other |= part.other
         facts.calls += [(call, name, self.loops.get(name, ""), self.guards) for call, name, _, _ in part.calls]
+        for name in part.stores.get("", {}):
+            self.aliases[name] = "?"
+        for one in node.body:
+            if isinstance(one, cst.Assign) and (dotted(one.value) or "").startswith("self."):
+                names = (e.target.value for e in one.targets if isinstance(e.target, cst.Name))
+                self.aliases |= dict.fromkeys(names, dotted(one.value) or "?")
+            elif isinstance(one, cst.AugAssign) and isinstance(one.target, cst.Name):
+                self.aliases[one.target.value] = "?"
 
     def name(self, node: cst.Name) -> None:
         self.count(self.facts.loads, node.value)
@@ -133,7 +142,7 @@ class _Collect:
     def function(self, node: cst.FunctionDef) -> None:
         outer = self.fn
         if not outer:
-            self.fn, self.loops = node.name.value, {}
+            self.fn, self.loops, self.aliases = node.name.value, {}, {}
         self.visit(node.params)
         self.visit(node.body)
         self.fn = outer
@@ -166,6 +175,7 @@ class _Collect:
     def target(self, node: cst.BaseExpression) -> None:
         if isinstance(node, cst.Name):
             self.count(self.facts.stores, node.value)
+            self.aliases[node.value] = "?"
         elif isinstance(node, cst.Tuple | cst.List):
             for element in node.elements:
                 self.target(element.value)
@@ -181,9 +191,13 @@ class _Collect:
         self.visit(node.body)
 
     def over(self, target: cst.BaseExpression, iterated: cst.BaseExpression) -> None:
-        """Note what the names of a loop go over, those of ``for i, (a, b) in enumerate(zip(x, y))`` too."""
+        """Note what the names of a loop go over, those of ``for i, (a, b) in enumerate(zip(x, y))`` too.
+
+        The items of a slice are those of the list.
+        """
         if isinstance(target, cst.Name):
-            self.loops[target.value] = dotted(iterated) or "?"
+            name = dotted(_sliced(iterated)) or "?"
+            self.loops[target.value] = self.aliases.get(name, name)
         elif isinstance(target, cst.Tuple) and isinstance(iterated, cst.Call):
             called = dotted(iterated.func)
             elements = [element.value for element in target.elements]
@@ -203,6 +217,13 @@ class _Collect:
             if (dotted(node.value) or "").split(".")[0] not in ("torch", "F", "nn", "np", "math"):
                 self.facts.other.add(node.attr.value)
             self.visit(node.value)
+
+
+def _sliced(node: cst.BaseExpression) -> cst.BaseExpression:
+    """The list of which ``node`` is a slice; else ``node``."""
+    while isinstance(node, cst.Subscript) and len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Slice):
+        node = node.value
+    return node
 
 
 #: What is read by a rule of its own; the children of any other node are visited.

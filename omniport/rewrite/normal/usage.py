@@ -98,8 +98,8 @@ class UsageCache:
             if callee in classes:
                 found.append(((callee, "__init__"), (name, call, frozenset({callee}))))
                 continue
-            path = (iterated or callee).removeprefix("self.")
-            if path in members:
+            prefix, _, path = (iterated or callee).partition(".")
+            if prefix == "self" and path in members:
                 made = frozenset(c for c, under in members[path] if not _contradict(under, guards))
                 found += [((cls, "forward"), (name, call, made)) for cls in made - {"?"}]
         self._calls[name] = (facts, classes, found)
@@ -212,7 +212,9 @@ def _stored(member: cst.CSTNode) -> dict[str, tuple[str, ...]]:
 def _built(node: cst.BaseExpression, classes: frozenset[str], local: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The classes that an expression builds, itself or in a list."""
     if isinstance(node, cst.Name):
-        return local.get(node.value, frozenset({"?"}))
+        return frozenset() if node.value == "None" else local.get(node.value, frozenset({"?"}))
+    if isinstance(node, cst.IfExp):
+        return _built(node.body, classes, local) | _built(node.orelse, classes, local)
     if isinstance(node, cst.Call):
         name = dotted(node.func) or ""
         if name in classes:
