@@ -187,7 +187,7 @@ def declarations(plan: TransformerPlan, root: str, separate_cfg: bool) -> str:
         stacked = ", ".join(f'(".{w.parameter}", ".{w.checkpoint}", "{w.shard}")' for w in plan.weights)
         lines += [f"packed_modules_mapping = {fused!r}", f"stacked_params_mapping = [{stacked}]"]
     if names and "hsdp" not in left_out:
-        reached = [path for block in plan.blocks for path in block.reached]
+        reached = list(dict.fromkeys(path for block in plan.blocks for path in block.reached))
         alone = f" or name in {reached!r}" if reached else ""
         within = f'parent == "{names[0]}"' if len(names) == 1 else f"parent in {names!r}"
         lines.append(

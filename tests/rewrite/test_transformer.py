@@ -11,6 +11,7 @@ from omniport.analyse.normalise import normalise
 from omniport.analyse.parallel import plan_parallel
 from omniport.emit.format import format_files
 from omniport.errors import UnsupportedError
+from omniport.port import analyse_transformer
 from omniport.rewrite.transformer import render_transformer
 from omniport.source.tree import SourceTree
 from tests.support.normal import CANVAS, block_model, normal_form, port_text, transformer_plan
@@ -210,3 +211,10 @@ def test_golden(reference: SourceTree, golden: Callable[[str, str], None]) -> No
     formatted, findings = format_files({"mini_transformer.py": text}, None)
     assert not findings
     golden("mini/transformer.py.txt", formatted["mini_transformer.py"])
+
+
+def test_a_module_that_several_lists_reach_is_named_once(diffusers: SourceTree) -> None:
+    found = analyse_transformer(diffusers, "Transformer2DModel")  # three ways to build its blocks, one attribute
+    text = render_transformer(found.normal, found.plan, header="", attributes=(), separate_cfg=False)
+    condition = next(line for line in text.splitlines() if "index.isdigit()" in line)
+    assert condition.endswith("or name in ['transformer_blocks.0.norm1.emb']")
