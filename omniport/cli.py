@@ -184,12 +184,12 @@ def plan(
     source: Source = None,
     backbone: Backbone = None,
     media: Media = None,
-    full: Annotated[bool, typer.Option("--full", help="Every decision, its reason and its source line.")] = False,
+    short: Annotated[bool, typer.Option("--short", help="A summary in place of every decision.")] = False,
     offline: Offline = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Show what each part becomes and what is left; write nothing."""
+    """Show every decision and why it is taken; write nothing."""
     from omniport import port, progress
 
     options = {"--source": source, "--revision": revision, "--backbone": backbone, "--media": media, "--into": into}
@@ -202,7 +202,7 @@ def plan(
             from omniport.report.custom import render as render_roles
             from omniport.report.plan import next_command
 
-            render_roles(roles, console(), next_command(model, given), full)
+            render_roles(roles, console(), next_command(model, given), short)
         return
     _no_answers(backbone, media)
     with progress.shown(quiet=quiet):
@@ -210,10 +210,10 @@ def plan(
     if json:
         print_plan(result)
         return
-    if full:
-        from omniport.report.plan import render
-    else:
+    if short:
         from omniport.report.plan_summary import render
+    else:
+        from omniport.report.plan import render
     render(result, console(), given)
 
 

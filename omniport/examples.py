@@ -10,7 +10,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "plan": (
         "omniport plan black-forest-labs/FLUX.1-dev",
-        "omniport plan diffusers:FluxPipeline --into ~/vllm-omni --full",
+        "omniport plan diffusers:FluxPipeline --into ~/vllm-omni --short",
         "omniport plan org/model --source ~/model-code",
     ),
     "check": (

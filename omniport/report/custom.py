@@ -14,15 +14,15 @@ from omniport.report.parts import grid, heading, print_parts, reason, table
 SHOWN = 6  # candidates of one role
 
 
-def render(plan: CustomPlan, console: Console, command: str, full: bool = False) -> None:
+def render(plan: CustomPlan, console: Console, command: str, short: bool = False) -> None:
     """Print a role report, and the ``command`` that comes next where the denoiser is known.
 
-    ``full``: every candidate of a role, not the best ones alone.
+    ``short``: the best candidates of a role, not every one.
     """
-    print_parts(_parts(plan, command, full), console)
+    print_parts(_parts(plan, command, short), console)
 
 
-def _parts(plan: CustomPlan, command: str, full: bool) -> Iterator[RenderableType]:
+def _parts(plan: CustomPlan, command: str, short: bool) -> Iterator[RenderableType]:
     yield heading("Custom repository", plan.source)
     chosen = plan.backbone
     yield grid(
@@ -38,7 +38,7 @@ def _parts(plan: CustomPlan, command: str, full: bool) -> Iterator[RenderableTyp
     yield Text()
     for role in get_args(CustomRole):
         found = [c for c in plan.candidates if c.role == role]
-        shown = found if full else found[:SHOWN]
+        shown = found[:SHOWN] if short else found
         yield from table(
             f"{role}, best of {len(found)}" if len(found) > len(shown) else role,
             ("name", "score", "where", "evidence"),

@@ -1,4 +1,4 @@
-"""A plan in short, as ``omniport plan`` prints it: how each part is mapped, and what is left.
+"""A plan in short, as ``omniport plan --short`` prints it: how each part is mapped, and what is left.
 
 What is alike stands in one row; all decisions with their reasons are :mod:`omniport.report.plan`'s.
 """
@@ -26,7 +26,7 @@ def _parts(plan: PortPlan, given: Sequence[str]) -> Iterator[RenderableType]:
     yield from _model(plan)
     yield from _transformer(plan.transformer)
     yield from _pipeline(plan.pipeline)
-    yield Text("--full shows every decision with its reason.", style="dim")
+    yield Text("Every decision with its reason: without --short.", style="dim")
     yield from next_steps(plan, given)
 
 

@@ -57,7 +57,7 @@ def test_version_and_help() -> None:
             "scaffold",
             "--into --plugin --name --revision --source --dry-run --diff --force --offline --json",
         ),
-        ("plan", "--into --revision --source --full --offline --json"),
+        ("plan", "--into --revision --source --short --offline --json"),
         ("check", "--select --ignore --output-format"),
         ("verify", "--json"),
     ],
@@ -261,12 +261,12 @@ def test_findings_are_coloured_on_a_terminal_only_and_not_with_no_color(
     assert plain.getvalue() == pipe.getvalue()
 
 
-def test_plan_is_short_unless_all_of_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_shows_every_decision_unless_a_summary_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     from omniport import port as port_room
     from tests.report.test_plan_report import PLAN
 
     monkeypatch.setattr(port_room, "plan", lambda *_, **__: PLAN)
-    short, whole, data = (invoke("plan", "m", *options).stdout for options in ((), ("--full",), ("--full", "--json")))
-    assert "--full shows every decision" in short and "rope" not in short
-    assert "Other decisions on the transformer (1)" in whole and "--full shows" not in whole
+    short, whole, data = (invoke("plan", "m", *options).stdout for options in (("--short",), (), ("--short", "--json")))
+    assert "without --short" in short and "rope" not in short
+    assert "Other decisions on the transformer (1)" in whole and "without --short" not in whole
     assert json.loads(data) == json.loads(invoke("plan", "m", "--json").stdout)

@@ -45,9 +45,9 @@ def test_wrong_use_is_one_message() -> None:
     assert runner.invoke(app, ["plan", "diffusers:FluxPipeline", "--backbone", "x.py:Y"]).exit_code == 2
 
 
-def test_every_candidate_of_a_role_is_shown_with_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_candidate_of_a_role_is_shown_unless_asked_for_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(custom, "SHOWN", 1)
     arguments = ["plan", "org/toy", "--source", str(FIXTURES / "ode")]
-    best, whole = (CliRunner().invoke(app, [*arguments, *full]).output for full in ([], ["--full"]))
+    best, whole = (CliRunner().invoke(app, [*arguments, *short]).output for short in (["--short"], []))
     assert "backbone, best of 3" in best and "best of" not in whole
     assert len(whole.splitlines()) > len(best.splitlines())

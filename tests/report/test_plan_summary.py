@@ -1,4 +1,4 @@
-"""The summary of a plan: what is alike in one row, what is left, and nothing that only --full has room for."""
+"""The summary of a plan: what is alike in one row, what is left, and nothing that only the whole plan has room for."""
 
 from __future__ import annotations
 
