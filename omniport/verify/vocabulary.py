@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -169,7 +170,9 @@ class Vocabulary(Mapping[str, Any]):
 
         [batch, tokens, channels] for a Linear over the channels, [batch, channels, rows, columns] for a Conv2d or a
         Linear over patches of two axes, [batch, channels, frames, rows, columns] for a Conv3d or patches of three,
-        [batch, channels, tokens] for a Conv1d; rows, columns and frames times the patch.
+        [batch, channels, tokens] for a Conv1d; rows, columns and frames times the patch.  A Linear over the
+        channels among the model's own layers in front of its blocks speaks against patches: a time embedding has the
+        width of many a patch.
 
         Raises:
             UnsupportedError: no Linear or convolution takes the input channels.
@@ -177,6 +180,8 @@ class Vocabulary(Mapping[str, Any]):
         channels = self.first(*LATENT_CHANNELS)
         s = self.sizes
         spatial, time = self._patch()
+        own = takewhile(lambda child: not isinstance(child, nn.ModuleList), self.model.children())
+        tokens = any(isinstance(child, nn.Linear) and child.in_features == channels for child in own)
         for module in self.model.modules():
             if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.in_channels == channels:
                 stride = module.stride
@@ -184,7 +189,7 @@ class Vocabulary(Mapping[str, Any]):
                 return self.normal(s.batch, channels, *(n * p for n, p in zip(grid, stride, strict=True)))
             if isinstance(module, nn.Linear) and module.in_features == channels:
                 return self.normal(s.batch, s.image, channels)
-            if isinstance(module, nn.Linear) and spatial > 1:
+            if isinstance(module, nn.Linear) and spatial > 1 and not tokens:
                 if module.in_features == channels * spatial**2 * time and "patch_size_t" in self.config:
                     return self.normal(s.batch, channels, s.frames * time, s.rows * spatial, s.columns * spatial)
                 if module.in_features == channels * spatial**2:

@@ -59,6 +59,19 @@ def test_latents_follow_the_first_embedder(layer: Any, shape: tuple[int, ...]) -
     assert vocabulary(layer, in_channels=4).evaluate("latents()").shape == shape
 
 
+def test_a_time_embedding_of_another_width_is_no_patch_embedder() -> None:
+    """Qwen-Image: 256 features of time stand in front, four times the 64 channels of a token."""
+    model = nn.Module()
+    model.time = nn.Sequential(nn.Linear(16, 9))
+    model.img_in = nn.Linear(4, 9)
+    assert vocabulary(model, in_channels=4, patch_size=2).evaluate("latents()").shape == (2, 24, 4)
+    spatial = nn.Module()
+    spatial.embed = nn.Sequential(nn.Linear(16, 9))
+    spatial.blocks = nn.ModuleList([nn.Linear(9, 4)])
+    spatial.out = nn.Linear(4, 16)  # behind the blocks
+    assert vocabulary(spatial, in_channels=4, patch_size=2).evaluate("latents()").ndim == 4
+
+
 def test_latents_without_an_embedder_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="no Linear or convolution takes the 4 input channels"):
         vocabulary(nn.Linear(5, 9), in_channels=4).evaluate("latents()")
