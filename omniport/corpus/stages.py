@@ -23,6 +23,7 @@ from omniport.corpus.shares import hand_share, per_block, published_share
 from omniport.errors import OmniportError
 from omniport.verify import engine, over_stages, probes
 from omniport.verify.block_meter import surplus, too_much
+from omniport.verify.features.sp2 import shares
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.meter import Meter
 from omniport.verify.port import Port
@@ -320,20 +321,6 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
             }
             measures |= {key: round(value, 4) for key, value in shares_held.items() if value is not None}
     return {"figure": worst, "reason": "; ".join(problems), "detail": "; ".join(details), "measures": measures}
-
-
-def shares(alone: list[int], local: list[int]) -> tuple[str, str]:
-    """What the query lengths of a rank of two say beside those of one rank alone, and what is wrong with them.
-
-    The longest queries are those over all tokens: of each a rank may have half, and one token of padding per stream.
-    """
-    if len(alone) != len(local) or not alone:
-        return "", f"{len(local)} attention calls instead of {len(alone)}"
-    whole = [a for a, b in zip(alone, local, strict=True) if b >= a or b > -(-a // 2) + 1]
-    halved = len(alone) - len(whole)
-    said = f"{halved} of {len(alone)} attention calls on half of the tokens"
-    fault = f"a rank attends with all of {max(whole)} tokens" if whole and max(whole) >= max(alone) else ""
-    return said, fault or ("" if halved else "no attention call is on half of the tokens")
 
 
 def _sequence_parallel(

@@ -231,7 +231,8 @@ class SpRegion:
 
     ``masks`` are axes that stay whole, in the order in which the ranks hold the tokens; ``absent`` are optional values
     that cannot be given under sequence parallelism; ``counts`` are numbers that are to count a rank's tokens there,
-    each with the streams whose lengths make it up; ``required`` are optional values that have to be given there.
+    each with the streams whose lengths make it up; ``required`` are optional values that have to be given there;
+    ``ahead``: attention in front of it sees all tokens on every rank.
     """
 
     start: int
@@ -244,6 +245,7 @@ class SpRegion:
     counts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     required: tuple[str, ...] = ()
     cuts: tuple[SpCut, ...] = ()
+    ahead: bool = False
 
 
 @sealed(frozen=True)

@@ -7,7 +7,7 @@ import libcst as cst
 from omniport.analyse.sequence.plan import GATHER, SPLIT, apart, optional_module
 from omniport.analyse.sequence.records import MANY
 from omniport.plan.model import SpRegion, SpTensor, TransformerPlan
-from omniport.rewrite.syntax import method, statements
+from omniport.rewrite.syntax import method, single, statements
 
 SPLIT_CLASS = '''
 class SequenceSplit(nn.Module):
@@ -68,6 +68,14 @@ def sequence_metadata(key: torch.Tensor, *streams: str, mask: torch.Tensor | Non
 '''
 
 
+#: A worker says when it loads that hooks share out the tokens; the context of a request does not know.
+AHEAD = """
+# attention in front of the split sees all tokens: only within the plan's hooks do ranks exchange any
+if is_forward_context_available():
+    get_forward_context().sp_plan_hooks_applied = True
+"""
+
+
 def split_forward(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
     """The root with the statements of its region between a split and a gather."""
     region, forward, init = plan.region, method(node, "forward"), method(node, "__init__")
@@ -76,8 +84,11 @@ def split_forward(node: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
     own = any(entry.module == GATHER for entry in plan.sp)
     body = list(forward.body.body)
     gathered = statements(_gather(region)) if own else []
+    ahead = statements(AHEAD) if region.ahead else []
     changed = [*body[: region.start], *statements(_split(region)), *body[region.start : region.end], *gathered]
-    forward_made = forward.with_changes(body=forward.body.with_changes(body=[*changed, *body[region.end :]]))
+    place = int(bool(body) and isinstance(single(body[0]), cst.Expr))  # behind the docstring
+    changed = [*changed[:place], *ahead, *changed[place:], *body[region.end :]]
+    forward_made = forward.with_changes(body=forward.body.with_changes(body=changed))
     init_made = init.with_changes(
         body=init.body.with_changes(body=[*init.body.body, *statements("".join(_modules(region, own)))])
     )

@@ -10,9 +10,10 @@ from omniport.analyse.normalise import normalise
 from omniport.analyse.parallel import ParallelPlan, plan_parallel
 from omniport.analyse.sequence.plan import NAME
 from omniport.plan.model import SpRegion
+from omniport.rewrite.transformer import render_transformer
 from omniport.source.tree import SourceTree
 from tests.analyse.test_tp import ATTEND, QKV
-from tests.support.normal import block_model, normal_form
+from tests.support.normal import block_model, normal_form, transformer_plan
 
 _PLANS: dict[str, ParallelPlan] = {}
 
@@ -104,3 +105,23 @@ def test_a_region_without_the_places_of_its_tokens_is_none(diffusers: SourceTree
 def test_a_search_that_is_cut_short_names_what_it_met_before(diffusers: SourceTree) -> None:
     """Behind the first blocks of Motif one walk is left, which stops at tables that nothing tells of."""
     assert "tokens of different make-up" in reason(planned(diffusers, "MotifVideoTransformer3DModel"))
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead"),
+    [
+        ("HunyuanVideoTransformer3DModel", True),  # refines its text
+        ("Lumina2Transformer2DModel", True),  # refines text and picture, with blocks of the same class
+        ("FluxTransformer2DModel", False),
+        ("WanTransformer3DModel", False),
+    ],
+)
+def test_attention_in_front_of_the_split_exchanges_nothing(diffusers: SourceTree, name: str, ahead: bool) -> None:
+    """The context of a request does not know that hooks share out the tokens, so the port says so."""
+    assert region(diffusers, name).ahead == ahead
+    found = planned(diffusers, name)
+    form = normalise(diffusers, diffusers.find_class(name, "models"), name).form
+    text = render_transformer(form, transformer_plan(form, found), header="", attributes=(), separate_cfg=False)
+    said = "get_forward_context().sp_plan_hooks_applied = True"
+    assert text.count(said) == ahead
+    assert not ahead or text.index(said) < text.index("= self.sequence_split(")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from omniport.verify.features.sp2 import _sharded, image_tokens, local_text
+from omniport.verify.features.sp2 import _sharded, image_tokens, local_text, shares
 
 SIZES = SimpleNamespace(image=24, text=20)
 
@@ -51,3 +51,10 @@ def test_local_text(before: dict[str, list[int]], after: dict[str, list[int]], t
 )
 def test_each_rank_has_half_and_together_they_have_all(counts: list[int], ok: bool) -> None:
     assert _sharded("tokens", counts, 24).ok is ok
+
+
+def test_calls_in_front_of_the_split_may_be_whole_where_the_longest_are_halved() -> None:
+    """A rank refines all of its picture (24 tokens) and text (20) before the blocks that have both (44)."""
+    assert shares([24, 20, 44, 44], [24, 20, 22, 22]) == ("2 of 4 attention calls on half of the tokens", "")
+    assert shares([24, 20, 44, 44], [24, 20, 44, 22])[1] == "a rank attends with all of 44 tokens"
+    assert shares([24, 20], [24, 20])[1]

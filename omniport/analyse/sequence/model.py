@@ -54,6 +54,7 @@ class Region:
     required: tuple[str, ...] = ()  # optional values that have to be given
     cuts: tuple[Cut, ...] = ()  # token axes that are two streams
     ranks: dict[str, int | None] = field(default_factory=dict)  # of all values at the start
+    ahead: bool = False  # attention is called in front of it
     front: bool = False  # blocks in front of it have all their tokens on every rank, fewer than those of the region
 
 
@@ -106,6 +107,7 @@ def merged(a: Region, b: Region) -> Region:
         parallel=a.parallel | b.parallel,
         local=a.local | b.local,
         keys=keys,
+        ahead=a.ahead or b.ahead,
         absent=tuple(dict.fromkeys((*a.absent, *b.absent))),
         counts=tuple(counts.items()),
         own_masks=a.own_masks | b.own_masks,

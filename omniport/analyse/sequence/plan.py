@@ -70,7 +70,17 @@ def plan_sequence(
     limits += "; the blocks in front of it have all their tokens on every rank" if region.front else ""
     reason = why(f"from here to the last block every operation acts token by token on {names}{limits}", region.line)
     planned = SpRegion(
-        region.start, region.end, split, gather, masks, region.absent, reason, region.counts, region.required, cuts
+        region.start,
+        region.end,
+        split,
+        gather,
+        masks,
+        region.absent,
+        reason,
+        region.counts,
+        region.required,
+        cuts,
+        region.ahead,
     )
     last = forward.body[region.end - 1]
     entries = (*_splits(planned), *_gathers(planned, last, why("the tokens are put together", last.lineno)))

@@ -84,6 +84,7 @@ class Reading:
             tuple(dict.fromkeys(self.walk.record.required)),
             tuple(self.walk.record.cuts),
             {s.label: len(s.tensor.dims) if s.tensor.dims is not None else None for s in self.walk.record.seeds},
+            ahead=self.traces[self.start].attentions > 0,
         )
 
     def ending(

@@ -51,10 +51,20 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     texts = [local_text(before["blocks"], r["blocks"], sizes.text) for r in after]
     queries = [image_tokens(before["queries"], r["queries"], sizes, text) for r, text in zip(after, texts, strict=True)]
     blocks = [_block_tokens(before["blocks"], r["blocks"], sizes, text) for r, text in zip(after, texts, strict=True)]
-    checks += [
-        _sharded("image tokens in the queries of one rank's attention", queries, sizes.image),
-        _sharded("image tokens in one rank's blocks", blocks, sizes.image),
-    ]
+    given = (
+        f"of {sizes.image} image tokens a rank's attention is given {max(queries)}, its blocks {max(blocks)}; "
+        f"of {sizes.text} text tokens {max(texts)}"
+    )
+    if lab.attends_ahead():  # over all image tokens on every rank, so that lengths tell the longest calls alone apart
+        told = [shares(before["queries"], r["queries"]) for r in after]
+        faults = [fault for _, fault in told if fault]
+        checks.append(Check("a rank attends with half of all tokens", not faults, "; ".join(faults)))
+        given = told[0][0]
+    else:
+        checks += [
+            _sharded("image tokens in the queries of one rank's attention", queries, sizes.image),
+            _sharded("image tokens in one rank's blocks", blocks, sizes.image),
+        ]
     planned = all(rank["planned"] for rank in ranks)
     checks.append(
         Check("vLLM-Omni applies a plan", planned, "" if planned else "the transformer has no _sp_plan that applies")
@@ -64,8 +74,7 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
 
     checks.append(Check(f"pipeline, {BASE}", run_error <= lab.limit(), value=run_error, limit=lab.limit()))
     evidence = (
-        f"of {sizes.image} image tokens a rank's attention is given {max(queries)}, its blocks {max(blocks)}; "
-        f"of {sizes.text} text tokens {max(texts)}",
+        given,
         f"per forward {exchanged} {'/'.join(kinds)}",
         f"against one rank {max(error, run_error):.1e}",
     )
@@ -81,6 +90,20 @@ def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: 
         if then == text
     ]
     return max(held, default=text)
+
+
+def shares(alone: list[int], local: list[int]) -> tuple[str, str]:
+    """What the query lengths of a rank of two say beside those of one rank alone, and what is wrong with them.
+
+    The longest queries are those over all tokens: of each a rank may have half, and one token of padding per stream.
+    """
+    if len(alone) != len(local) or not alone:
+        return "", f"{len(local)} attention calls instead of {len(alone)}"
+    whole = [a for a, b in zip(alone, local, strict=True) if b >= a or b > -(-a // 2) + 1]
+    halved = len(alone) - len(whole)
+    said = f"{halved} of {len(alone)} attention calls on half of the tokens"
+    fault = f"a rank attends with all of {max(whole)} tokens" if whole and max(whole) >= max(alone) else ""
+    return said, fault or ("" if halved else "no attention call is on half of the tokens")
 
 
 def image_tokens(before: list[int], after: list[int], sizes: Tokens, text: int) -> int:
