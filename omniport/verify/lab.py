@@ -107,11 +107,6 @@ class Lab:
             return True
         return bool(plan[part][key]) if feature == "sp" else plan[part][key] in DISPATCHED
 
-    def attends_ahead(self) -> bool:
-        """Whether the plan in the manifest has attention in front of the split, over all tokens on every rank."""
-        region = load(self.port.manifest_path).plan.get("transformer", {}).get("region") or {}
-        return bool(region.get("ahead"))
-
     def reference(self) -> dict[str, float]:
         """Run the reference pipeline on every case; how far each case is from ``base``."""
         answer: dict[str, float] = self._reference()["distances"]
