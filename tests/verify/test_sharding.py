@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from omniport.verify.features.sp2 import _sharded, image_tokens, local_text, shares
+from omniport.verify.features.sp2 import _lengths, _sharded, image_tokens, local_text, shares
 
 SIZES = SimpleNamespace(image=24, text=20)
 
@@ -58,3 +58,9 @@ def test_calls_in_front_of_the_split_may_be_whole_where_the_longest_are_halved()
     assert shares([24, 20, 44, 44], [24, 20, 22, 22]) == ("2 of 4 attention calls on half of the tokens", "")
     assert shares([24, 20, 44, 44], [24, 20, 44, 22])[1] == "a rank attends with all of 44 tokens"
     assert shares([24, 20], [24, 20])[1]
+
+
+def test_blocks_that_get_all_tokens_are_found_whatever_attention_is_given() -> None:
+    alone, whole, half = {"x": [44, 44], "temb": [1]}, {"x": [44, 44], "temb": [1]}, {"x": [22, 22], "temb": [1]}
+    assert shares(_lengths(alone), _lengths(whole))[1] == "a rank attends with all of 44 tokens"
+    assert shares(_lengths(alone), _lengths(half))[1] == ""

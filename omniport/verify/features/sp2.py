@@ -59,10 +59,14 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
         _sharded("image tokens in the queries of one rank's attention", queries, sizes.image),
         _sharded("image tokens in one rank's blocks", blocks, sizes.image),
     ]
-    told = [shares(before["queries"], r["queries"]) for r in after]
-    if not all(check.ok for check in counted) and not any(fault for _, fault in told):
+    if not all(check.ok for check in counted):
         # Refiners and history see all of a picture on every rank, and sound may be as long: the longest calls tell.
-        counted, given = [Check("the longest queries of a rank are half of all", True)], told[0][0]
+        told = [shares(before["queries"], r["queries"]) for r in after]
+        told += [shares(_lengths(before["blocks"]), _lengths(r["blocks"])) for r in after]
+        longest = Check(
+            "the longest queries and inputs of a rank's blocks are half of all", not any(f for _, f in told)
+        )
+        counted, given = ([longest], told[0][0]) if longest.ok else (counted, given)
     checks += counted
     planned = all(rank["planned"] for rank in ranks)
     checks.append(
@@ -78,6 +82,11 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
         f"against one rank {max(error, run_error):.1e}",
     )
     return Finding(tuple(checks), evidence)
+
+
+def _lengths(blocks: dict[str, list[int]]) -> list[int]:
+    """Of all arguments, those that the blocks get in one order."""
+    return [length for name in sorted(blocks) for length in blocks[name]]
 
 
 def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: int) -> int:
