@@ -93,13 +93,13 @@ def _tensor(sharding: Sharding) -> FeaturePlan:
 
 
 def _masks(normal: NormalForm, sharding: Sharding) -> tuple[FeaturePlan, ...]:
-    """Flash attention takes key masks [B, S_k] alone: any other mask needs a backend that adds or broadcasts it."""
+    """Flash attention takes boolean masks over keys [B, S_k] alone: :mod:`omniport.rewrite.key_masks` makes those."""
     for call in sharding.facts.attentions:
         mask = call.options.get("attn_mask", Const(None))
         if mask != Const(None) and not (isinstance(mask, Tensor) and len(mask.dims or ()) == 2):
             origin = normal.origin(call.line)
-            reason = "the attention mask is no key mask [B, S_k]: backends that take such masks only cannot be chosen"
-            return (FeaturePlan("flash attention", False, Why(reason, origin.file, origin.line)),)
+            reason = "it gets masks over keys; where a mask is not over keys alone, the layer calls PyTorch's kernel"
+            return (FeaturePlan("flash attention", True, Why(reason, origin.file, origin.line)),)
     return ()
 
 
