@@ -76,7 +76,7 @@ class Guidance(Record):
         first = form.pairs[0]
         if {p.form for p in form.pairs} != {first.form} or len({p.combine for p in form.pairs}) > 1:
             raise UnsupportedError("pairs of predictions in different forms", self.module.file, line)
-        line = self.line_of(f"if {first.guard}:", line)
+        line = self.line_with(_question(first.guard), line)
         self.decide("guidance guard", first.guard, "the condition under which the second prediction runs", line)
         default = first.combine == "default"
         reason = "equals negative + scale * (positive - negative)" if default else "other formula: kept"
@@ -95,3 +95,9 @@ class Guidance(Record):
         reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
         self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))
         return way, form
+
+
+def _question(guard: str) -> str:
+    """A pattern of ``if guard:``, some of whose names may be attributes of the pipeline in the source."""
+    own = re.sub(r"(?<![\w.\\])(?=[a-z_])", r"(?:self\\._?)?", re.escape(guard))
+    return rf"\bif {own}:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 from omniport.analyse.pipeline_components import Index
 from omniport.errors import UnsupportedError
@@ -36,9 +37,13 @@ class Record:
 
     def line_of(self, text: str, after: int = 0) -> int:
         """First line of the call's body, below ``after``, that holds ``text``; the call's own line if none does."""
+        return self.line_with(re.escape(text), after)
+
+    def line_with(self, pattern: str, after: int = 0) -> int:
+        """The same for a pattern that the line holds."""
         lines = self.module.text.splitlines()
         for number in range(max(after, self.call.body[0].end_lineno or 0), self.call.end_lineno or 0):
-            if text in lines[number]:
+            if re.search(pattern, lines[number]):
                 return number + 1
         return self.call.lineno
 

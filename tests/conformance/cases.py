@@ -144,8 +144,8 @@ CASES: dict[str, Case] = {
         "LongCatImageEditPipeline",
         "guidance is off where no negative prompt is given",
         (
-            "self._guidance_scale = guidance_scale",
-            "self._guidance_scale = guidance_scale if negative_prompt else 1.0",
+            "do_classifier_free_guidance = guidance_scale > 1",
+            "do_classifier_free_guidance = guidance_scale > 1 and bool(negative_prompt)",
         ),
         "step 0",
         start="defaults",

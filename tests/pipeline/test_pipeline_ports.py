@@ -153,7 +153,7 @@ def test_own_formula_overrides_the_combination(reference: SourceTree) -> None:
     plan = analyse_pipeline(tree, "MiniPipeline", MINI, DEFAULT, name="mini")
     text = render_pipeline(tree, port("mini", plan, "MiniTransformer2DModel"), DEFAULT)
     assert "def combine_cfg_noise" in text
-    assert "noise_pred + self.guidance_scale * (noise_pred - negative_noise_pred)" in text
+    assert "noise_pred + guidance_scale * (noise_pred - negative_noise_pred)" in text
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,22 @@ PURE_CALLS = frozenset(
 
 #: Methods of dictionaries and tensors without an effect.
 PURE_METHODS = frozenset(
-    {"get", "keys", "values", "items", "size", "to", "float", "cpu", "unsqueeze", "repeat", "view", "reshape", "chunk"}
+    {
+        "get",
+        "keys",
+        "values",
+        "items",
+        "size",
+        "to",
+        "float",
+        "cpu",
+        "unsqueeze",
+        "repeat",
+        "view",
+        "reshape",
+        "chunk",
+        "item",
+    }
 ) | {"expand", "flatten", "permute", "split", "squeeze", "transpose", "clone"}
 
 

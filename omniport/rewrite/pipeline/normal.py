@@ -23,6 +23,7 @@ from omniport.rewrite.pipeline.outputs import counted_for_prompts
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.spread import with_entries_spread
+from omniport.rewrite.pipeline.state import with_local_state
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.reading import reparse_cst
 from omniport.source.syntax import dotted
@@ -186,6 +187,7 @@ class _Work:
             if not self.dirty:
                 self._decide_kinds()
                 self._spread_entries()
+                self._keep_state_local()
         entry = self.methods[ENTRY]
         block = drop_dead_stores(iterate_with_bar(suite(entry.body)))
         self.methods[ENTRY] = entry.with_changes(body=indented(block, entry.body))
@@ -207,6 +209,11 @@ class _Work:
             if new is not self.methods[ENTRY]:
                 self.methods[ENTRY] = new
                 self.dirty.add(ENTRY)
+
+    def _keep_state_local(self) -> None:
+        if (new := with_local_state(self.methods, ENTRY, self.request.kept)) is not None:
+            self.methods[ENTRY] = new
+            self.dirty |= {ENTRY, "__init__"} & self.methods.keys()
 
     def _own_denoisers(self) -> None:
         """The constructor's parameters that are denoisers by their attributes, as everywhere else in the class."""
