@@ -110,16 +110,22 @@ def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockLi
 def default_length(init: ast.FunctionDef, attribute: str) -> int | None:
     """How many blocks the constructor's own defaults make."""
     arguments = init.args.args[len(init.args.args) - len(init.args.defaults) :]
-    defaults = {
-        a.arg: d.value for a, d in zip(arguments, init.args.defaults, strict=True) if isinstance(d, ast.Constant)
-    }
+    defaults = {a.arg: _number(d) for a, d in zip(arguments, init.args.defaults, strict=True)}
     for node in each_node(init):
         if isinstance(node, ast.Assign) and text(node.targets[0]) == f"self.{attribute}":
             for part in each_node(node.value):
                 if isinstance(part, ast.comprehension) and isinstance(part.iter, ast.Call) and part.iter.args:
-                    length = defaults.get(text(part.iter.args[-1]).removeprefix("self."))
-                    return length if isinstance(length, int) else None
+                    length = text(part.iter.args[-1]).removeprefix("len(").removesuffix(")").removeprefix("self.")
+                    return defaults.get(length)
     return None
+
+
+def _number(default: ast.expr) -> int | None:
+    """The number that a default is, or of what is in it."""
+    if isinstance(default, ast.List | ast.Tuple):
+        return len(default.elts)
+    value = default.value if isinstance(default, ast.Constant) else None
+    return value if isinstance(value, int) else None
 
 
 def _reached(root: ast.ClassDef, attribute: str) -> list[str]:

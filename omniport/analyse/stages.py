@@ -7,27 +7,19 @@ streams by those it is sent, and the last one goes on behind the blocks.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from omniport.analyse.blocks import default_length
+from omniport.analyse.stage_loops import NotPlain, Run, read_runs
+from omniport.analyse.stage_names import numbers, stored
 from omniport.plan.model import STAGES, BlockListPlan, FeaturePlan, PipelinePlan, StagedList, StagesPlan, Why
+from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 
 NAME = "pipeline parallelism"
 
 #: Blocks that every stage runs are at most one for so many that stages share.
-FEW = 6
-
-#: What of a tensor does not depend on its numbers.
-_FORM = {"shape", "dtype", "device", "ndim", "size", "dim"}
-
-
-class _NotPlain(Exception):
-    """What keeps the blocks whole, and the line of the normal form."""
-
-    def __init__(self, reason: str, line: int) -> None:
-        super().__init__(reason)
-        self.reason, self.line = reason, line
+FEW = 5
 
 
 def plan_stages(normal: NormalForm, blocks: tuple[BlockListPlan, ...]) -> tuple[StagesPlan | None, FeaturePlan]:
@@ -35,7 +27,7 @@ def plan_stages(normal: NormalForm, blocks: tuple[BlockListPlan, ...]) -> tuple[
     root = next(node for node in normal.tree.body if isinstance(node, ast.ClassDef) and node.name == normal.root)
     try:
         plan = _plan(normal, root, [block.attribute for block in blocks])
-    except _NotPlain as found:
+    except NotPlain as found:
         origin = normal.origin(found.line)
         return None, FeaturePlan(NAME, False, Why(found.reason, origin.file, origin.line))
     return plan, FeaturePlan(NAME, True, plan.why)
@@ -52,119 +44,96 @@ def staged_features(features: tuple[FeaturePlan, ...], pipeline: PipelinePlan) -
 
 def _plan(normal: NormalForm, root: ast.ClassDef, lists: list[str]) -> StagesPlan:
     forward, init = _function(root, "forward"), _function(root, "__init__")
-    loops = {at: name for at, statement in enumerate(forward.body) if (name := _over(statement, lists))}
-    if not loops:
-        raise _NotPlain("no loop of the forward's own statements runs a list of blocks", forward.lineno)
-    last = max(loops)
-    first = last
-    while first - 1 in loops:
-        first -= 1
-    group = {loops[at]: forward.body[at] for at in range(first, last + 1)}
-    if len(group) < last + 1 - first:
-        raise _NotPlain("a list of blocks is run twice", forward.body[first].lineno)
-    streams = [_streams(statement) for statement in group.values()]
-    if any(set(names) != set(streams[0]) for names in streams):
-        raise _NotPlain(f"its lists run on different streams: {', '.join(streams[0])}", forward.body[last].lineno)
-    for name in group:
-        _used_once(root, name)
-    staged = tuple(StagedList(name, _length(init, name)) for name in group)
-    whole = [name for at, name in loops.items() if at < first]
-    if whole and not _few(init, whole, list(group)):
-        raise _NotPlain(
-            f"the forward does more between {whole[-1]} and {next(iter(group))}", forward.body[first].lineno
-        )
-    origin = normal.origin(forward.body[first].lineno)
-    reason = f"{', '.join(group)}: every block takes and gives {', '.join(streams[0])}"
-    reason += f"; every stage runs {', '.join(whole)}" if whole else ""
-    why = Why(reason, origin.file, origin.line)
-    changed = _changed_by(forward.body[:first], forward.args.args[1].arg)
-    given = {name for statement in group.values() for name in _arguments(statement)} - set(streams[0])
-    return StagesPlan(staged, tuple(streams[0]), tuple(sorted(given & changed)), why)
+    runs = read_runs(forward, lists, lambda whole, shared: _few(init, whole, shared))
+    run = runs[0]
+    shared = [name for loop in run.loops for name in loop.lists]
+    within = {name for loop in run.loops for line in loop.node.body for name in lists if _read_in(line, name)}
+    for name in lists:
+        if name not in {*shared, *run.whole, *within} and _read_in(forward, name) and _many(init, name, shared):
+            raise NotPlain(f"{name} is run otherwise than by a loop over it", forward.lineno)
+    for name in shared:
+        _used_once(root, name, sum(name in loop.lists for each in runs for loop in each.loops))
+    staged = tuple(StagedList(name, _length(init, name)) for name in shared)
+    for loop in run.loops:
+        if len({item.length for item in staged if item.attribute in loop.lists}) > 1:
+            raise NotPlain(f"{', '.join(loop.lists)} are run side by side, and made in other numbers", init.lineno)
+    why = Why(_reason(run), *_place(normal, run.loops[0].node.lineno))
+    changed = {name for each in runs for name in _changed_by(each.front, forward.args.args[1].arg)}
+    read = {name for each in runs for name in each.read}
+    return StagesPlan(staged, run.streams, tuple(sorted(read & changed)), why)
+
+
+def _reason(run: Run) -> str:
+    """What the plan says of a run."""
+    first, *others = run.phases
+    lists = ", ".join(name for loop in first.loops for name in loop.lists)
+    plain = all(len(loop.node.body) == 1 and not loop.counted for loop in run.loops)
+    reason = f"{lists}: every block takes and gives " if plain else f"{lists}: from block to block goes "
+    reason += ", ".join(first.streams)
+    for phase in others:
+        names = ", ".join(name for loop in phase.loops for name in loop.lists)
+        reason += f"; in {names}, {', '.join(phase.streams)}, made by the stage of its first block"
+    if again := [name for loop in run.loops for name in sorted(loop.wanted)]:
+        reason += f"; a later stage makes {', '.join(dict.fromkeys(again))} anew"
+    return reason + (f"; every stage runs {', '.join(run.whole)}" if run.whole else "")
+
+
+def _place(normal: NormalForm, line: int) -> tuple[str, int]:
+    origin = normal.origin(line)
+    return origin.file, origin.line
+
+
+def _read_in(node: ast.AST, name: str) -> bool:
+    return any(isinstance(part, ast.Attribute) and part.attr == name for part in each_node(node))
 
 
 def _function(root: ast.ClassDef, name: str) -> ast.FunctionDef:
     return next(node for node in root.body if isinstance(node, ast.FunctionDef) and node.name == name)
 
 
-def _over(statement: ast.stmt, lists: list[str]) -> str:
-    """The list of blocks that a statement is a loop over, also within; "" for any other."""
-    for node in ast.walk(statement):
-        if isinstance(node, ast.For):
-            found = [n.attr for n in ast.walk(node.iter) if isinstance(n, ast.Attribute) and n.attr in lists]
-            if found:
-                return found[0]
-    return ""
-
-
-def _streams(statement: ast.stmt) -> list[str]:
-    """What each block of a loop takes and gives back.
+def _used_once(root: ast.ClassDef, name: str, loops: int) -> None:
+    """A list is assigned, run and counted: a block that is read elsewhere may be another rank's.
 
     Raises:
-        _NotPlain: the loop does anything else.
+        NotPlain: it is read elsewhere.
     """
-    if not isinstance(statement, ast.For):
-        raise _NotPlain("a list of blocks is run under a condition", statement.lineno)
-    if not (isinstance(statement.iter, ast.Attribute) and isinstance(statement.target, ast.Name)):
-        raise _NotPlain(f"a loop runs {ast.unparse(statement.iter)}: blocks are given their place", statement.lineno)
-    body = statement.body[0]
-    if len(statement.body) > 1 or not (isinstance(body, ast.Assign) and isinstance(body.value, ast.Call)):
-        raise _NotPlain("a loop does more than to call a block", body.lineno)
-    target = body.targets[0]
-    names = [t.id for t in (target.elts if isinstance(target, ast.Tuple) else [target]) if isinstance(t, ast.Name)]
-    if ast.unparse(body.value.func) != statement.target.id or not names or "_" in names:
-        raise _NotPlain("a loop does more than to call a block", body.lineno)
-    if not set(names) <= set(_arguments(statement)):
-        raise _NotPlain("what a block gives back is not what it takes", body.lineno)
-    return names
-
-
-def _arguments(statement: ast.stmt) -> list[str]:
-    """Names that the call of a block is given."""
-    return [
-        node.id
-        for call in ast.walk(statement)
-        if isinstance(call, ast.Call)
-        for value in [*call.args, *(keyword.value for keyword in call.keywords)]
-        for node in ast.walk(value)
-        if isinstance(node, ast.Name)
-    ]
-
-
-def _used_once(root: ast.ClassDef, name: str) -> None:
-    """A list is assigned and run: a block that is read elsewhere may be another rank's.
-
-    Raises:
-        _NotPlain: it is read elsewhere.
-    """
-    uses = [node for node in ast.walk(root) if isinstance(node, ast.Attribute) and node.attr == name]
+    counted = {n.args[0] for n in each_node(root) if isinstance(n, ast.Call) and ast.unparse(n.func) == "len"}
+    uses = [n for n in each_node(root) if isinstance(n, ast.Attribute) and n.attr == name and n not in counted]
     loads = [node for node in uses if isinstance(node.ctx, ast.Load)]
-    if len(loads) > 1 or len(uses) - len(loads) > 1:
-        raise _NotPlain(f"{name} is read outside its loop", loads[0].lineno)
+    if len(loads) > loops:
+        raise NotPlain(f"{name} is read outside its loop", loads[-1].lineno)
 
 
 def _length(init: ast.FunctionDef, name: str) -> str:
     """How many blocks a list has, in the constructor's words.
 
     Raises:
-        _NotPlain: it is not made by one comprehension over numbers.
+        NotPlain: it is not made by comprehensions over one number.
     """
-    for statement in init.body:
-        if not (isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == f"self.{name}"):
-            continue
-        value = statement.value
-        made = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 else None
-        if not (isinstance(made, ast.ListComp) and len(made.generators) == 1 and isinstance(made.elt, ast.Call)):
-            break
-        numbers = made.generators[0]
-        counted = isinstance(numbers.iter, ast.Call) and ast.unparse(numbers.iter.func) == "range"
-        if not counted or numbers.ifs or len(numbers.iter.args) != 1:  # type: ignore[attr-defined]
-            break
-        length: ast.expr = numbers.iter.args[0]  # type: ignore[attr-defined]
-        own = {arg.arg for arg in [*init.args.args, *init.args.kwonlyargs]}
-        if not {node.id for node in ast.walk(length) if isinstance(node, ast.Name)} <= own:
-            break
-        return ast.unparse(length)
-    raise _NotPlain(f"{name} is not made by one comprehension over a number of the constructor", init.lineno)
+    made = [
+        node.value
+        for node in each_node(init)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"self.{name}"
+    ]
+    own = {arg.arg for arg in [*init.args.args, *init.args.kwonlyargs]}
+    lengths = {_made_length(value, own) for value in made}
+    length = lengths.pop() if len(lengths) == 1 else None
+    if length is None:
+        raise NotPlain(f"{name} is not made by one comprehension over a number of the constructor", init.lineno)
+    return length
+
+
+def _made_length(value: ast.expr, own: set[str]) -> str | None:
+    made = value.args[0] if isinstance(value, ast.Call) and len(value.args) == 1 else None
+    if not (isinstance(made, ast.ListComp) and len(made.generators) == 1 and isinstance(made.elt, ast.Call)):
+        return None
+    numbers = made.generators[0]
+    counted = isinstance(numbers.iter, ast.Call) and ast.unparse(numbers.iter.func) == "range"
+    if not counted or numbers.ifs or len(numbers.iter.args) != 1:  # type: ignore[attr-defined]
+        return None
+    length: ast.expr = numbers.iter.args[0]  # type: ignore[attr-defined]
+    named = {node.id for node in ast.walk(length) if isinstance(node, ast.Name)}
+    return ast.unparse(length) if named <= own else None
 
 
 def _few(init: ast.FunctionDef, whole: list[str], shared: list[str]) -> bool:
@@ -175,20 +144,15 @@ def _few(init: ast.FunctionDef, whole: list[str], shared: list[str]) -> bool:
     return several and sum(known[n] for n in whole) * FEW <= sum(known[n] for n in shared)
 
 
-def _changed_by(body: list[ast.stmt], latents: str) -> set[str]:
+def _many(init: ast.FunctionDef, name: str, shared: list[str]) -> bool:
+    """Whether a list is known to be long beside those that stages share."""
+    return default_length(init, name) is not None and not _few(init, [name], shared)
+
+
+def _changed_by(body: Iterable[ast.stmt], latents: str) -> set[str]:
     """Locals whose numbers may depend on those of ``latents``, which stages in the middle do not have anew."""
     found = {latents}
     for statement in body:
-        if found & set(_numbers(statement)):  # of a compound one everything within counts as one
-            found |= {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        if found & set(numbers(statement)):  # of a compound one everything within counts as one
+            found |= stored([statement])
     return found
-
-
-def _numbers(node: ast.AST) -> Iterator[str]:
-    """Names that are read for more than their form."""
-    if isinstance(node, ast.Attribute) and node.attr in _FORM and isinstance(node.value, ast.Name):
-        return
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-        yield node.id
-    for child in ast.iter_child_nodes(node):
-        yield from _numbers(child)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from omniport.verify import engine, over_stages
+from omniport.verify.meter import block_lists
 from omniport.verify.signatures import LEFT_OUT
 from omniport.verify.tasks import flatten_output, the_references_own
 from omniport.verify.transformers import TransformerCase, build_reference
@@ -25,6 +26,7 @@ def two_stages(
     for case in cases:
         with the_references_own(f"the reference ({case.variant})"), torch.inference_mode():
             model = build_reference(reference, case)
+            ran = over_stages.count_runs({name: getattr(model, name) for name in block_lists(model)})
             given = {name: make(model) for name, make in case.calls.items()}
             expected = {name: flatten_output(model(**call, return_dict=False)) for name, call in given.items()}
             given = {name: make(model) for name, make in case.calls.items()}  # a reference may change its inputs
@@ -35,7 +37,7 @@ def two_stages(
         calls = {
             name: {k: v for k, v in call.items() if k in accepted or k not in LEFT_OUT} for name, call in given.items()
         }
-        proof = over_stages.prove(ported, calls, expected)
+        proof = over_stages.prove(ported, calls, expected, ran)
         worst = max(worst, proof.figure or 0.0)
         problems += [f"{case.variant}: {problem}" for problem in proof.problems]
         detail = detail or proof.detail

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.analyse.stage_loops import Run
 from omniport.errors import UnsupportedError
 from omniport.plan.model import StagesPlan
-from omniport.rewrite.layers import parameter
-from omniport.rewrite.syntax import assignment, code, expression, self_attribute, statements
+from omniport.rewrite.staged_forward import read_finished, share_forward
+from omniport.rewrite.syntax import code, expression, self_attribute, statements
 from omniport.source.transform import transform
 
-RECEIVED = "intermediate_tensors"
 MISSING = "PPMissingLayer"
-
-_AFTER = """
-if not is_pipeline_last_stage():
-    return (IntermediateTensors({{{sent}}}),)
-"""
 
 _SHARE = """
 self.start_layer, self.end_layer = get_pp_indices(
@@ -52,117 +47,85 @@ def share_blocks(module: cst.Module, plan: StagesPlan, root: str) -> cst.Module:
 
 
 def _root(node: cst.ClassDef, plan: StagesPlan) -> cst.ClassDef:
-    changes = {"__init__": _constructor, "forward": _forward, "load_weights": _loader}
-    body = []
-    for item in node.body.body:
-        change = changes.get(item.name.value) if isinstance(item, cst.FunctionDef) else None
-        if change is not None:
-            assert isinstance(item, cst.FunctionDef)
-            body.append(change(item, plan, node.name.value))
-        else:
-            body.append(item)  # type: ignore[arg-type]
+    cls = node.name.value
+    parts = {item.name.value: item for item in node.body.body if isinstance(item, cst.FunctionDef)}
+    if not {"__init__", "forward", "load_weights"} <= parts.keys():
+        raise UnsupportedError(f"{cls} lacks one of __init__, forward and load_weights")
+    runs = read_finished(parts["forward"], plan, cls)
+    changed = {
+        "__init__": _constructor(parts["__init__"], plan, runs[0], cls),
+        "forward": share_forward(parts["forward"], runs, cls),
+        "load_weights": _loader(parts["load_weights"], cls),
+    }
+    body = [
+        changed.get(item.name.value, item) if isinstance(item, cst.FunctionDef) else item for item in node.body.body
+    ]
     return node.with_changes(body=node.body.with_changes(body=body))
 
 
 # --------------------------------------------------------------------------------------------------------- constructor
-def _constructor(init: cst.FunctionDef, plan: StagesPlan, cls: str) -> cst.FunctionDef:
+def _constructor(init: cst.FunctionDef, plan: StagesPlan, run: Run, cls: str) -> cst.FunctionDef:
+    lengths = {item.attribute: item.length for item in plan.lists}
+    before: dict[str, list[str]] = {}
+    counted: list[str] = []
+    for loop in run.loops:
+        before.update(dict.fromkeys(loop.lists, list(counted)))
+        counted.append(lengths[loop.lists[0]])
     lines: list[cst.BaseStatement] = []
-    before: list[str] = []
+    shared: list[cst.BaseStatement] = []
+    own = _Own(before)
     for line in init.body.body:
-        pair = assignment(line)
-        name = self_attribute(pair[0]) if pair is not None else ""
-        length = next((item.length for item in plan.lists if item.attribute == name), None)
-        if length is None or pair is None:
-            lines.append(line)  # type: ignore[arg-type]
-            continue
-        if not before:
-            shared = statements(_share(plan, cls))
-            assert isinstance(line, cst.SimpleStatementLine)
-            shared[0] = shared[0].with_changes(leading_lines=line.leading_lines)
-            lines += shared
-            line = line.with_changes(leading_lines=[])
-        made = transform(line, _Own(" + ".join(before)))
-        if made is line:
-            raise UnsupportedError(f"{cls}.{name} is not made by one comprehension")
+        made = transform(line, own)
+        if made is not line and not shared:
+            shared = statements(_share(plan, counted, cls))
+            assert isinstance(made, cst.SimpleStatementLine | cst.If)
+            lines += [shared[0].with_changes(leading_lines=made.leading_lines), *shared[1:]]
+            made = made.with_changes(leading_lines=[])
         lines.append(made)
-        before.append(length)
-    if len(before) != len(plan.lists):
-        raise UnsupportedError(
-            f"the constructor of {cls} does not make {', '.join(item.attribute for item in plan.lists)}"
-        )
+    if own.made != set(before):
+        raise UnsupportedError(f"the constructor of {cls} does not make {', '.join(before)} by one comprehension each")
     return init.with_changes(body=init.body.with_changes(body=lines))
 
 
-def _share(plan: StagesPlan, cls: str) -> str:
+def _share(plan: StagesPlan, counted: list[str], cls: str) -> str:
     text = ""
     if plan.fresh:
         depend = "depends" if len(plan.fresh) == 1 else "depend"
         text = _LIMIT.format(names=", ".join(plan.fresh), depend=depend, cls=cls)
-    return text + _SHARE.format(total=" + ".join(item.length for item in plan.lists))
+    return text + _SHARE.format(total=" + ".join(counted))
 
 
 class _Own(cst.CSTTransformer):
-    """A block that is another rank's is a placeholder; ``before`` counts the blocks in front of the list."""
+    """A block that is another rank's is a placeholder; ``before`` counts the blocks in front of each list."""
 
-    def __init__(self, before: str) -> None:
+    def __init__(self, before: dict[str, list[str]]) -> None:
         self.before = before
+        self.made: set[str] = set()
+        self.within = ""
+
+    def visit_Assign(self, node: cst.Assign) -> bool:
+        name = self_attribute(node.targets[0].target)
+        self.within = name if name in self.before else ""
+        return bool(self.within)
+
+    def leave_Assign(self, original_node: cst.Assign, updated_node: cst.Assign) -> cst.BaseSmallStatement:
+        self.within = ""
+        return updated_node
+
+    def visit_ListComp(self, node: cst.ListComp) -> bool:
+        return False
 
     def leave_ListComp(self, original_node: cst.ListComp, updated_node: cst.ListComp) -> cst.BaseExpression:
-        index = code(updated_node.for_in.target)
-        place = f"{self.before} + {index}" if self.before else index
+        if not self.within:
+            return updated_node
+        self.made.add(self.within)
+        place = " + ".join([*self.before[self.within], code(updated_node.for_in.target)])
         own = expression(f"self.start_layer <= {place} < self.end_layer")
         return updated_node.with_changes(elt=cst.IfExp(own, updated_node.elt, expression(f"{MISSING}()")))
 
 
-# ------------------------------------------------------------------------------------------------------------- forward
-def _forward(forward: cst.FunctionDef, plan: StagesPlan, cls: str) -> cst.FunctionDef:
-    lists = {item.attribute: item.length for item in plan.lists}
-    lines: list[cst.BaseStatement] = []
-    seen: list[str] = []
-    for line in forward.body.body:
-        name = self_attribute(line.iter) if isinstance(line, cst.For) else ""
-        if name not in lists:
-            lines.append(line)  # type: ignore[arg-type]
-            continue
-        assert isinstance(line, cst.For)
-        if not seen:
-            received = "".join(f'    {stream} = {RECEIVED}["{stream}"]\n' for stream in plan.streams)
-            lines += _spaced(f"if not is_pipeline_first_stage():\n{received}")
-        lines.append(line.with_changes(iter=expression(_own_part(name, seen))))
-        seen.append(name)
-        if len(seen) == len(lists):
-            sent = ", ".join(f'"{stream}": {stream}.contiguous()' for stream in plan.streams)
-            lines += _spaced(_AFTER.format(sent=sent))
-    if seen != list(lists):
-        raise UnsupportedError(f"the forward of {cls} does not run {', '.join(lists)} one after the other")
-    params = list(forward.params.params)
-    at = next((i for i, param in enumerate(params) if param.name.value == "return_dict"), len(params))
-    params.insert(at, parameter(RECEIVED, "IntermediateTensors | None", "None"))
-    if any(param.default is None for param in params[at + 1 :]):
-        raise UnsupportedError(f"the forward of {cls} has a parameter without default behind return_dict")
-    changed = forward.with_changes(params=forward.params.with_changes(params=params))
-    if changed.returns is not None:
-        kinds = f"{code(changed.returns.annotation)} | tuple[IntermediateTensors]"
-        changed = changed.with_changes(returns=changed.returns.with_changes(annotation=expression(kinds)))
-    return changed.with_changes(body=forward.body.with_changes(body=lines))
-
-
-def _spaced(text: str) -> list[cst.BaseStatement]:
-    """Statements with an empty line in front."""
-    first, *rest = statements(text.strip("\n") + "\n")
-    return [first.with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *rest]
-
-
-def _own_part(name: str, before: list[str]) -> str:
-    """The blocks of a list that are this rank's, where the lists ``before`` are run first."""
-    if not before:
-        return f"islice(self.{name}, self.start_layer, self.end_layer)"
-    skipped = " - ".join(f"len(self.{other})" for other in before)
-    return f"islice(self.{name}, max(self.start_layer - {skipped}, 0), max(self.end_layer - {skipped}, 0))"
-
-
 # -------------------------------------------------------------------------------------------------------------- loader
-def _loader(load: cst.FunctionDef, plan: StagesPlan, cls: str) -> cst.FunctionDef:
+def _loader(load: cst.FunctionDef, cls: str) -> cst.FunctionDef:
     """Checkpoint tensors of blocks that are another rank's are passed over; any other unknown name stays an error."""
     others = statements(_OTHERS)
     changed = load.with_changes(body=load.body.with_changes(body=[*others, *load.body.body]))

@@ -16,23 +16,26 @@ from omniport.verify.tasks import flatten_output
 RECEIVED = "intermediate_tensors"
 
 
-def prove(model: nn.Module, calls: dict[str, dict[str, Any]], expected: dict[str, list[torch.Tensor]]) -> Proof:
+def prove(
+    model: nn.Module,
+    calls: dict[str, dict[str, Any]],
+    expected: dict[str, list[torch.Tensor]],
+    asked: dict[str, int] | None = None,
+) -> Proof:
     """Run ``calls`` on the stage of this rank, each with its neighbours.
 
     Args:
         model: the port's transformer on this rank, loaded.
         calls: inputs of the whole model by name, the same on each rank.
         expected: its outputs by name.
+        asked: how often the calls together run the blocks of a list, where some of them leave out blocks.
 
     Returns:
         the largest error, of the last rank; of any other the figure is None.
     """
     held = {name: _own(getattr(model, name)) for name in block_lists(model)}
     lengths = {name: len(getattr(model, name)) for name in held}
-    ran: Counter[str] = Counter()
-    for name, blocks in held.items():
-        for block in blocks:
-            block.register_forward_hook(lambda *_, name=name: ran.update([name]))
+    ran = count_runs(held)
     worst: float | None = None
     problems: list[str] = []
     for name, inputs in calls.items():
@@ -45,12 +48,22 @@ def prove(model: nn.Module, calls: dict[str, dict[str, Any]], expected: dict[str
     ranks = _everywhere(own)
     shared = [name for name in held if any(rank[name][0] < lengths[name] for rank in ranks)]
     problems += _faults(ranks, shared, lengths)
+    problems += _left_out(ranks, shared, {name: number / len(calls) for name, number in (asked or {}).items()}, lengths)
     total = sum(lengths[name] for name in shared)
     shares = " and ".join(f"{sum(rank[name][0] for name in shared)}" for rank in ranks)
     parameters = sum(p.numel() for p in model.parameters())
     sizes = " and ".join(map(str, _everywhere(parameters)))
     detail = f"of {total} blocks of {', '.join(shared) or 'no list'} the stages hold {shares}, {sizes} parameters"
     return Proof(worst, tuple(problems), detail)
+
+
+def count_runs(blocks: dict[str, Any]) -> Counter[str]:
+    """A count, by list, that goes up with every call of a block."""
+    ran: Counter[str] = Counter(dict.fromkeys(blocks, 0))
+    for name, items in blocks.items():
+        for block in items:
+            block.register_forward_hook(lambda *_, name=name: ran.update([name]))
+    return ran
 
 
 def run_stage(model: nn.Module, inputs: dict[str, Any]) -> list[torch.Tensor] | None:
@@ -101,6 +114,18 @@ def _faults(ranks: list[dict[str, tuple[int, float]]], shared: list[str], length
         most = math.ceil(sum(lengths[name] for name in shared) / len(ranks))
         if held > most:
             problems.append(f"stage {at} holds {held:g} blocks, more than {most}")
-        if run != held:
+        if run > held:
             problems.append(f"stage {at} holds {held:g} blocks and runs {run:g} in a call")
     return problems
+
+
+def _left_out(
+    ranks: list[dict[str, tuple[int, float]]], shared: list[str], asked: dict[str, float], lengths: dict[str, int]
+) -> list[str]:
+    """Blocks that a stage holds and does not run, but for those that the calls leave out: ``asked`` runs in a call."""
+    held, run = ([sum(rank[name][part] for name in shared) for rank in ranks] for part in (0, 1))
+    wanted = sum(asked.get(name, lengths[name]) for name in shared)
+    if abs(sum(run) - wanted) < 1e-6 and (wanted < sum(lengths[name] for name in shared) or held == run):
+        return []
+    least = [f"stage {at} holds {h:g} blocks and runs {r:g}" for at, (h, r) in enumerate(zip(held, run, strict=True))]
+    return [f"{', '.join(least)} in a call, where {wanted:g} are to be run"]

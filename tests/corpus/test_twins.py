@@ -81,6 +81,8 @@ TWINS = {
         "self.start_layer + min(self.start_layer, 1), self.end_layer)",
         "pp2",
     ),
+    "streams joined by every stage": Twin(CHROMA, r"if self\.start_layer <= len\(\S+\):", "if True:", "pp2"),
+    "streams handed on unjoined": Twin(CHROMA, r" and self\.end_layer <= len\(\S+\)", "", "pp2"),
     "lost block": Twin(WAN, r"range\(num_layers\)", "range(num_layers - 1)", "load"),
 }
 
@@ -103,7 +105,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
     produced = {name: produce(None, tree, name, file) for name, file in classes.items()}
     sound = {job["name"]: job for job in jobs_of(classes, produced, features=())}
     sound[WAN]["features"] = ("tp2", "pp2", "hsdp2", *PROVEN)
-    sound[CHROMA]["features"] = ("flash", "cache")
+    sound[CHROMA]["features"] = ("flash", "pp2", "cache")
     sound[QWEN]["features"] = ("flash",)
     sound[NUCLEUS]["features"] = ("tp2", "compile")
     sound[FLUX]["features"] = ("pp2", "cache", "lora")
@@ -133,7 +135,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[StageRes
 @pytest.mark.parametrize("name", [FLUX, OVIS, QWEN, WAN, CHROMA, NUCLEUS])
 def test_sound_ports_pass(name: str, results: dict[str, list[StageResult]]) -> None:
     stages = {s.stage: s for s in results[name]}
-    features = {WAN: 7, FLUX: 3, CHROMA: 2, NUCLEUS: 2, QWEN: 1}.get(name, 0)
+    features = {WAN: 7, FLUX: 3, CHROMA: 3, NUCLEUS: 2, QWEN: 1}.get(name, 0)
     assert [s.state for s in stages.values()] == ["ok"] * (4 + features), [s.reason for s in stages.values()]
     figure = stages["parity"].figure
     assert figure is not None and figure <= PARITY
