@@ -12,6 +12,7 @@ Below stands the median CPU time of each stage, of runs of their own in which ev
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import json
 import os
@@ -109,9 +110,10 @@ def child(model: str, folder: str) -> None:
 
     cli = stages.staged("imports", load)()
     sys.argv = ["omniport", "scaffold", model, "--plugin", folder, "--json"]
+    gc.set_threshold(1_000_000)  # as the command's entry point, which ends the process
     try:
         with redirect_stdout(io.StringIO()):
-            cli.main()
+            cli.app()
     except SystemExit as end:
         if end.code:
             raise
