@@ -14,25 +14,7 @@ from omniport.corpus.hand_written import hand_written
 from omniport.verify.checkpoint import constructor_defaults
 from omniport.verify.meter import Reading, block_parameters
 from omniport.verify.port import Port
-
-#: What the constructor's own defaults leave open, as the published checkpoints set it: the defaults build no model,
-#: since each holds a None where a size or a table is needed.
-SIZES: dict[str, dict[str, Any]] = {
-    "EasyAnimateTransformer3DModel": {"in_channels": 16, "out_channels": 16, "patch_size": 2},
-    "HiDreamImageTransformer2DModel": {"in_channels": 16, "patch_size": 2, "caption_channels": [4096, 4096]},
-    "HunyuanDiT2DModel": {
-        "in_channels": 4, "patch_size": 2, "hidden_size": 1408, "num_layers": 40, "mlp_ratio": 4.3637,
-    },
-    "LatteTransformer3DModel": {
-        "in_channels": 4, "out_channels": 8, "patch_size": 2, "num_layers": 28, "attention_head_dim": 72,
-        "activation_fn": "gelu-approximate", "norm_type": "ada_norm_single", "norm_elementwise_affine": False,
-        "attention_bias": True, "caption_channels": 4096,
-    },
-    "LuminaNextDiT2DModel": {"num_kv_heads": 8},
-    "OmniGenTransformer2DModel": {
-        "rope_scaling": {"type": "su", "short_factor": [1.0] * 48, "long_factor": [1.0] * 48},
-    },
-}  # fmt: skip
+from omniport.verify.published_sizes import SIZES
 
 
 def published_size(reference: Any) -> dict[str, Any]:

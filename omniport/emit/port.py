@@ -322,6 +322,7 @@ def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
     enabler = cache_enabler.function_name(context) if cached and target.features.cachedit_api == "enabler" else ""
     uncached = bool(plan.transformer.features) and not cached and target.features.has_no_cache_set
     tables = ((POST, target.registry.post, entry.post_process), (PRE, target.registry.pre, entry.pre_process))
+    others = [table for table, rows in target.registry.others.items() if entry.architecture in rows]
     values = {
         "spdx": _spdx(target),
         "title": _title(plan),
@@ -335,7 +336,7 @@ def _plugin(plan: PortPlan, target: Target) -> dict[str, str]:
         "post_process": entry.post_process,
         "pre_process": entry.pre_process,
         "hooks": [h for h in (entry.post_process, entry.pre_process) if h],
-        "stale": [table for table, rows, own in tables if entry.architecture in rows and not own],
+        "stale": [table for table, rows, own in tables if entry.architecture in rows and not own] + others,
         "metadata": metadata.fields(context),
         "enabler": enabler,
         "uncached": uncached,

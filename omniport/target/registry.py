@@ -17,6 +17,8 @@ from omniport.records import dataclass
 MODELS = "_DIFFUSION_MODELS"
 POST = "_DIFFUSION_POST_PROCESS_FUNCS"
 PRE = "_DIFFUSION_PRE_PROCESS_FUNCS"
+OTHERS = ("_DIFFUSION_IR_OP_PRIORITY_FUNCS", "_DIFFUSION_PREFIX_CACHE_FUNCS")
+"""Further tables of functions in a pipeline's module, of which a port has none."""
 NO_CACHE = "_NO_CACHE_ACCELERATION"
 REGISTRY_FILE = "diffusion/registry.py"
 
@@ -40,7 +42,7 @@ class RegistryRow:
 
 @dataclass(frozen=True)
 class HookRow:
-    """The factory of a post- or pre-process function, a name in the pipeline's module."""
+    """The factory of a post- or pre-process function or of another hook, a name in the pipeline's module."""
 
     function: str
     line: int
@@ -49,13 +51,17 @@ class HookRow:
 
 @dataclass(frozen=True)
 class RegistryView:
-    """The tables of a registry file; ``file`` is relative to the tree's root.  Keys are pipeline class names."""
+    """The tables of a registry file; ``file`` is relative to the tree's root.  Keys are pipeline class names.
+
+    ``others`` are the tables of :data:`OTHERS` that it has.
+    """
 
     file: str
     models: dict[str, RegistryRow] = field(default_factory=dict)
     post: dict[str, HookRow] = field(default_factory=dict)
     pre: dict[str, HookRow] = field(default_factory=dict)
     no_cache: dict[str, int] = field(default_factory=dict)  # class name -> line
+    others: dict[str, dict[str, HookRow]] = field(default_factory=dict)
 
 
 def read_registry(tree: Path) -> RegistryView:
@@ -92,7 +98,7 @@ def parse_registry(text: str, file: str) -> RegistryView:
         tree = ast.parse(text.removeprefix("\ufeff"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: not valid Python: {error}") from None
-    tables = {name: _Table(name, file).read(tree) for name in (MODELS, POST, PRE, NO_CACHE)}
+    tables = {name: _Table(name, file).read(tree) for name in (MODELS, POST, PRE, NO_CACHE, *OTHERS)}
     if not tables[MODELS].bound:
         raise OmniportError(f"{file}: no table {MODELS} in it; this is no vLLM-Omni diffusion registry")
     return RegistryView(
@@ -101,6 +107,7 @@ def parse_registry(text: str, file: str) -> RegistryView:
         post={k: _hook_row(tables[POST], k) for k in tables[POST].rows},
         pre={k: _hook_row(tables[PRE], k) for k in tables[PRE].rows},
         no_cache={k: row.line for k, row in tables[NO_CACHE].rows.items()},
+        others={n: {k: _hook_row(tables[n], k) for k in tables[n].rows} for n in OTHERS if tables[n].bound},
     )
 
 

@@ -14,7 +14,7 @@ import libcst as cst
 from omniport.errors import OmniportError, UnsupportedError
 from omniport.records import dataclass
 from omniport.source.reading import parse_cst
-from omniport.target.registry import MODELS, POST, PRE, HookRow, RegistryRow, RegistryView, parse_registry
+from omniport.target.registry import MODELS, OTHERS, POST, PRE, HookRow, RegistryRow, RegistryView, parse_registry
 
 _BOM = "\ufeff"
 _LINE = 120  # a row longer than this is laid out over several lines
@@ -23,7 +23,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True)
 class RowEdit:
-    """The rows of one pipeline class; ``post`` and ``pre`` None means that the tables hold no row for it."""
+    """The rows of one pipeline class; ``post`` and ``pre`` None means that the tables hold no row for it.
+
+    What hooks of other tables the class had before, those of a port by hand, go: their functions are in its module.
+    """
 
     architecture: str
     folder: str
@@ -39,6 +42,7 @@ class RowEdit:
             MODELS: (self.folder, self.module, self.cls),
             POST: (self.post,) if self.post else None,
             PRE: (self.pre,) if self.pre else None,
+            **dict.fromkeys(OTHERS),
         }
 
 
@@ -114,7 +118,8 @@ def _expected(view: RegistryView, edit: RowEdit) -> RegistryView:
     for rows, function in ((view.post, edit.post), (view.pre, edit.pre)):
         rows = {k: v for k, v in rows.items() if function or k != edit.architecture}
         hooks.append({**rows, **({edit.architecture: HookRow(function, 0)} if function else {})})
-    return replace(view, models=models, post=hooks[0], pre=hooks[1])
+    others = {n: {k: v for k, v in rows.items() if k != edit.architecture} for n, rows in view.others.items()}
+    return replace(view, models=models, post=hooks[0], pre=hooks[1], others=others)
 
 
 def _rows(view: RegistryView) -> tuple[object, ...]:
@@ -124,6 +129,7 @@ def _rows(view: RegistryView) -> tuple[object, ...]:
         {k: r.function for k, r in view.post.items()},
         {k: r.function for k, r in view.pre.items()},
         set(view.no_cache),
+        {n: {k: r.function for k, r in rows.items()} for n, rows in view.others.items()},
     )
 
 

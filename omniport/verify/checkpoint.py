@@ -13,6 +13,7 @@ from torch import nn
 
 from omniport.errors import OmniportError
 from omniport.verify.port import Port
+from omniport.verify.published_sizes import SIZES
 from omniport.verify.recipes import ENCODERS, VAES
 from omniport.verify.tiny import Width, recipe_for, shrink_component, shrink_transformer
 from omniport.verify.tokenizers import BUILDERS as TOKENIZERS
@@ -89,10 +90,14 @@ def transformer_component(port: Port) -> str:
 
 
 def published_config(port: Port) -> dict[str, Any]:
-    """The published arguments of the reference transformer's constructor, its defaults where nothing was published."""
+    """The published arguments of the reference transformer's constructor, its defaults where nothing was published.
+
+    Of a port whose model was named by its class, what the defaults leave open is as usually published.
+    """
     given = port.configs.get(transformer_component(port), {})
-    defaults = constructor_defaults(import_object(port.reference_transformer))
-    return {**defaults, **{k: v for k, v in given.items() if not k.startswith("_")}}
+    cls = import_object(port.reference_transformer)
+    usual = SIZES.get(cls.__name__, {}) if port.form == "diffusers" else {}
+    return {**constructor_defaults(cls), **{k: v for k, v in given.items() if not k.startswith("_")}, **usual}
 
 
 def shrinks(port: Port) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
+import importlib.util
 import mmap
 import os
 import pickle
@@ -56,7 +58,8 @@ class Outcome:
     """What one rank answered: ``value``, or ``error`` with the end of its log.
 
     ``lost``: the error is that of a lost connection.  ``silent``: there was no answer in time.  ``meeting``: the rank
-    had not found the others yet, so it had run nothing of the port.
+    had not found the others yet, so it had run nothing of the port.  ``missing``: the package that is not installed
+    and that the file ``raised_in`` imports.
     """
 
     rank: int
@@ -67,6 +70,8 @@ class Outcome:
     lost: bool = False
     silent: bool = False
     meeting: bool = False
+    missing: str = ""
+    raised_in: str = ""
 
     @property
     def apart(self) -> bool:
@@ -222,6 +227,21 @@ def place_of(error: BaseException) -> str:
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
 
 
+def missing_package(error: BaseException) -> dict[str, str]:
+    """The package that is not installed and the file that imports it, where that is what went wrong; else nothing."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return {}
+    package = error.name.partition(".")[0]
+    # Frames of the import system have no file, or are import_module's; the last of the others holds the statement.
+    frames = traceback.extract_tb(error.__traceback__)
+    files = [f.filename for f in frames if not f.filename.startswith("<") and f.filename != importlib.__file__]
+    try:
+        installed = importlib.util.find_spec(package) is not None
+    except ValueError:  # a stand-in without a spec
+        installed = True
+    return {} if installed or not files else {"missing": package, "raised_in": files[-1]}
+
+
 def lost_connection(error: BaseException) -> bool:
     """Whether an error is that of a connection between ranks: of their store (PyTorch's), or of gloo."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
@@ -248,7 +268,7 @@ def _child(task: Callable[[Rank], Any], rank: Rank, send: Connection, log: Path)
     except BaseException as error:
         traceback.print_exc()
         said = f"{type(error).__name__}: {error}{place_of(error)}"
-        payload = pickle.dumps({"error": said, "lost": lost_connection(error)})
+        payload = pickle.dumps({"error": said, "lost": lost_connection(error), **missing_package(error)})
     sys.stdout.flush()
     sys.stderr.flush()
     send.send_bytes(payload)

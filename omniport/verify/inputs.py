@@ -17,7 +17,7 @@ from omniport.errors import UnsupportedError
 from omniport.verify.signatures import LEFT_OUT, PARAMETERS
 from omniport.verify.vocabulary import MissingKeyError, Sizes, Vocabulary
 
-__all__ = ["Sizes", "complete_config", "synthesise"]
+__all__ = ["Sizes", "complete_config", "synthesise", "taken_by"]
 
 
 def complete_config(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +25,12 @@ def complete_config(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
     parameters = inspect.signature(type(model).__init__).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
     return {**defaults, **config}
+
+
+def taken_by(forward: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs for a port whose ``forward`` is given: without what it drops of the reference's, for a known reason."""
+    accepted = inspect.signature(forward).parameters
+    return {name: value for name, value in inputs.items() if name in accepted or name not in LEFT_OUT}
 
 
 def synthesise(

@@ -26,10 +26,13 @@ LARGEST = 1e-4
 
 
 class Lab:
-    """Runs tasks in forks and remembers what they returned, or how they failed."""
+    """Runs tasks in forks and remembers what they returned, or how they failed.
 
-    def __init__(self, port: Port, work: Path) -> None:
-        self.port, self.work = port, work
+    ``tiny``: where the lab works whose transformer this one has in wider, see :meth:`wide`.
+    """
+
+    def __init__(self, port: Port, work: Path, tiny: Path | None = None) -> None:
+        self.port, self.work, self._tiny = port, work, tiny
         self.logs = work / "logs"
         self.logs.mkdir(exist_ok=True)
         self._done: dict[str, Any] = {}
@@ -64,13 +67,22 @@ class Lab:
         """Build the checkpoint and the reference transformer's outputs."""
 
         def task(rank: Rank) -> Any:
-            from omniport.verify import tasks
+            from omniport.verify import preparing
 
-            return tasks.prepare(self.port, self.work)
+            if self._tiny is not None:
+                return preparing.prepare_wide(self.port, self.work, self._tiny)
+            return preparing.prepare(self.port, self.work)
 
         with self._sharing():
             answer: dict[str, Any] = self.fork("prepare", task)[0]
         return answer
+
+    def wide(self) -> Lab:
+        """A lab for the transformer alone, of a size that four ranks can share."""
+        self.prepare()
+        folder = self.work / "wide"
+        folder.mkdir()
+        return Lab(self.port, folder, self.work)
 
     def transformer(
         self, parallel: dict[str, Any], world: int = 1, names: tuple[str, ...] = (EVEN, ODD), published: bool = False
@@ -96,16 +108,23 @@ class Lab:
         """File name of the transformer's outputs under ``parallel``."""
         return f"transformer.{_label(parallel)}.pt"
 
-    def declares(self, feature: str) -> bool:
-        """Whether the plan in the manifest has the sequence (``sp``) or guidance (``cfg``) shared among ranks.
+    def undeclared(self, feature: str) -> str:
+        """Why the plan in the manifest leaves a feature of the transformer out, and where; "" if it has it.
 
         A manifest without a plan leaves it to the feature to find out.
         """
-        plan = load(self.port.manifest_path).plan
-        part, key = ("transformer", "sp") if feature == "sp" else ("pipeline", "cfg")
-        if key not in plan.get(part, ()):
-            return True
-        return bool(plan[part][key]) if feature == "sp" else plan[part][key] in DISPATCHED
+        for entry in load(self.port.manifest_path).plan.get("transformer", {}).get("features", ()):
+            if entry["name"] == feature and not entry["supported"]:
+                return _reason(entry["why"])
+        return ""
+
+    def undispatched(self) -> str:
+        """The same of guidance by ranks."""
+        plan = load(self.port.manifest_path).plan.get("pipeline", {})
+        if plan.get("cfg", DISPATCHED[0]) in DISPATCHED:
+            return ""
+        why = next((d["why"] for d in plan.get("decisions", ()) if d["subject"] == "guidance"), None)
+        return f"guidance {plan['cfg']}{f': {_reason(why)}' if why else ''}"
 
     def reference(self) -> dict[str, float]:
         """Run the reference pipeline on every case; how far each case is from ``base``."""
@@ -248,6 +267,11 @@ class Lab:
 
         answer: ModuleNode = self.fork("tree", task)[0]
         return answer
+
+
+def _reason(why: dict[str, Any]) -> str:
+    """A reason of a plan, with its place."""
+    return f"{why['reason']} ({why['file']}:{why['line']})" if why["file"] else str(why["reason"])
 
 
 def _label(parallel: dict[str, Any]) -> str:

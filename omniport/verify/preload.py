@@ -23,6 +23,7 @@ PRELOAD = (
     "omniport.verify.block_outputs",
     "omniport.verify.cpu.attention",
     "omniport.verify.cpu.patch",
+    "omniport.verify.preparing",
     "omniport.verify.probes",
     "omniport.verify.proving",
 )

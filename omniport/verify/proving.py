@@ -40,7 +40,7 @@ def prove(
         return outputs
 
     with engine.bare_worker(config, rank):
-        subject = Subject(build_with, weights, torch.load(tasks.saved(work, "inputs")), config, expected)
+        subject = Subject(build_with, weights, tasks.port_inputs(port, work), config, expected)
         prove_it = importlib.import_module(f"omniport.verify.proofs.{name}").prove
         proof: Proof = prove_it(subject) if part is None else prove_it(subject, part)
         return proof
@@ -93,4 +93,4 @@ def stage(port: Port, work: Path, rank: Rank, parallel: dict[str, Any], expected
             model = engine.build_transformer(port, config)
             model.load_weights(iter(weights.items()))  # type: ignore[operator]
             engine.finish_loading(model)
-        return over_stages.prove(model, torch.load(tasks.saved(work, "inputs")), torch.load(work / expected))
+        return over_stages.prove(model, tasks.port_inputs(port, work), torch.load(work / expected))

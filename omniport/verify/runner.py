@@ -48,7 +48,8 @@ def preload(ports: list[Port], work: Path) -> None:
     on_first_use()
     for stand_in in (stand_ins.processors, stand_ins.guardrail, stand_ins.ftfy):
         stand_in()  # for reference and port alike, where a package of theirs is missing
-    if any(port.reference_transformer.startswith(stand_ins.USERS) for port in ports):
+    users = (*stand_ins.USERS, *stand_ins.IMPORTERS)
+    if any(name.startswith(users) for port in ports for name in (port.reference_pipeline, port.reference_transformer)):
         stand_ins.install()
     for port in ports:
         _preload_reference(port)
@@ -98,14 +99,23 @@ def versions() -> dict[str, str]:
 
 
 def find(feature: str, lab: Lab) -> Finding:
-    """Run one feature.  A rank that raises is the port's failure; a refusal of the verifier is "not tested"."""
+    """Run one feature.  A rank that raises is the port's failure; a refusal of the verifier is "not tested".
+
+    The verifier may refuse in a rank or here; either way the other features are still tested.
+    """
     try:
         if lab.port.form == CUSTOM:
             return custom.find(feature, lab)
         finding: Finding = importlib.import_module(MODULES[feature]).run(lab)
         return finding
+    except OmniportError as error:
+        return Finding(refused=str(error))
     except RankError as error:
         outcome = error.outcome
+        if outcome.missing and not any(outcome.raised_in == str(path) for path in lab.port.sources()):
+            # The packages that the port stands on lack one of theirs: nothing was seen of the port.
+            where = Path(outcome.raised_in).name
+            return Finding(refused=f"{where} needs {outcome.missing}, which is not installed", machine_failed=True)
         if outcome.refused:
             return Finding(refused=outcome.refused, machine_failed=outcome.apart)
         sys.stderr.write(f"--- {feature}, rank {outcome.rank}\n{outcome.log}\n")

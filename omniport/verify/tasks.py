@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -16,17 +15,14 @@ from torch import nn
 from omniport.errors import OmniportError
 from omniport.verify import block_outputs, checkpoint, engine, module_tree, trace
 from omniport.verify.calls import Call, calls_for, run_reference
-from omniport.verify.cases import BASE, EVEN, ODD, SEED
-from omniport.verify.classes import ENTRIES, Entry
-from omniport.verify.components.build import build_checkpoint, recipe_of
+from omniport.verify.cases import BASE, SEED
+from omniport.verify.components.build import recipe_of
 from omniport.verify.forks import Rank, place_of
-from omniport.verify.inputs import Sizes, synthesise
+from omniport.verify.inputs import taken_by
 from omniport.verify.loading import load_reference
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
 from omniport.verify.requests import run_call
-
-CALLS = {EVEN: Sizes(), ODD: Sizes(1, 3, 5, 9, frames=2)}
 
 DISTURBANCE = 1e-5
 """Relative size of the noise by which it is measured what a run makes of an error of its transformer."""
@@ -46,65 +42,6 @@ _SAVED = {
 def saved(work: Path, what: str) -> Path:
     """Where a result that other children read is kept below ``work``."""
     return work / _SAVED[what]
-
-
-def prepare(port: Port, work: Path) -> dict[str, Any]:
-    """Build the checkpoint, the inputs of the transformer and what the reference makes of them.
-
-    Returns:
-        how many ``parameters`` and ``tensors`` the tiny transformer has, and how many tokens the call :data:`EVEN` has
-        of ``image`` (of all frames) and of ``text``.
-    """
-    torch.set_num_threads(1)
-    folder = saved(work, "checkpoint")
-    component = checkpoint.transformer_component(port)
-    with the_references_own("building the tiny checkpoint"):
-        build_checkpoint(port, folder)
-        model = checkpoint.import_object(port.reference_transformer).from_pretrained(folder / component).eval()
-    inputs = transformer_inputs(model)
-    outputs, blocks = {}, {}
-    with torch.inference_mode(), the_references_own("the reference's transformer"):
-        for name, kwargs in inputs.items():
-            with block_outputs.recorded(model) as blocks[name]:
-                outputs[name] = flatten_output(model(**kwargs, return_dict=False))
-    for name, tensors in outputs.items():
-        if not all(torch.isfinite(t).all() and t.std() > 0 for t in tensors):
-            raise OmniportError(
-                f"the reference's output for {name} is constant or not finite; the comparison would show nothing"
-            )
-    torch.save(inputs, saved(work, "inputs"))
-    torch.save(outputs, saved(work, "outputs"))
-    torch.save(blocks, saved(work, "blocks"))
-    counts = {"parameters": sum(p.numel() for p in model.parameters()), "tensors": len(model.state_dict())}
-    return counts | _tokens(inputs[EVEN])
-
-
-def transformer_inputs(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Inputs of a reference transformer by name of the call, made up as the recipe of its class says."""
-    entry = ENTRIES.get(type(model).__name__, Entry())
-    return {
-        name: synthesise(
-            model,
-            model.config,  # type: ignore[arg-type]
-            replace(sizes, **entry.sizes),
-            inputs=entry.inputs,
-            words=entry.words,
-        )
-        for name, sizes in CALLS.items()
-        if name == EVEN or not entry.even_only
-    }
-
-
-def _tokens(inputs: dict[str, Any]) -> dict[str, int]:
-    """Tokens of image and text that a call's inputs stand for."""
-    sizes = CALLS[EVEN]
-    video = any(isinstance(value, torch.Tensor) and value.ndim == 5 for value in inputs.values())
-    text = inputs.get("encoder_hidden_states")
-    told = isinstance(text, torch.Tensor) and text.ndim == 3
-    return {
-        "image": sizes.image * (sizes.frames if video else 1),
-        "text": int(text.shape[1]) if told and text is not None else sizes.text,
-    }
 
 
 @contextmanager
@@ -157,7 +94,7 @@ def run_transformer(
         model.load_weights(iter(engine.checkpoint_weights(folder, checkpoint.transformer_component(port)).items()))  # type: ignore[operator]
         engine.finish_loading(model)
         planned = config.parallel_config.sequence_parallel_size > 1 and engine.apply_sequence_parallel(model, config)
-        saved_inputs = torch.load(saved(work, "inputs"))
+        saved_inputs = port_inputs(port, work)
         with module_tree.first_calls(model) as order:
             for name in (name for name in names if name in saved_inputs):
                 inputs = saved_inputs[name]
@@ -169,6 +106,12 @@ def run_transformer(
             torch.save(blocks, work / f"blocks.{keep}")
         share = published_share(port, config, rank) if published else {}
     return {"readings": readings, "planned": planned, "order": order, "published": share}
+
+
+def port_inputs(port: Port, work: Path) -> dict[str, dict[str, Any]]:
+    """The saved inputs of the transformer by name of the call, as far as the port takes them."""
+    forward = engine.transformer_class(port).forward
+    return {name: taken_by(forward, inputs) for name, inputs in torch.load(saved(work, "inputs")).items()}
 
 
 def compare(work: Path, got: str, expected: str) -> dict[str, float]:
@@ -300,30 +243,48 @@ def start_pipeline(
 def measured(
     port: Port, worker: Any, config: Any, call: Call, parameters: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """One call through the worker: what its transformer did, with the scheduler's ``steps``, and the latents."""
+    """One call through the worker: what its transformer did, with the ``steps`` of its loop, and the latents.
+
+    A step of the loop may call its scheduler twice, or one for each of two modalities: what has no forward in between
+    is one step.
+    """
     pipeline = worker.worker.model_runner.pipeline
     schedulers = {type(c) for c in vars(pipeline).values() if hasattr(c, "step") and hasattr(c, "set_timesteps")}
     transformer = getattr(pipeline, checkpoint.transformer_component(port))
-    with Meter(transformer) as meter, trace.recorded(schedulers) as steps:
+    begun: set[int] = set()
+    with Meter(transformer) as meter, trace.recorded(schedulers, lambda: begun.add(meter.reading.forwards)):
         latents = run_call(worker, config, call, parameters)
-    return {**meter.reading.to_data(), "steps": len(steps)}, latents
+    return {**meter.reading.to_data(), "steps": len(begun)}, latents
 
 
-def published_share(port: Port, config: Any, rank: Rank) -> dict[str, int]:
+def published_share(port: Port, config: Any, rank: Rank) -> dict[str, Any]:
     """Block parameters of the port at published size on this rank; call it inside a worker, of which it is the last.
 
     Returns:
-        ``local``: elements of this rank's blocks; ``full``: on rank 0 those of the reference's blocks.
+        ``local``: elements of this rank's blocks; ``full``: on rank 0 those of the reference's blocks; or ``unknown``:
+        why the reference itself cannot be built from what is published, which leaves its size open.
     """
     published = checkpoint.published_config(port)
     config.tf_model_config.params.clear()
     config.tf_model_config.params.update(published)
+
+    def reference() -> tuple[nn.Module | None, str]:
+        try:
+            return checkpoint.import_object(port.reference_transformer).from_config(published), ""
+        except Exception as error:
+            return None, f"{type(error).__name__}: {error}{place_of(error)}"
+
     with without_weights():
-        local = block_parameters(engine.build_transformer(port, config))
+        try:
+            local = block_parameters(engine.build_transformer(port, config))
+        except Exception:
+            if unknown := reference()[1]:
+                return {"unknown": unknown}
+            raise
         if rank.rank:
             return {"local": local}
-        cls = checkpoint.import_object(port.reference_transformer)
-        return {"local": local, "full": block_parameters(cls.from_config(published))}
+        whole, unknown = reference()
+        return {"unknown": unknown} if whole is None else {"local": local, "full": block_parameters(whole)}
 
 
 @contextmanager

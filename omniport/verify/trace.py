@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,13 +25,13 @@ class Step:
 
 
 @contextmanager
-def recorded(classes: set[type]) -> Iterator[list[Step]]:
-    """Record every ``step`` of schedulers of these classes, copies of them included."""
+def recorded(classes: set[type], on_step: Callable[[], object] = lambda: None) -> Iterator[list[Step]]:
+    """Record every ``step`` of schedulers of these classes, copies of them included; ``on_step``: called before it."""
     steps: list[Step] = []
     originals = {cls: cls.__dict__.get("step") for cls in classes}
     try:
         for cls in classes:
-            cls.step = _recorder(cls.step, steps)  # type: ignore[attr-defined]
+            cls.step = _recorder(cls.step, steps, on_step)  # type: ignore[attr-defined]
         yield steps
     finally:
         for cls, original in originals.items():
@@ -41,11 +41,12 @@ def recorded(classes: set[type]) -> Iterator[list[Step]]:
                 cls.step = original  # type: ignore[attr-defined]
 
 
-def _recorder(original: Any, steps: list[Step]) -> Any:
+def _recorder(original: Any, steps: list[Step], on_step: Callable[[], object]) -> Any:
     signature = inspect.signature(original)
 
     @functools.wraps(original)
     def step(*args: Any, **kwargs: Any) -> Any:
+        on_step()
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         arguments = {k: _kept(v) for k, v in given.arguments.items() if k not in IGNORED}

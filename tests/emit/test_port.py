@@ -16,7 +16,7 @@ from omniport.errors import FindingsError, OmniportError
 from omniport.plan.model import Decision, PortPlan, Why
 from omniport.target import manifest
 from omniport.target.features import DEFAULT
-from omniport.target.registry import RegistryView, read_registry
+from omniport.target.registry import HookRow, RegistryView, read_registry
 from omniport.target.tree import Target, open_target
 from omniport.target.write import FileChange, FileStatus, apply, prepare
 from tests.support.ports import COPYRIGHT, codes, copy_tree, installed_package, port_plan, snapshot
@@ -293,6 +293,16 @@ def test_a_hook_of_the_port_in_the_tree_is_taken_away(root: Path):
     text = next(c.content for c in changes if c.path == "vllm_omni_toy/__init__.py")
     assert 'registry._DIFFUSION_PRE_PROCESS_FUNCS.pop("WanPipeline", None)' in text
     assert "_DIFFUSION_POST_PROCESS_FUNCS" not in text
+
+
+def test_hooks_of_further_tables_are_taken_away_too(root: Path):
+    target = open_target(root)
+    rows = {"_DIFFUSION_IR_OP_PRIORITY_FUNCS": {"WanPipeline": HookRow("get_ops", 1)}}
+    ordered = replace(target, registry=replace(target.registry, others=rows))
+    for found, expected in ((ordered, True), (target, False)):
+        changes = port_files(port_plan(architecture="WanPipeline"), *codes(), found, plugin=True)
+        text = next(c.content for c in changes if c.path == "vllm_omni_toy/__init__.py")
+        assert ('registry._DIFFUSION_IR_OP_PRIORITY_FUNCS.pop("WanPipeline", None)' in text) is expected
 
 
 def test_a_release_without_plugins_is_refused():

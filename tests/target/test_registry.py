@@ -120,3 +120,12 @@ def test_the_installed_registry_agrees_with_its_own_modules():
         assert f'"{key}"' in lines[row.line - 1]
         assert (package / "diffusion" / "models" / row.folder / f"{row.module}.py").is_file(), key
     assert any(row.alias_of for row in view.models.values())
+
+
+def test_further_tables_of_hooks_are_read_where_the_release_has_them():
+    assert parse_registry(TEXT, "registry.py").others == {}
+    more = TEXT + '_DIFFUSION_PREFIX_CACHE_FUNCS = {"APipeline": "get_prefix"}\n'
+    found = parse_registry(more, "registry.py").others
+    assert {n: {k: r.function for k, r in rows.items()} for n, rows in found.items()} == {
+        "_DIFFUSION_PREFIX_CACHE_FUNCS": {"APipeline": "get_prefix"}
+    }

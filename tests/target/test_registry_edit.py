@@ -167,3 +167,14 @@ def test_the_installed_registry(form: str, edit: RowEdit, lines: tuple[int, int]
     for key, row in parse_registry(after, "registry.py").models.items():
         if key != edit.architecture:
             assert (row.folder, row.module, row.cls) == (others[key].folder, others[key].module, others[key].cls)
+
+
+OTHER = '_DIFFUSION_IR_OP_PRIORITY_FUNCS = {\n    "BPipeline": "get_ops",\n    "CPipeline": "get_other",\n}\n'
+
+
+def test_hooks_of_other_tables_go_with_the_port_by_hand():
+    text = TEXT + OTHER
+    after = edit_registry(text, "registry.py", RowEdit("BPipeline", "new", "pipeline_b", "Other", None, None))
+    assert '-    "BPipeline": "get_ops",\n' in changed(text, after)
+    assert parse_registry(after, "registry.py").others["_DIFFUSION_IR_OP_PRIORITY_FUNCS"].keys() == {"CPipeline"}
+    assert changed(text, edit_registry(text, "registry.py", NEW)) == changed(TEXT, edit_registry(TEXT, "r.py", NEW))

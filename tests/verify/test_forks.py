@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import threading
@@ -208,3 +209,26 @@ def test_a_connection_that_is_lost_once_the_port_runs_is_the_ports_failure(tmp_p
     with pytest.raises(RankError, match="another") as error:
         fork_ranks(task, 2, logs=tmp_path, name="t")
     assert error.value.outcome.refused == ""
+
+
+def test_a_package_that_is_missing_is_told_with_the_file_that_wants_it(tmp_path: Path) -> None:
+    def written(rank: Rank) -> None:
+        import no_such_package_at_all.part  # type: ignore[import-not-found] # noqa: F401
+
+    def called(rank: Rank) -> None:
+        importlib.import_module("no_such_package_at_all")
+
+    for task in (written, called):
+        with pytest.raises(RankError) as error:
+            fork_ranks(task, 1, logs=tmp_path, name="t")
+        assert (error.value.outcome.missing, error.value.outcome.raised_in) == ("no_such_package_at_all", __file__)
+
+
+@pytest.mark.parametrize("raised", [ValueError("x"), ModuleNotFoundError("no module", name="json.no_such_part")])
+def test_anything_else_is_no_missing_package(raised: Exception, tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        raise raised
+
+    with pytest.raises(RankError) as error:
+        fork_ranks(task, 1, logs=tmp_path, name="t")
+    assert error.value.outcome.missing == ""

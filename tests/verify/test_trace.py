@@ -106,3 +106,14 @@ def test_bytes_may_differ_by_a_level_where_few_lie_on_an_edge() -> None:
     smooth = picture + 0.3 / 255  # not cut to bytes: nothing is let pass
     assert compare_outputs([smooth + (few - picture)], [smooth])[0] > 1e-3
     assert compare_outputs([smooth + 2e-3], [picture])[0] > 1e-3
+
+
+def test_each_step_is_announced_before_it_is_made() -> None:
+    scheduler, sample, forwards = Scheduler(), torch.ones(2), 0
+    begun: set[int] = set()
+    with recorded({Scheduler}, lambda: begun.add(forwards)) as taken:
+        for _ in range(3):
+            forwards += 2
+            scheduler.step(sample, 0, sample)  # as Cosmos does: what it predicts, then the step itself
+            scheduler.step(sample, 0, sample)
+    assert len(taken) == 6 and begun == {2, 4, 6}

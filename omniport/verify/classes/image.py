@@ -74,8 +74,8 @@ IMAGE: dict[str, Entry] = {
         },
         inputs={
             "hidden_states": "normal(batch, in_channels, rows * 2, columns * 2)",
-            "encoder_hidden_states_t5": "normal(batch, text2, 36)",
-            "encoder_hidden_states_llama3": "normal(5, batch, text, 40)",
+            "encoder_hidden_states_t5": "normal(batch, text2, caption_channels[0])",
+            "encoder_hidden_states_llama3": "normal(5, batch, text, caption_channels[1])",
         },
         variants={
             "square": Variant(

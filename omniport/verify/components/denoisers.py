@@ -129,7 +129,6 @@ DENOISERS: dict[str, Mapping[str, Any]] = {
     "Krea2Transformer2DModel": {"in_channels": _PACKED, "text_hidden_dim": _T},
     "LTX2VideoTransformer3DModel": {
         **_PLAIN, "caption_channels": _T, "cross_attention_dim": 64, "audio_in_channels": 16, "audio_out_channels": 16,
-        "audio_num_attention_heads": 2, "audio_attention_head_dim": 16, "audio_cross_attention_dim": 32,
         "num_attention_heads": 4, "attention_head_dim": 16,
     },
     "LTXVideoTransformer3DModel": {**_PLAIN, "caption_channels": _T, "cross_attention_dim": 64},

@@ -11,8 +11,8 @@ PARALLEL = {"cfg_parallel_size": 2}
 
 def run(lab: Lab) -> Finding:
     """Run the guided call on two ranks, compare with one rank and with the reference, and count the forwards."""
-    if not lab.declares("cfg"):
-        return Finding(undeclared="the plan has no branches of guidance that ranks could share")
+    if reason := lab.undispatched():
+        return Finding(undeclared=reason)
     alone = lab.pipeline_alone()["readings"][BASE]
     ranks = [rank["readings"][BASE] for rank in lab.pipeline(PARALLEL, 2, (BASE,), False)]
     file = lab.pipeline_file(PARALLEL)

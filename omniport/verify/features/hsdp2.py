@@ -11,5 +11,7 @@ PARALLEL = {"use_hsdp": True, "hsdp_shard_size": 2}
 
 def run(lab: Lab) -> Finding:
     """See :mod:`omniport.verify.proofs.hsdp`."""
+    if reason := lab.undeclared("hsdp"):
+        return Finding(undeclared=reason)
     proofs = lab.proof("hsdp", PARALLEL, 2)
     return Finding(tuple(checks_of(proofs, "each rank holds its share")), (proofs[0].detail,))

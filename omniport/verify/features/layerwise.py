@@ -9,5 +9,7 @@ from omniport.verify.results import Finding
 
 def run(lab: Lab) -> Finding:
     """See :mod:`omniport.verify.proofs.layerwise`."""
+    if reason := lab.undeclared("layerwise offload"):
+        return Finding(undeclared=reason)
     proofs = lab.proof("layerwise")
     return Finding(tuple(checks_of(proofs, "blocks are streamed")), (proofs[0].detail,))

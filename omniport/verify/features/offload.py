@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from omniport.verify.cases import BASE
+from omniport.verify.components.denoisers import DENOISERS
+from omniport.verify.components.vaes import VAES
 from omniport.verify.lab import Lab
+from omniport.verify.port import Port
 from omniport.verify.results import Check, Finding
 
 
@@ -15,6 +18,8 @@ def run(lab: Lab) -> Finding:
     fired: dict[str, int] = ran["fired"]
     transformer = fired.get(lab.port.transformer_class, 0)
     encoders = {name: count for name, count in fired.items() if name != lab.port.transformer_class}
+    if not fired and not swappable(lab.port):
+        return Finding(undeclared="vLLM-Omni swaps the denoiser with the encoders, and this pipeline has none")
     swapped = transformer >= alone["forwards"] and bool(encoders)
     checks = (
         Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()),
@@ -24,3 +29,16 @@ def run(lab: Lab) -> Finding:
     )
     shown = ", ".join(f"{name} {count}" for name, count in sorted(fired.items()))
     return Finding(checks, (f"hooks fired: {shown or 'none'}", f"against the same run without it {error:.1e}"))
+
+
+STAY = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "ProcessorFast", "FeatureExtractor")
+"""Ends of the names of classes that hold no parameters."""
+
+
+def swappable(port: Port) -> list[str]:
+    """Components of a pipeline besides its denoisers and autoencoders that hold parameters."""
+    kept = DENOISERS.keys() | VAES.keys()
+    classes = {
+        n: str(e[1]) for n, e in port.model_index.items() if isinstance(e, list | tuple) and len(e) == 2 and e[1]
+    }
+    return [name for name, cls in classes.items() if cls not in kept and not cls.endswith(STAY)]

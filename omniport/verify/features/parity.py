@@ -7,7 +7,7 @@ from omniport.verify.results import Check, Finding
 
 
 def run(lab: Lab) -> Finding:
-    """Compare one forward per call of :data:`omniport.verify.tasks.CALLS` with the reference's."""
+    """Compare one forward per call of :data:`omniport.verify.preparing.CALLS` with the reference's."""
     facts = lab.prepare()
     lab.transformer({})
     errors = lab.compare(lab.transformer_file({}), "outputs.reference.pt")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from omniport.target.manifest import load
 from omniport.verify.cases import BASE
 from omniport.verify.features._proofs import checks_of
 from omniport.verify.forks import Rank
@@ -12,12 +11,11 @@ from omniport.verify.lab import Lab
 from omniport.verify.results import Check, Finding
 
 PARALLEL = {"pipeline_parallel_size": 2}
-NAME = "pipeline parallelism"
 
 
 def run(lab: Lab) -> Finding:
     """Compare two stages with one rank: the transformer's calls, and the pipeline's latents and what it decodes."""
-    if reason := _undeclared(lab):
+    if reason := lab.undeclared("pipeline parallelism"):
         return Finding(undeclared=reason)
     lab.transformer({})
     expected = lab.transformer_file({})
@@ -36,13 +34,3 @@ def run(lab: Lab) -> Finding:
         checks.append(Check(f"pipeline, {name}", error <= lab.limit(), value=error, limit=lab.limit()))
     figures = [check.value for check in checks if check.value is not None]
     return Finding(tuple(checks), (proofs[0].detail, f"against one rank {max(figures):.1e}"))
-
-
-def _undeclared(lab: Lab) -> str:
-    """Why the plan of the port has no stages; "" if it has, or if there is no plan to tell."""
-    features = load(lab.port.manifest_path).plan.get("transformer", {}).get("features", ())
-    for feature in features:
-        if feature["name"] == NAME and not feature["supported"]:
-            why = feature["why"]
-            return f"{why['reason']} ({why['file']}:{why['line']})" if why["file"] else str(why["reason"])
-    return ""

@@ -35,8 +35,8 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
         kinds: collectives by which attention must see the other rank's tokens.
         exchange: what they do, the name of a check.
     """
-    if not lab.declares("sp"):
-        return Finding(undeclared="the plan leaves the sequence whole")
+    if reason := lab.undeclared("sequence parallelism"):
+        return Finding(undeclared=reason)
     sizes = Tokens(**{key: lab.prepare()[key] for key in ("image", "text")})
     alone = lab.transformer({})[0]
     # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.

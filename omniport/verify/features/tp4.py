@@ -14,29 +14,43 @@ PARALLEL = {"tensor_parallel_size": 4}
 SHARE = 0.45
 """Most that one of four ranks may hold of the tiny blocks' parameters: its norms and biases are no small part."""
 
+NOT_SHARED = "tensor_parallel_size=4 does not divide"
+"""What a port raises whose heads, or other sizes, four ranks cannot share."""
+
 
 def run(lab: Lab) -> Finding:
-    """Compare the transformer of four ranks with that of one.
+    """Compare the transformer of four ranks with that of one, both wider where the tiny one has too few heads.
 
     Raises:
-        OmniportError: the tiny model has a size that four ranks cannot share, which says nothing about the port.
+        OmniportError: the wider one has a size that four ranks cannot share, either: nothing is known of the port.
     """
-    alone = lab.transformer({})[0]
     try:
-        ranks = lab.transformer(PARALLEL, 4)
+        return _four(lab)
     except RankError as error:
-        said = " ".join(error.outcome.error.split())
-        if "tensor_parallel_size=4 does not divide" not in said:
+        if NOT_SHARED not in error.outcome.error:
             raise
+    try:
+        return _four(lab.wide(), "a model wider than the tiny one, which has too few heads; ")
+    except RankError as error:
+        if NOT_SHARED not in error.outcome.error:
+            raise
+        said = " ".join(error.outcome.error.split())
         raise OmniportError(f"four ranks cannot share the tiny model: {said[:300]}") from error
-    errors = lab.compare(lab.transformer_file(PARALLEL), lab.transformer_file({}))
+
+
+def _four(lab: Lab, said: str = "") -> Finding:
+    alone = lab.transformer({})[0]
+    ranks = lab.transformer(PARALLEL, 4)
+    file = lab.transformer_file(PARALLEL)
+    errors, apart = lab.compare_each([(file, lab.transformer_file({})), (file, "outputs.reference.pt")])
     checks = [Check(f"transformer, {name}", e <= PARITY, value=e, limit=PARITY) for name, e in errors.items()]
+    checks += [Check(f"reference, {name}", e <= PARITY, value=e, limit=PARITY) for name, e in apart.items()]
     checks += exchange_checks(ranks)
     whole = alone["readings"][EVEN]["block_parameters"]
     held = max(rank["readings"][EVEN]["block_parameters"] / whole for rank in ranks)
     checks.append(Check("a rank holds its share", held <= SHARE, f"{held:.3f} of the blocks", held, SHARE))
     evidence = (
-        f"one of 4 ranks holds {held:.3f} of the tiny blocks",
+        f"{said}one of 4 ranks holds {held:.3f} of the tiny blocks",
         f"per forward {exchanged(ranks[0])}",
         f"against one rank {max(errors.values()):.1e}",
     )

@@ -1,0 +1,202 @@
+"""What the verifier cannot test is "not tested", what a plan leaves out "unsupported" with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from omniport.errors import OmniportError
+from omniport.verify import runner
+from omniport.verify.features import cfg2, layerwise, offload, pp2, sp2, tp2, tp4
+from omniport.verify.forks import Outcome, RankError
+from omniport.verify.lab import Lab
+from omniport.verify.port import find_port
+from omniport.verify.results import Finding
+
+from .conftest import MODEL_INDEX, manifest, write_manifest
+
+
+def lab_of(root: Path, plan: dict[str, Any] | None = None, **entries: Any) -> Lab:
+    """A lab of a port that is only a manifest."""
+    data = {**manifest(), "plan": plan or {}, **entries}
+    (root / "work").mkdir(exist_ok=True)
+    return Lab(find_port(write_manifest(root, "flux", data)), root / "work")
+
+
+def feature(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
+    """A feature that raises."""
+
+    def run(lab: Lab) -> Finding:
+        raise raised
+
+    module = ModuleType("a_feature")
+    vars(module)["run"] = run
+    monkeypatch.setitem(runner.MODULES, "made up", "a_feature")
+    monkeypatch.setattr(runner.importlib, "import_module", lambda name: module)
+
+
+def test_a_refusal_of_the_verifier_ends_one_feature_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feature(monkeypatch, OmniportError("four ranks cannot share the tiny model"))
+    found = runner.find("made up", lab_of(tmp_path))
+    assert (found.state, found.reason) == ("not tested", "four ranks cannot share the tiny model")
+
+
+def test_a_mistake_of_the_verifier_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feature(monkeypatch, KeyError("a mistake"))
+    with pytest.raises(KeyError):
+        runner.find("made up", lab_of(tmp_path))
+
+
+@pytest.mark.parametrize(("own", "state"), [(False, "not tested"), (True, "unsupported")])
+def test_a_missing_package_is_the_ports_fault_where_the_port_imports_it(
+    own: bool, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").touch()
+    where = str(tmp_path / "mine.py") if own else "/lib/serving.py"
+    outcome = Outcome(0, error="ModuleNotFoundError: No module named 'sound'", missing="sound", raised_in=where)
+    feature(monkeypatch, RankError(outcome))
+    lab = lab_of(tmp_path)
+    lab.port = replace(lab.port, files=("mine.py",))
+    found = runner.find("made up", lab)
+    assert found.state == state and found.machine_failed is not own
+    assert (found.reason == "serving.py needs sound, which is not installed") is not own
+
+
+def planned(name: str, supported: bool) -> dict[str, Any]:
+    why = {"reason": "a sum runs over the tokens", "file": "a.py", "line": 7}
+    return {"transformer": {"features": [{"name": name, "supported": supported, "why": why}]}}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(sp2, "sequence parallelism"), (pp2, "pipeline parallelism"), (layerwise, "layerwise offload")],
+)
+def test_what_the_plan_leaves_out_is_unsupported_with_its_reason(module: Any, name: str, tmp_path: Path) -> None:
+    found = module.run(lab_of(tmp_path, planned(name, False)))
+    assert (found.state, found.reason) == ("unsupported", "a sum runs over the tokens (a.py:7)")
+    lab = lab_of(tmp_path, planned(name, True))
+    assert lab.undeclared(name) == "" and lab_of(tmp_path).undeclared(name) == ""
+
+
+def test_guidance_on_every_rank_is_unsupported_with_its_reason(tmp_path: Path) -> None:
+    why = {"reason": "no pair", "file": "p.py", "line": 3}
+    plan = {"pipeline": {"cfg": "whole", "decisions": [{"subject": "guidance", "value": "whole", "why": why}]}}
+    found = cfg2.run(lab_of(tmp_path, plan))
+    assert (found.state, found.reason) == ("unsupported", "guidance whole: no pair (p.py:3)")
+    assert lab_of(tmp_path).undispatched() == ""
+    assert lab_of(tmp_path, {"pipeline": {"cfg": "batched", "decisions": []}}).undispatched() == ""
+
+
+def bare(lab: Lab, fired: dict[str, int]) -> Lab:
+    """Its pipeline runs, and these hooks fire."""
+    lab.pipeline_alone = lambda: {"readings": {"base": {"forwards": 2}}}  # type: ignore[method-assign]
+    lab.pipeline_with = lambda *_: {"fired": fired}  # type: ignore[method-assign]
+    lab.compare = lambda *_: {"base": 0.0}  # type: ignore[method-assign]
+    lab.limit = lambda: 1e-5  # type: ignore[method-assign]
+    return lab
+
+
+def test_a_pipeline_without_encoders_has_nothing_to_swap(tmp_path: Path) -> None:
+    index = {name: entry for name, entry in MODEL_INDEX.items() if "encoder" not in name}
+    assert offload.swappable(find_port(write_manifest(tmp_path, "flux", manifest()))) == [
+        "text_encoder",
+        "text_encoder_2",
+    ]
+    found = offload.run(bare(lab_of(tmp_path, model_index=index), {}))
+    assert found.state == "unsupported" and found.undeclared and "this pipeline has none" in found.reason
+
+
+def test_encoders_that_the_port_does_not_name_are_its_fault(tmp_path: Path) -> None:
+    found = offload.run(bare(lab_of(tmp_path), {}))
+    assert found.state == "unsupported" and not found.undeclared
+
+
+def four(lab: Lab, monkeypatch: pytest.MonkeyPatch, errors: list[str]) -> list[Lab]:
+    """The labs that ``tp4`` tries; each fails with its error, an empty one is none."""
+    tried: list[Lab] = []
+
+    def run(lab: Lab, said: str = "") -> Finding:
+        tried.append(lab)
+        if error := errors[len(tried) - 1]:
+            raise RankError(Outcome(1, error=error))
+        return Finding(evidence=(said,))
+
+    monkeypatch.setattr(tp4, "_four", run)
+    monkeypatch.setattr(lab, "prepare", lambda: {})
+    return tried
+
+
+def test_too_few_heads_for_four_ranks_are_tried_with_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = lab_of(tmp_path)
+    tried = four(lab, monkeypatch, [f"ValueError: {tp4.NOT_SHARED} num_kv_heads=2", ""])
+    assert "wider" in tp4.run(lab).evidence[0]
+    assert [t.work for t in tried] == [lab.work, lab.work / "wide"]
+
+
+def test_four_ranks_that_fail_otherwise_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = lab_of(tmp_path)
+    tried = four(lab, monkeypatch, ["ValueError: a mistake"])
+    with pytest.raises(RankError, match="a mistake"):
+        tp4.run(lab)
+    assert len(tried) == 1
+
+
+def test_four_ranks_that_share_no_model_are_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = lab_of(tmp_path)
+    four(lab, monkeypatch, [f"ValueError: {tp4.NOT_SHARED} x"] * 2)
+    with pytest.raises(OmniportError, match="cannot share the tiny model"):
+        tp4.run(lab)
+
+
+def test_an_unknown_published_size_gives_no_share() -> None:
+    share, said = tp2.published_share([{"local": 6, "full": 10}, {"local": 5}])
+    assert share == 0.6 and "0.6000" in said
+    for counts in ([{"unknown": "no size"}, {"local": 5}], [{"local": 6, "full": 10}, {"unknown": "no size"}]):
+        share, said = tp2.published_share(counts)
+        assert share is None and "no size" in said
+
+
+def test_ports_are_given_what_they_take() -> None:
+    pytest.importorskip("torch")
+    from omniport.verify.inputs import taken_by
+
+    def forward(hidden_states: Any, mask: Any = None) -> None: ...
+
+    given = {"hidden_states": 1, "mask": 2, "cross_attention_kwargs": {}, "timestep": 3}
+    # what is dropped for a known reason goes; what else a port does not take is its mistake, and shows
+    assert taken_by(forward, given) == {"hidden_states": 1, "mask": 2, "timestep": 3}
+
+
+@pytest.mark.parametrize("width", [7, 9])
+def test_inputs_are_those_of_the_first_form_that_the_reference_runs_on(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    from omniport.verify import preparing
+    from omniport.verify.classes import Entry, Variant
+
+    class Net(torch.nn.Module):  # type: ignore[misc,name-defined]
+        config: dict[str, Any] = {}
+
+        def forward(self, hidden_states: Any, return_dict: bool = True) -> tuple[Any, ...]:
+            if hidden_states.shape[-1] != width:
+                raise ValueError(f"width {hidden_states.shape[-1]}")
+            return (hidden_states,)
+
+    forms = {
+        "b": Variant("seven", inputs={"hidden_states": "normal(batch, text, 7)"}),
+        "c": Variant("seven, too", inputs={"hidden_states": "normal(batch, rows, 7)"}),
+    }
+    entry = Entry("five", inputs={"hidden_states": "normal(batch, text, 5)"}, variants=forms)
+    monkeypatch.setitem(preparing.ENTRIES, "Net", entry)
+    if width == 9:
+        with pytest.raises(ValueError, match="width 5"):
+            preparing._first_that_runs(Net())
+        return
+    inputs, outputs, _ = preparing._first_that_runs(Net())
+    assert inputs.keys() == outputs.keys() == preparing.CALLS.keys()
+    assert inputs[preparing.EVEN]["hidden_states"].shape == (2, 20, 7)
