@@ -50,7 +50,7 @@ def _plan(normal: NormalForm, root: ast.ClassDef, lists: list[str]) -> StagesPla
     within = {name for loop in run.loops for line in loop.node.body for name in lists if _read_in(line, name)}
     for name in lists:
         if name not in {*shared, *run.whole, *within} and _read_in(forward, name) and _many(init, name, shared):
-            raise NotPlain(f"{name} is run otherwise than by a loop over it", forward.lineno)
+            raise NotPlain(f"{name} is run otherwise than by a loop over it", _read_in(forward, name)[0].lineno)
     for name in shared:
         _used_once(root, name, sum(name in loop.lists for each in runs for loop in each.loops))
     staged = tuple(StagedList(name, _length(init, name)) for name in shared)
@@ -83,8 +83,8 @@ def _place(normal: NormalForm, line: int) -> tuple[str, int]:
     return origin.file, origin.line
 
 
-def _read_in(node: ast.AST, name: str) -> bool:
-    return any(isinstance(part, ast.Attribute) and part.attr == name for part in each_node(node))
+def _read_in(node: ast.AST, name: str) -> list[ast.Attribute]:
+    return [part for part in each_node(node) if isinstance(part, ast.Attribute) and part.attr == name]
 
 
 def _function(root: ast.ClassDef, name: str) -> ast.FunctionDef:
@@ -98,10 +98,11 @@ def _used_once(root: ast.ClassDef, name: str, loops: int) -> None:
         NotPlain: it is read elsewhere.
     """
     counted = {n.args[0] for n in each_node(root) if isinstance(n, ast.Call) and ast.unparse(n.func) == "len"}
-    uses = [n for n in each_node(root) if isinstance(n, ast.Attribute) and n.attr == name and n not in counted]
-    loads = [node for node in uses if isinstance(node.ctx, ast.Load)]
-    if len(loads) > loops:
-        raise NotPlain(f"{name} is read outside its loop", loads[-1].lineno)
+    run = {part for n in each_node(root) if isinstance(n, ast.For) for part in each_node(n.iter)}
+    uses = [n for n in _read_in(root, name) if n not in counted and isinstance(n.ctx, ast.Load)]
+    if len(uses) > loops:
+        found = next((n for n in uses if n not in run), uses[0])
+        raise NotPlain(f"{name} is read outside its loop: another stage may hold the block", found.lineno)
 
 
 def _length(init: ast.FunctionDef, name: str) -> str:

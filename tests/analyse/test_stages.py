@@ -112,6 +112,7 @@ def test_what_depends_on_the_latents_is_named(before: str, fresh: tuple[str, ...
         (INIT, "for block in self.blocks:\n    y = block(x, temb)", "is not what it takes"),
         (INIT, "if temb is None:\n    for block in self.blocks:\n        x = block(x)", "under a condition"),
         (INIT, f"temb = self.blocks[0].norm(temb)\n{LOOP}", "outside its loop"),
+        (f"{INIT}\nfor block in self.blocks:\n    block.reset()", LOOP, "outside its loop: another stage"),
         (INIT, f"{LOOP}\n{LOOP}", "run twice"),
         (INIT, "x = x + 1", "no loop"),
         ("self.blocks = nn.ModuleList([Block(dim)] * depth)", LOOP, "one comprehension"),
