@@ -8,6 +8,7 @@ from typing import Any
 
 from omniport.analyse.block_loops import read_loops
 from omniport.analyse.facts import Facts
+from omniport.analyse.kept import kept_by_caller
 from omniport.analyse.shapes import Either, Instance, Modules, modules_in
 from omniport.analyse.syntax import text
 from omniport.plan.model import BlockListPlan, FeaturePlan, Why
@@ -34,7 +35,7 @@ def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, 
         return (), tuple(
             FeaturePlan(name, False, none) for name in ("hsdp", "layerwise offload", "compile", "cache-dit")
         )
-    lists = _long_enough(lists, root)
+    lists = _long_enough(_uncached_calls(normal, lists, root), root)
     names = ", ".join(dict.fromkeys(plan.attribute for plan in lists))
     found = Why(f"repeated blocks: {names}", lists[0].why.file, lists[0].why.line)
     opened = _opened(normal, root, lists)
@@ -87,6 +88,17 @@ def _always(root: ast.ClassDef, attribute: str) -> bool:
         return False
 
     return makes(next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "__init__").body)
+
+
+def _uncached_calls(normal: NormalForm, lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockListPlan]:
+    """The lists left to themselves where the caller keeps keys and values: the tokens of its calls differ."""
+    forward = next(n for n in root.body if isinstance(n, ast.FunctionDef) and n.name == "forward")
+    kept = kept_by_caller(forward)
+    if kept is None:
+        return lists
+    origin = normal.origin(kept.lineno)
+    reason = f"{kept.arg}: calls that fill it have other tokens than those that read it, and cache-dit compares calls"
+    return [replace(plan, cache="", why=Why(f"{plan.attribute}: {reason}", origin.file, origin.line)) for plan in lists]
 
 
 def _long_enough(lists: list[BlockListPlan], root: ast.ClassDef) -> list[BlockListPlan]:

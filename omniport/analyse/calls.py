@@ -10,6 +10,7 @@ from omniport.analyse import library
 from omniport.analyse.builtin_calls import BuiltinCalls
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.facts import UnfitError
+from omniport.analyse.kept import Kept, annotated
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.shapes import (
@@ -31,6 +32,7 @@ from omniport.analyse.shapes import (
     same,
 )
 from omniport.errors import UnsupportedError
+from omniport.source.nodes import methods
 
 _MODULES = ("nn.", "torch.nn.")
 _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "full", "linspace"})
@@ -39,6 +41,7 @@ _FACTORIES = frozenset({"randn", "zeros", "ones", "empty", "arange", "tensor", "
 class Calls(BuiltinCalls):
     """Evaluates calls."""
 
+    kept: Kept
     mark: Callable[[], tuple[Any, ...]]
     reset: Callable[[tuple[Any, ...]], None]
 
@@ -333,10 +336,23 @@ class Calls(BuiltinCalls):
             return Const(None)
         if isinstance(owner, Seq):
             return self.call_list_method(owner, name, args, node)
+        if (kept := self.kept_call(node, args, kwargs)) is not None:
+            return kept
         if isinstance(owner, Tensor):
             return self.tensor_call(name, owner, args, kwargs, node)
         values = [*args, *kwargs.values()]
         return self.unknown(values, text(node.func)) if tensors_in(values) else Opaque(text(node))
+
+    def kept_call(self, node: ast.Call, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """A method of an object that keeps tensors between calls, which a parameter of the forward holds."""
+        holder = node.func.value if isinstance(node.func, ast.Attribute) else None
+        forward = methods(self.classes[self.instance.cls]).get("forward")
+        if not isinstance(holder, ast.Name) or forward is None:
+            return None
+        for name in annotated(forward, holder.id):
+            if isinstance(cls := self.bring(name), ast.ClassDef):
+                return self.kept.call(self.instance.cls, cls, node, args, kwargs)
+        return None
 
     def call_list_method(self, owner: Seq, name: str, args: list[Any], node: ast.Call) -> Any:
         """A method of a list: what goes in can come out at any place."""

@@ -14,6 +14,7 @@ from omniport.analyse.calls import Calls
 from omniport.analyse.entry import parameters
 from omniport.analyse.expressions import Env, text
 from omniport.analyse.facts import Decisions, Facts, RootCall, UnfitError
+from omniport.analyse.kept import Kept
 from omniport.analyse.ops import tensors_in
 from omniport.analyse.places import read
 from omniport.analyse.poly import Poly
@@ -60,6 +61,7 @@ class Walk(Calls, Statements):
         self.picked: bool | None = None
         self.loops = 0  # depth of loops with an unknown number of rounds
         self.line = 0
+        self.kept = Kept(self.join)
         self.asked_of: set[str] = set()  # classes whose modules' attributes were read behind the constructors
 
     def unsupported(self, construct: str, node: ast.AST | None = None) -> UnsupportedError:

@@ -6,18 +6,21 @@ from omniport.plan.model import CARRIED, Decision, PipelinePlan
 from omniport.records import dataclass
 
 GIVEN, MEMBER, SHARED = "denoiser given", "denoiser member", "denoiser handed on"
+PROCESSOR = "denoiser processor"
 
 
 @dataclass(frozen=True)
 class Demand:
     """``given``: parameters of the forward that the pipeline passes a value for; ``members``: attributes it reads;
     ``carried``: dicts among the parameters (``joint_attention_kwargs``), each with the keys that hold data; ``shared``:
-    others get the model itself, whose modules they may call as the reference's are called."""
+    others get the model itself, whose modules they may call as the reference's are called; ``processors``: attention
+    processors that it sets, as place (``blocks.attn``: a list of blocks, then attributes of each) and dotted class."""
 
     given: frozenset[str] = frozenset()
     members: frozenset[str] = frozenset()
     carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
     shared: bool = False
+    processors: tuple[tuple[str, str], ...] = ()
 
 
 NOTHING = Demand()
@@ -31,7 +34,9 @@ def demand_of(plan: PipelinePlan) -> Demand:
 
     keys = {d.subject.split(" ")[-1]: tuple(str(d.value).split(", ")) for d in plan.decisions if _carries(d)}
     shared = any(d.subject == SHARED for d in plan.decisions)
-    return Demand(named(GIVEN), named(MEMBER), tuple(keys.items()), shared)
+    start = f"{PROCESSOR} "
+    swapped = ((d.subject[len(start) :], str(d.value)) for d in plan.decisions if d.subject.startswith(start))
+    return Demand(named(GIVEN), named(MEMBER), tuple(keys.items()), shared, tuple(swapped))
 
 
 def _carries(decision: Decision) -> bool:

@@ -194,6 +194,8 @@ class Evaluator:
         if len(node.comparisons) != 1:
             return PRESENT
         operator, right = node.comparisons[0].operator, self.value(node.comparisons[0].comparator, env)
+        if isinstance(operator, cst.Equal) and right == Const(0) and _above_zero(node.left) in env:
+            return Const(False)
         if isinstance(operator, cst.Is | cst.IsNot) and right == NONE:
             if left == NONE or present(left):
                 return Const((left == NONE) == isinstance(operator, cst.Is))
@@ -300,6 +302,8 @@ class Evaluator:
             return self.refined(test.right, self.refined(test.left, env, True), True)
         if isinstance(test, cst.Comparison) and len(test.comparisons) == 1 and isinstance(test.left, cst.Name):
             target = test.comparisons[0]
+            if isinstance(target.operator, cst.GreaterThan) and constant(target.comparator) == 0 and holds:
+                env[_above_zero(test.left)] = PRESENT
             if dotted(target.comparator) == "None":
                 is_none = isinstance(target.operator, cst.Is) == holds
                 if isinstance(target.operator, cst.Is | cst.IsNot) and test.left.value in env:
@@ -319,6 +323,7 @@ class Evaluator:
     def assign(self, target: cst.BaseExpression, value: Value, env: Env) -> None:
         if isinstance(target, cst.Name):
             env[target.value] = value
+            env.pop(_above_zero(target), None)
         elif isinstance(target, cst.Tuple | cst.List):
             known = isinstance(value, Sequence) and len(value.items) == len(target.elements)
             for index, element in enumerate(target.elements):
@@ -340,6 +345,11 @@ class Evaluator:
             return PRESENT
         items = dict(owner.items) if isinstance(owner, Mapping) else {}
         return Mapping(tuple({**items, key: value}.items()))
+
+
+def _above_zero(node: cst.BaseExpression) -> str:
+    """Stands in an environment where the number ``node`` is known to be above zero."""
+    return f"{dotted(node)} > 0"
 
 
 #: How expressions are evaluated; those of other kinds only have their parts looked at.

@@ -15,6 +15,7 @@ from omniport.analyse.demand import Demand
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
 from omniport.analyse.pipeline_carried import carried_entries
 from omniport.analyse.pipeline_knowledge import ATTENTION_ARGUMENTS, HARMLESS, NOT_PORTED
+from omniport.analyse.pipeline_swaps import swaps
 from omniport.errors import refusing
 from omniport.source.nodes import each_node, methods
 from omniport.source.tree import SourceTree
@@ -37,22 +38,26 @@ def foreseen_demand(source: SourceTree, class_name: str, denoisers: Collection[s
     """
     module = source.exported_class(class_name, "pipelines")
     module, class_name = reading.followed(source, module, class_name)
-    own = methods(module.class_def(class_name))
+    node = module.class_def(class_name)
+    set_on = swaps(source, module, node, denoisers)
+    own = {name: method for name, method in methods(node).items() if name not in {swap.method for swap in set_on}}
     attributes = {f"self.{name}" for name in denoisers}
     given: set[str] = set()
     read: set[str] = set()
     shared = False
     for name, method in _used(own):
         held = attributes | set(denoisers) if name == "__init__" else attributes
-        for node in each_node(method):
-            if isinstance(node, ast.Attribute) and reading.dotted(node.value) in attributes:
-                read.add(node.attr)
-            elif isinstance(node, ast.Call):
-                if reading.dotted(node.func) in attributes:
-                    given |= {k.arg for k in node.keywords if k.arg is not None and _is_given(k.arg, k.value)}
-                shared = shared or _hands_on(node, held)
+        for part in each_node(method):
+            if isinstance(part, ast.Attribute) and reading.dotted(part.value) in attributes:
+                read.add(part.attr)
+            elif isinstance(part, ast.Call):
+                if reading.dotted(part.func) in attributes:
+                    given |= {k.arg for k in part.keywords if k.arg is not None and _is_given(k.arg, k.value)}
+                shared = shared or _hands_on(part, held)
     carried = {name: keys for name, (keys, _) in carried_entries(own[_ENTRY]).items()} if _ENTRY in own else {}
-    return Demand(frozenset(given), frozenset(read & _members(model)), tuple(carried.items()), shared)
+    members = frozenset(read & _members(model))
+    processors = tuple((swap.place, swap.processor) for swap in set_on)
+    return Demand(frozenset(given), members, tuple(carried.items()), shared, processors)
 
 
 def _used(own: dict[str, ast.FunctionDef]) -> Iterator[tuple[str, ast.FunctionDef]]:

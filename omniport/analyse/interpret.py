@@ -68,12 +68,17 @@ class Interpreter(Evaluator):
 
     def small(self, node: cst.BaseSmallStatement, env: Env) -> bool:
         if isinstance(node, cst.Assign):
+            self.variant.assigning = (dotted(node.targets[0].target) or "").removeprefix("self.")
             value = self.value(node.value, env)
+            self.variant.assigning = ""
             self.notes.note(self.notes.values, node.value, value)
             for target in node.targets:
                 self.assign(target.target, value, env)
         elif isinstance(node, cst.AnnAssign) and node.value is not None:
-            self.assign(node.target, self.value(node.value, env), env)
+            self.variant.assigning = (dotted(node.target) or "").removeprefix("self.")
+            value = self.value(node.value, env)
+            self.variant.assigning = ""
+            self.assign(node.target, value, env)
         elif isinstance(node, cst.AugAssign):
             self.value(node.value, env)
             self.assign(node.target, PRESENT, env)

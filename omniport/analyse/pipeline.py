@@ -12,7 +12,7 @@ import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
-from omniport.analyse.demand import MEMBER, SHARED
+from omniport.analyse.demand import MEMBER, PROCESSOR, SHARED
 from omniport.analyse.pipeline_arguments import apart, media_keys, prompt_kinds
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_carried import carried_entries, carries
@@ -30,9 +30,10 @@ from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
 from omniport.analyse.pipeline_scheduler import step_signatures
 from omniport.analyse.pipeline_stages import stages
+from omniport.analyse.pipeline_swaps import swaps
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import CARRIED, STAGES, Decision, PipelinePlan
+from omniport.plan.model import CARRIED, STAGES, Decision, PipelinePlan, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers
@@ -77,6 +78,7 @@ class _Analysis(Guidance):
         self.decisions += step_signatures(self.source, self.module, tuple(self.decisions))
         self.batching()
         denoisers = self.denoisers()
+        self.processors(denoisers)
         self.decided()
         arguments, gone, outputs = find_arguments(self.node, self.call, self.module)
         self.dropped += gone
@@ -130,9 +132,16 @@ class _Analysis(Guidance):
         for base in self.node.bases:
             if reading.dotted(base) in knowledge.SWAPPING_BASES:
                 raise UnsupportedError(f"{reading.dotted(base)} {what}", *self.at(self.node))
-        for node in each_node(self.node):
-            if isinstance(node, ast.Attribute) and node.attr in knowledge.SWAPPING_CALLS:
-                raise UnsupportedError(f"{node.attr} {what}", *self.at(node))
+
+    def processors(self, denoisers: Denoisers) -> None:
+        """The processors that the constructor sets on lists of blocks: the denoiser's port has them from the start."""
+        names = [name.removeprefix("self.") for name in denoisers.attributes]
+        for swap in swaps(self.source, self.module, self.node, names):
+            why = "the constructor sets it on each block of the list: what the port's forward is made of"
+            self.decide(f"{PROCESSOR} {swap.place}", swap.processor, why, swap.line)
+            done = Decision(f"{facts.STATEMENT} self.{swap.method}", None, Why(why, self.module.file, swap.line))
+            if done.subject not in {d.subject for d in self.dropped}:
+                self.dropped.append(done)
 
     def own_denoising(self) -> None:
         """Refuse a class whose call only runs other pipelines, which its constructor makes of its components."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import libcst as cst
 
-from omniport.analyse import knowledge
+from omniport.analyse import knowledge, swaps
 from omniport.analyse.binding import bind, compared_with_none, parameters
 from omniport.analyse.carried import carried_parameters
 from omniport.analyse.class_plans import class_names, class_plan, where_of
@@ -34,6 +34,7 @@ from omniport.plan.model import ClassPlan, Decision, Why
 from omniport.records import dataclass
 from omniport.rewrite.normal.autocast import drop_disabled_autocast
 from omniport.rewrite.normal.carried import Carried, spread_carried
+from omniport.rewrite.normal.dissolved_dict import Spread, dissolve_dicts
 from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
 from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
@@ -79,6 +80,10 @@ def specialise(
 class _Program:
     def __init__(self, tree: SourceTree, config: Mapping[str, object], demand: Demand, carried: Carried) -> None:
         self.tree, self.config, self.given, self.carried = tree, config, demand.given, carried
+        self.asked = swaps.asked(demand.processors)
+        self.handed: set[tuple[str, Reference]] = set()  # classes, and processors that are their forwards now
+        self.swapped: set[str] = set()  # places where a processor was set
+        self.spread: Spread = {}
         self.modes: dict[str, Mode] = {}
         self.variants: dict[str, Variant] = {}
         self.notes = Notes()
@@ -106,6 +111,8 @@ class _Program:
                 break
         else:
             raise UnsupportedError(f"{root}: the facts about its modules do not settle", module.file, 0)
+        for place in swaps.unset(self.variants[self.root].swaps, self.swapped):
+            raise UnsupportedError(f"{root} has no attention at {place} that a processor could be set on", module.file)
         used = self.reachable()
         names = class_names(self.variants, used)
         order = sorted(used, key=lambda key: (key == self.root, self.depth(key)))
@@ -229,6 +236,10 @@ class _Program:
             return Processor(ref) if takes_attention else PRESENT
         if not self.closure.brought(ref):
             return Instances(frozenset({f"import:{ref.module}.{ref.name}"})) if runs else PRESENT
+        below = owner.set_below()
+        own = swaps.set_on(below)
+        if own is not None:
+            arguments = swaps.with_processor(arguments, own)
         given = next((value.cls for _, value in arguments if isinstance(value, Processor)), None)
         function = self.closure.constructor(ref, module, given)
         where = module.file, module.definitions.span(ref.name).head + 1
@@ -240,23 +251,37 @@ class _Program:
         kept = Const | OneOf | Processor
         facts = {name: value if isinstance(value, kept) else _nullness(value) for name, value in bound.items()}
         key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
+        key += f" with {below}" if below else ""
         if key not in self.variants:
             processor = next((v for v in facts.values() if isinstance(v, Processor)), None)
-            self.variants[key] = self.make(ref, facts, processor, key=key)
+            processor = Processor(own.processor) if own is not None else processor
+            spread = dict(self.spread.get(owner.assigning, ())) if owner.key == self.root else {}
+            self.variants[key] = self.make(ref, facts, processor, key=key, spread=spread)
+            self.variants[key].swaps = below
+            if own is not None and (ref.name, own.processor) in self.handed:
+                self.swapped.add(own.place)
             self.initialise(self.variants[key])
         if owner.key not in self.variants[key].owners:
             self.variants[key].owners.append(owner.key)
         return Instances(frozenset({key}))
 
     def make(
-        self, ref: Reference, facts: dict[str, Value], processor: Processor | None, *, key: str = "", root: bool = False
+        self,
+        ref: Reference,
+        facts: dict[str, Value],
+        processor: Processor | None,
+        *,
+        key: str = "",
+        root: bool = False,
+        spread: Carried | None = None,
     ) -> Variant:
         """The variant before interpretation: plumbing off, processor and helpers inlined."""
         module = self.tree.module(ref.module)
         assert module is not None
-        stripped, found = self.inlined(module, ref, facts, processor, root)
+        carried = {**self.carried, **(spread or {})}
+        stripped, found = self.inlined(module, ref, facts, processor, root, carried)
         if self.closure.lacks(module, ref.name, stripped):
-            stripped, found = self.inlined(module, ref, facts, processor, root, whole=True)
+            stripped, found = self.inlined(module, ref, facts, processor, root, carried, whole=True)
         constants = self.closure.class_constants(module, ref.name)
         arguments = dict(facts)
         if root:
@@ -269,9 +294,13 @@ class _Program:
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
         stripped = drop_disabled_autocast(drop_local_imports(used_methods(stripped)))
         if root:
-            self.check_reset_processors(module, stripped)
+            self.asked = (*self.asked, *swaps.own(self.tree, module, stripped))  # the first that is found holds
             stripped = drop_processor_loops(stripped)
-        return Variant(key or ref.name, ref, unshared(stripped, self.seen), found, arguments, constants)
+            empty = swaps.left_out(stripped, self.given | self.carried.keys())
+            stripped, self.spread = dissolve_dicts(stripped, swaps.taken(self.tree, self.asked), empty)
+        made = Variant(key or ref.name, ref, unshared(stripped, self.seen), found, arguments, constants)
+        made.swaps = self.asked if root else ()
+        return made
 
     def inlined(
         self,
@@ -280,12 +309,13 @@ class _Program:
         facts: dict[str, Value],
         processor: Processor | None,
         root: bool,
+        carried: Carried,
         *,
         whole: bool = False,
     ) -> tuple[cst.ClassDef, tuple[SourceModule, ...]]:
         """The class without plumbing, processor and helpers inlined, with the modules its names belong to."""
         node, inherited = self.closure.flattened(module, ref.name, processor.cls if processor else None, whole=whole)
-        stripped = spread_carried(strip_class(node, keep_docstring=root), self.carried)
+        stripped = spread_carried(strip_class(node, keep_docstring=root), carried)
         scopes = list(inherited)
         if has_handover(stripped):
             if processor is None:
@@ -298,6 +328,7 @@ class _Program:
             call = method_of(owner, processor.cls.name, "__call__")
             values = self.closure.class_constants(owner, processor.cls.name)
             stripped = inline_processor(stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)})
+            self.handed.add((ref.name, processor.cls))
             scopes.append(owner)
         found = tuple(dict.fromkeys(scopes))
         return inline_functions(stripped, lambda name: self.closure.helper(found, name)), found
@@ -319,17 +350,6 @@ class _Program:
                 node = node.with_changes(body=node.body.with_changes(body=body))
                 scopes = tuple(dict.fromkeys((*scopes, found[1])))
         return node, scopes
-
-    def check_reset_processors(self, module: SourceModule, node: cst.ClassDef) -> None:
-        """A root that sets the processors of its blocks again may only set what they have by default."""
-        for part in of_kind(node, cst.Call):
-            owner = part.func.value if type(part.func) is cst.Attribute else None
-            resets = type(owner) is cst.Attribute and owner.attr.value == "attn"
-            if resets and part.args and part.func.attr.value == "set_processor":  # type: ignore[attr-defined]
-                given = part.args[0].value
-                name = code(given.func) if isinstance(given, cst.Call) else code(given)
-                if f"_default_processor_cls = {name}\n" not in module.text:
-                    raise UnsupportedError(f"{node.name.value} replaces processors by {name}", *where_of(node))
 
     def default_processor(
         self, ref: Reference, node: cst.ClassDef, facts: dict[str, Value], constants: dict[str, Value]

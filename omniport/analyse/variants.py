@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import field
+from dataclasses import field, replace
 
 import libcst as cst
 
@@ -13,6 +13,15 @@ from omniport.source.tree import SourceModule
 
 #: Marks a node that was decided differently on different visits.
 UNDECIDED = object()
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A processor that is set at ``place``; ``left`` are the attributes from here to the attention module."""
+
+    place: str
+    processor: Reference
+    left: tuple[str, ...]
 
 
 @dataclass
@@ -35,10 +44,19 @@ class Variant:
     done: bool = False
     owners: list[str] = field(default_factory=list)
     unsure: set[str] = field(default_factory=set)  # attributes that only some constructions assign
+    swaps: tuple[
+        Swap, ...
+    ] = ()  # processors that others set on modules below, or, with no attributes left, on this one
+    assigning: str = ""  # the attribute of ``self`` that the value being evaluated goes to
 
     @functools.cached_property
     def methods(self) -> dict[str, cst.FunctionDef]:
         return {node.name.value: node for node in self.tree.body.body if isinstance(node, cst.FunctionDef)}
+
+    def set_below(self) -> tuple[Swap, ...]:
+        """What is set on the module, and those below, that the attribute being assigned gets."""
+        below = (swap for swap in self.swaps if swap.left[:1] == (self.assigning,))
+        return tuple(replace(swap, left=swap.left[1:]) for swap in below)
 
     @property
     def facts(self) -> dict[str, dict[str, Value]]:

@@ -43,6 +43,7 @@ def test_nothing_is_foreseen_where_nothing_is_asked(diffusers: SourceTree, name:
     [
         "AnyFlowFARPipeline",  # a cache and a member
         "BriaFiboPipeline",  # data in the attention arguments
+        "Flux2KleinKVPipeline",  # processors
         "FluxControlNetPipeline",  # residuals
         "HiDreamImagePipeline",
         "LTX2Pipeline",  # modules

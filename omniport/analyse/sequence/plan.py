@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
+from omniport.analyse.kept import kept_by_caller
 from omniport.analyse.places import attention_sites
 from omniport.analyse.sequence.model import Part, Refused, Region
 from omniport.analyse.sequence.picked import picked
@@ -13,7 +14,7 @@ from omniport.analyse.sequence.records import MANY, Seed
 from omniport.analyse.sequence.search import find_region
 from omniport.analyse.tp import Sharding
 from omniport.plan.model import AttentionPlan, FeaturePlan, SpCut, SpEntry, SpRegion, SpTensor, Why
-from omniport.source.nodes import each_node
+from omniport.source.nodes import each_node, methods
 from omniport.source.normal import NormalForm
 from omniport.source.tree import SourceTree
 
@@ -38,20 +39,19 @@ def plan_sequence(
         if decision.value == "reference" and decision.subject.startswith("attention call ")
         for number, _, cls in [decision.subject.removeprefix("attention call ").partition(" of ")]
     )
+    root = next(node for node in module.body if isinstance(node, ast.ClassDef) and node.name == normal.root)
     try:
+        if (cache := kept_by_caller(methods(root)["forward"])) is not None:
+            raise Refused(
+                f"{cache.arg} keeps keys between calls, and a rank has those of its tokens only", cache.lineno
+            )
         region = find_region(normal, source, sharding.decided, kept)
         # values of one stream first, then tables: the order in which the module at the start is given them
         parts = sorted(region.parts, key=lambda part: bool(part.seed.place) or len(part.streams) > 1)
         split = tuple(_tensor(part) for part in parts)
         gather = tuple(SpTensor(name, None, dim, dims, streams, False) for name, dim, dims, streams in region.gathered)
         masks = tuple(_tensor(part) for part in region.masks)
-        forward = next(
-            node
-            for cls in module.body
-            if isinstance(cls, ast.ClassDef) and cls.name == normal.root
-            for node in cls.body
-            if isinstance(node, ast.FunctionDef) and node.name == "forward"
-        )
+        forward = methods(root)["forward"]
         if given := lists(forward) & {tensor.variable for tensor in split if tensor.item is None}:
             raise Refused(f"{min(given)} is a list of tensors, each with tokens of its own", region.line)
         if lost := [name for name in region.absent if "rotary" in name]:

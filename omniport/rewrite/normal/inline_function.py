@@ -1,7 +1,11 @@
-"""A module-level helper that is handed the attention module (``_get_projections(attn, x)``) moves into the method."""
+"""A module-level helper that is handed the attention module (``_get_projections(attn, x)``) moves into the method.
+
+So does one that attends itself (``_causal_attention(query, key, value)``): in a port that is a layer of the module.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import libcst as cst
@@ -9,9 +13,9 @@ import libcst as cst
 from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.substitute import Substitute, assigned_in, names_in
 from omniport.source.slice import marker
-from omniport.source.syntax import code, dotted
+from omniport.source.syntax import code, constant, dotted
 from omniport.source.transform import transform, with_body
-from omniport.source.walk import children
+from omniport.source.walk import children, of_kind
 
 Lookup = Callable[[str], "cst.FunctionDef | None"]
 Statement = cst.BaseStatement | cst.BaseSmallStatement
@@ -26,7 +30,7 @@ def block(body: Sequence[Statement]) -> cst.IndentedBlock:
 
 
 def inline_functions(node: cst.ClassDef, lookup: Lookup) -> cst.ClassDef:
-    """Inline every ``x = helper(self, ...)`` and ``return helper(self, ...)``, until none is left.
+    """Inline every ``x = helper(self, ...)`` and ``return helper(self, ...)``, and all that attend, until none is left.
 
     Args:
         lookup: gives the definition of a module-level function by name, None for any other name.
@@ -78,10 +82,19 @@ def _call(statement: Statement, lookup: Lookup) -> tuple[cst.Call, cst.FunctionD
     value = part.value if isinstance(part, cst.Assign | cst.Return) else None
     if not isinstance(value, cst.Call) or not isinstance(value.func, cst.Name):
         return None
-    if not any(dotted(arg.value) == "self" for arg in value.args):
-        return None
-    definition = lookup(value.func.value)
-    return None if definition is None else (value, definition)
+    handed = any(dotted(arg.value) == "self" for arg in value.args)
+    definition = lookup(value.func.value) if value.func.value not in ATTENTION else None
+    return (value, definition) if definition is not None and (handed or _attends(definition)) else None
+
+
+@functools.lru_cache(maxsize=500)
+def _attends(definition: cst.FunctionDef) -> bool:
+    """Whether a function computes attention."""
+    return any((dotted(call.func) or "").rpartition(".")[2] in ATTENTION for call in of_kind(definition, cst.Call))
+
+
+#: The functions that do.
+ATTENTION = frozenset({"dispatch_attention_fn", "scaled_dot_product_attention"})
 
 
 def _expand(
@@ -103,7 +116,7 @@ def _expand(
         value = given.get(param.name.value, param.default)
         if value is None:
             raise UnsupportedError(f"helper {definition.name.value} is given no {param.name.value}", *where)
-        if param.name.value in changed or not isinstance(value, cst.Name | cst.Attribute):
+        if param.name.value in changed or not (isinstance(value, cst.Name | cst.Attribute) or plain(value)):
             assign = cst.Assign([cst.AssignTarget(cst.Name(param.name.value))], value.deep_clone())
             before.append(cst.SimpleStatementLine([assign]))
         elif dotted(value) != param.name.value:
@@ -113,8 +126,14 @@ def _expand(
             names[local] = cst.Name(f"{local}_")
     body = transform(definition.body, Substitute(names))
     assert isinstance(body, cst.IndentedBlock)
-    converted, _ = _returns(list(body.body), targets, where)
+    documented = definition.get_docstring() is not None
+    converted, _ = _returns(list(body.body[1:] if documented else body.body), targets, where)
     return [*before, *converted]
+
+
+def plain(value: cst.BaseExpression) -> bool:
+    """Whether an argument is a literal, which may stand wherever the parameter is read."""
+    return isinstance(constant(value), int | float | str | None)
 
 
 def _returns(

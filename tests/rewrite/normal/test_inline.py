@@ -21,6 +21,8 @@ HELPERS = {
     "    return attn.q(x)\n",
     "_again": "def _again(attn, x):\n    return _again(attn, x)\n",
     "_clash": "def _clash(attn, x):\n    y = attn.q(x)\n    return y + 1\n",
+    "_attend": "def _attend(q, k, scale=None):\n    'Causal.'\n    if scale is None:\n"
+    "        return dispatch_attention_fn(q, k, k)\n    return dispatch_attention_fn(q, k, k, scale=scale)\n",
     "_starred": "def _starred(attn, *xs):\n    return attn.q(xs)\n",
 }
 
@@ -63,6 +65,11 @@ def test_kept(body: str) -> None:
         (
             "q, k = _early(self, x)\nreturn q",
             "if self.fused:\n    q, k = self.qk(x)\nelse:\n    y = self.q(x)\n    q, k = y, self.k(x)\nreturn q",
+        ),
+        (
+            "scale = 2\nz = _attend(x, self.k(x))\nreturn z * scale",  # of its default, not of the local of that name
+            "scale = 2\nk = self.k(x)\nif None is None:\n    z = dispatch_attention_fn(x, k, k)\n"
+            "else:\n    z = dispatch_attention_fn(x, k, k, scale=None)\nreturn z * scale",
         ),
         ("y = x + 1\nz = _clash(self, y)\nreturn z + y", "y = x + 1\ny_ = self.q(y)\nz = y_ + 1\nreturn z + y"),
     ],
