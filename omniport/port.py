@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,19 @@ def analyse(
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config), features=features)
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
+
+
+def plugin_target() -> Target:
+    """:func:`installed_target`, which is read beside while what the analysis works with is imported here."""
+    from omniport.target.tree import installed_target
+
+    if "libcst" in sys.modules:
+        return installed_target()
+    with Beside() as beside:
+        asked = beside.ask(installed_target)
+        if asked.beside:
+            import omniport.source.cst  # noqa: F401
+        return asked.result()
 
 
 @dataclass(frozen=True)
@@ -290,9 +304,9 @@ def plan(
     into: Path | None = None,
 ) -> PortPlan:
     """The plan of a port of ``model`` for the tree ``into``, or for a plugin."""
-    from omniport.target.tree import installed_target, open_target
+    from omniport.target.tree import open_target
 
-    target = open_target(into) if into else installed_target()
+    target = open_target(into) if into else plugin_target()
     with Beside() as beside:
         found = analyse(model, target=target, source=source, revision=revision, offline=offline, beside=beside)
     return found.plan

@@ -121,12 +121,12 @@ def scaffold(
         OmniportError: exit code 2, see :func:`omniport.port.analyse`; the target is none or cannot be written.
         FindingsError: files stand in the way that are not ours or were edited.
     """
-    from omniport.port import analyse
-    from omniport.target.tree import installed_target, open_target
+    from omniport.port import analyse, plugin_target
+    from omniport.target.tree import open_target
 
     if into is not None and plugin is not None:
         raise OmniportError("--into and --plugin exclude each other: a port goes into a tree or becomes a package")
-    target = open_target(into, writable=not dry_run) if into is not None else installed_target()
+    target = open_target(into, writable=not dry_run) if into is not None else plugin_target()
     tree = into is not None
     with Beside() as beside:
         found = analyse(

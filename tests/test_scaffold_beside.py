@@ -175,3 +175,30 @@ def test_an_interrupted_command_leaves_no_process(tmp_path: Path, number: signal
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
     assert not (tmp_path / "port").exists()
+
+
+@pytest.mark.parametrize("two", [True, False])
+def test_the_target_of_a_plugin_is_read_while_libcst_is_imported(two: bool) -> None:
+    code = f"""
+import sys
+from omniport import beside
+from omniport.beside import Beside
+from omniport.port import plugin_target
+from omniport.target.tree import installed_target
+beside.allowed = lambda: {two}
+asked, ask = [], Beside.ask
+def noted(self, function, /, *args):
+    answer = ask(self, function, *args)
+    asked.append((function.__name__, answer.beside))
+    return answer
+Beside.ask = noted
+assert "libcst" not in sys.modules
+found = plugin_target()
+assert asked == [("installed_target", {two})]
+assert ("libcst" in sys.modules) == {two}
+assert found == installed_target() and hash(found.features) == hash(installed_target().features)
+import libcst
+assert plugin_target() == found and len(asked) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
