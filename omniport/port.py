@@ -200,11 +200,14 @@ def analyse_class(
     from omniport.analyse.demand import NOTHING
     from omniport.analyse.normalise import normalise
     from omniport.analyse.parallel import plan_parallel
+    from omniport.analyse.perturbed import perturbed
     from omniport.analyse.precision import plan_precision
     from omniport.source.header import header
 
     normal = normalise(tree, module, class_name, config, demand or NOTHING)
     parallel = plan_parallel(normal.form, tree)
+    if demand is not None and demand.perturbed:
+        parallel = perturbed(parallel, demand.perturbed)
     plan = TransformerPlan(
         class_name=class_name,
         module=module.name,

@@ -15,6 +15,7 @@ from omniport.analyse.demand import Demand
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
 from omniport.analyse.pipeline_carried import carried_entries
 from omniport.analyse.pipeline_knowledge import ATTENTION_ARGUMENTS, HARMLESS, NOT_PORTED
+from omniport.analyse.pipeline_perturbed import perturbation
 from omniport.analyse.pipeline_swaps import swaps
 from omniport.errors import refusing
 from omniport.source.nodes import each_node, methods
@@ -39,7 +40,8 @@ def foreseen_demand(source: SourceTree, class_name: str, denoisers: Collection[s
     module = source.exported_class(class_name, "pipelines")
     module, class_name = reading.followed(source, module, class_name)
     node = module.class_def(class_name)
-    set_on = swaps(source, module, node, denoisers)
+    how = perturbation(source, module, node, model)
+    set_on = swaps(source, module, node, denoisers) if how is None else ()
     own = {name: method for name, method in methods(node).items() if name not in {swap.method for swap in set_on}}
     attributes = {f"self.{name}" for name in denoisers}
     given: set[str] = set()
@@ -55,9 +57,10 @@ def foreseen_demand(source: SourceTree, class_name: str, denoisers: Collection[s
                     given |= {k.arg for k in part.keywords if k.arg is not None and _is_given(k.arg, k.value)}
                 shared = shared or _hands_on(part, held)
     carried = {name: keys for name, (keys, _) in carried_entries(own[_ENTRY]).items()} if _ENTRY in own else {}
-    members = frozenset(read & _members(model))
+    perturbed, without = (how.kind, frozenset(how.without)) if how is not None else ("", frozenset[str]())
+    members = frozenset(read & _members(model)) - ({"attn_processors", "set_attn_processor"} if perturbed else set())
     processors = tuple((swap.place, swap.processor) for swap in set_on)
-    return Demand(frozenset(given), members, tuple(carried.items()), shared, processors)
+    return Demand(frozenset(given), members, tuple(carried.items()), shared, processors, perturbed, without)
 
 
 def _used(own: dict[str, ast.FunctionDef]) -> Iterator[tuple[str, ast.FunctionDef]]:

@@ -5,7 +5,7 @@ The selectors are rules for every model; what a published checkpoint needs beyon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from omniport.errors import UnsupportedError
@@ -16,6 +16,9 @@ Scalar = str | bool | None
 #: Constructor parameters by which diffusers' shared blocks choose an activation, a norm or a kind of attention.  A root
 #: that takes one nearly always means its own default; a port serves that and what the config in hand has.
 SELECTORS = frozenset({"activation_fn", "attention_type", "norm_type", "qk_norm"})
+
+
+WITHOUT = "the reference leaves it out of every block whose attention it perturbs"
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,22 @@ MODES: dict[str, dict[str, Mode]] = {
 }
 
 
-def modes_of(root: str, defaults: Mapping[str, object], config: Mapping[str, object]) -> dict[str, Mode]:
+def modes_of(
+    root: str, defaults: Mapping[str, object], config: Mapping[str, object], without: Collection[str] = ()
+) -> dict[str, Mode]:
     """The modes of ``root``.
 
     Args:
         root: name of the transformer class.
         defaults: the literal defaults of its constructor.
         config: the published config of the model in hand, as far as there is one.
+        without: parameters that must keep their default None, for what the pipeline does.
 
     Raises:
         UnsupportedError: it has a value that no port can serve.
     """
     modes = dict(MODES.get(root, {}))
+    modes |= {name: Mode((None,), WITHOUT, only=True) for name in without if defaults.get(name, ...) is None}
     for name in sorted(SELECTORS & defaults.keys() - modes.keys()):
         default = defaults[name]
         if isinstance(default, str):

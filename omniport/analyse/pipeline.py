@@ -12,7 +12,7 @@ import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
-from omniport.analyse.demand import MEMBER, PROCESSOR, SHARED
+from omniport.analyse.demand import MEMBER, PERTURBED, PROCESSOR, SHARED, WITHOUT
 from omniport.analyse.pipeline_arguments import apart, media_keys, prompt_kinds
 from omniport.analyse.pipeline_arguments import arguments as find_arguments
 from omniport.analyse.pipeline_carried import carried_entries, carries
@@ -28,6 +28,7 @@ from omniport.analyse.pipeline_components import (
 from omniport.analyse.pipeline_guidance import Guidance
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, handed_on, through_loop
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
+from omniport.analyse.pipeline_perturbed import LAYERS, perturbation, with_parameter
 from omniport.analyse.pipeline_scheduler import step_signatures
 from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_swaps import swaps
@@ -39,6 +40,7 @@ from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.liveness import live_in
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise
+from omniport.rewrite.pipeline.perturbed import FIND
 from omniport.rewrite.pipeline.processor import buildable
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.nodes import each_node
@@ -71,14 +73,14 @@ def analyse_pipeline(
 
 class _Analysis(Guidance):
     def plan(self) -> PipelinePlan:
-        self.untouched_attention()
         self.own_denoising()
         for decision in constructor_decisions(self.source, self.module, self.node, self.init, self.index):
             (self.dropped if decision.value is None else self.decisions).append(decision)
         self.decisions += step_signatures(self.source, self.module, tuple(self.decisions))
         self.batching()
         denoisers = self.denoisers()
-        self.processors(denoisers)
+        if not self.perturbed():
+            self.processors(denoisers)
         self.decided()
         arguments, gone, outputs = find_arguments(self.node, self.call, self.module)
         self.dropped += gone
@@ -126,12 +128,17 @@ class _Analysis(Guidance):
             decisions=tuple(self.decisions),
         )
 
-    def untouched_attention(self) -> None:
-        """Refuse a class that swaps the attention of its denoiser, which in the port is a layer of vLLM-Omni."""
-        what = "swaps attention processors of the denoiser, whose attention is vLLM-Omni's layer in the port"
-        for base in self.node.bases:
-            if reading.dotted(base) in knowledge.SWAPPING_BASES:
-                raise UnsupportedError(f"{reading.dotted(base)} {what}", *self.at(self.node))
+    def perturbed(self) -> bool:
+        """Whether the class perturbs attention, and how."""
+        how = perturbation(self.source, self.module, self.node, self.denoiser_class)
+        if how is None:
+            return False
+        self.decide(facts.PERTURBED, how.layers, "the default of the constructor", how.line)
+        self.decide(PERTURBED, how.kind, "what the exchanged processors do to the last side of a batch", how.line)
+        for name in how.without:
+            self.decide(f"{WITHOUT} {name}", None, "the exchanged processors leave out what it adds", how.line)
+        self.call = with_parameter(self.call, LAYERS, how.layers)
+        return True
 
     def processors(self, denoisers: Denoisers) -> None:
         """The processors that the constructor sets on lists of blocks: the denoiser's port has them from the start."""
@@ -197,7 +204,7 @@ class _Analysis(Guidance):
         own = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
         own |= {reading.dotted(t) or "" for n in each_node(node) if isinstance(n, ast.Assign) for t in n.targets}
         for name in names:
-            if name in parameters:
+            if name in parameters or name == FIND:
                 continue
             line = self.line_in_class(f".{name}")
             if name not in own and f"self.{name}" not in own:
@@ -255,6 +262,8 @@ class _Analysis(Guidance):
     def gone(self, normal: NormalClass) -> None:
         methods = {n.name: n for n in self.node.body if isinstance(n, ast.FunctionDef)}
         for name in normal.dropped_methods:
+            if name not in methods:
+                continue  # one that the rewrite has added
             why = self.why("nothing that is kept uses it", methods[name])
             self.dropped.append(Decision(f"{facts.METHOD} {name}", None, why))
         for method, name in normal.dropped_parameters:

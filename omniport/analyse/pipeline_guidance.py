@@ -91,6 +91,9 @@ class Guidance(Record):
         if form.apart:
             why = "each under its own condition, neither reads the other: one call for both"
             self.decide("predictions apart", form.apart, why, line)
+        if any(p.third for p in form.pairs):
+            why = "a third one of its own arguments, under its own condition: one call for all"
+            self.decide("predictions together", 3, why, line)
         how = "mixin" if any(p.stepped for p in form.pairs) else "source"
         reason = "plain step" if how == "mixin" else "the step takes more than prediction, time and latents"
         self.decide("scheduler step", how, reason, self.line_of("self.scheduler.step("))

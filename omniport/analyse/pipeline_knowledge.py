@@ -217,8 +217,7 @@ NOT_PORTED: dict[str, str] = {
 #: Buffers that vLLM's ``AutoWeightsLoader`` drops wherever they stand, as remains of other frameworks' checkpoints.
 LOADER_DROPS = ("rotary_pos_emb.inv_freq", "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
 
-#: What exchanges the attention processors of a denoiser: bases of pipelines, methods of models.
-SWAPPING_BASES = frozenset({"PAGMixin"})
+#: Methods of models that exchange the attention processors of a denoiser.
 SWAPPING_CALLS = frozenset({"set_processor", "set_attn_processor"})
 
 #: Attributes that hold attention arguments: they go with the parameter of the same name.

@@ -84,6 +84,7 @@ class _Program:
         self.handed: set[tuple[str, Reference]] = set()  # classes, and processors that are their forwards now
         self.swapped: set[str] = set()  # places where a processor was set
         self.spread: Spread = {}
+        self.without = demand.without
         self.modes: dict[str, Mode] = {}
         self.variants: dict[str, Variant] = {}
         self.notes = Notes()
@@ -287,7 +288,7 @@ class _Program:
         if root:
             given = parameters(_method(stripped, "__init__"))
             defaults = {p.name.value: constant(p.default) for p in given if p.default is not None}
-            self.modes = modes_of(ref.name, defaults, self.config)
+            self.modes = modes_of(ref.name, defaults, self.config, self.without)
             for param in given:
                 name = param.name.value
                 arguments[name] = _chosen(self.modes[name]) if name in self.modes else _annotated(param)

@@ -17,6 +17,7 @@ from omniport.corpus.results import REFERENCE, StageResult
 from omniport.corpus.runner import serve
 from omniport.verify import stand_ins
 from omniport.verify.forks import Rank, RankError, fork_ranks
+from omniport.verify.halves import halved
 
 LIMIT = 420.0  # seconds for all calls of one pipeline on one rank
 HEAVY = ("import", "load", "e2e")
@@ -92,7 +93,7 @@ def cfg2(job: dict[str, Any], root: Path, work: Path) -> StageResult:
         return StageResult("cfg2", "failed", " ".join(error.outcome.error.split())[:600])
     forwards = [r["forwards"] for r in both]
     reason = next((f"rank {i}: {r['reason']}" for i, r in enumerate(both) if r["reason"]), "")
-    if not reason and not (forwards[0] == forwards[1] and 2 * forwards[0] == whole):
+    if not reason and not halved(forwards, whole, both[0]["steps"]):
         reason = f"forwards {forwards} on the two ranks, {whole} on one alone"
     detail = f"forwards {forwards[0]} and {forwards[1]}, one rank alone {whole}"
     return StageResult("cfg2", "failed" if reason else "ok", reason, detail, max(r["figure"] for r in both))

@@ -35,6 +35,7 @@ from omniport.rewrite.optional import settle_optional
 from omniport.rewrite.padded_attention import CLASS as PADDED
 from omniport.rewrite.padded_attention import HELPER as PADDED_LAYER
 from omniport.rewrite.patch_conv import patch_convolutions
+from omniport.rewrite.perturbed import perturb
 from omniport.rewrite.pipeline.remarks import without_remarks
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
@@ -165,7 +166,8 @@ def render_transformer(
     if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     module = _each_class(module, lambda node: place_tables(node, plan) if node.name.value == normal.root else node)
-    return _assemble(module, plan, header, norm + fused_norm + rotate + lean, layer)
+    module, context = perturb(module, plan, normal.root)
+    return _assemble(module, plan, header, norm + fused_norm + rotate + lean + context, layer)
 
 
 def _module(normal: NormalForm) -> cst.Module:
@@ -216,6 +218,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     spelled = {ALIAS: f"Attention as {ALIAS}", NORM: f"RMSNorm as {NORM}", "F": "functional as F"}
     spelled[FUSED_NORM] = f"rms_norm as {FUSED_NORM}"
     imports = "".join(f"from {source} import {spelled.get(name, name)}\n" for name, source in wanted)
+    imports += "import regex as re\n" if "re.search(" in classes else ""
     start = f"{header.rstrip()}\n\n" if header.strip() else ""
     return f"{start}{imports}{head.lstrip()}\n{rest}"
 

@@ -23,6 +23,9 @@ STRENGTH = 2 / 3  # two of three steps, however a pipeline rounds
 GUIDANCE_NAMES = ("true_cfg_scale", "guidance_scale")
 """The first that a pipeline has is the scale that switches its two branches on."""
 
+PERTURBATION, ADAPTIVE = "pag_scale", "pag_adaptive_scale"
+"""The scale of guidance by perturbed attention, and how much it falls from one time to the next."""
+
 MEDIA = ("image", "mask_image", "video", "audio")
 """Keys of ``multi_modal_data`` that vLLM-Omni's front ends fill."""
 
@@ -164,6 +167,8 @@ def base_arguments(signature: inspect.Signature, recipe: Recipe) -> dict[str, An
         "max_sequence_length": 64,
         **_media(),
     }
+    if PERTURBATION in parameters:
+        made[PERTURBATION] = 0.7 if parameters[PERTURBATION].default != 0.7 else 0.8
     for name in GUIDANCE_NAMES:
         if name in parameters:
             made[name] = GUIDANCE if parameters[name].default != GUIDANCE else GUIDANCE + 0.5
@@ -181,6 +186,7 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
     * ``base``: every common argument given, guidance on, two texts; decoded output.
     * ``defaults``: guidance, strength, lengths left out, so that the reference's own defaults must hold; latents.
     * ``guidance off``: the scale that says no guidance.
+    * ``perturbation off``, ``perturbation adaptive``: guidance by perturbed attention, where there is any.
     * ``two outputs``: of one prompt.  ``two prompts``: two requests of different length.
     """
     base = base_arguments(signature, recipe)
@@ -188,8 +194,14 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
     prompts = (base["prompt"],) if isinstance(base.get("prompt"), str) else PROMPTS[:1]
     calls = [Call("base", base, prompts)]
     scale = next((n for n in GUIDANCE_NAMES if n in parameters), None)
-    left_out = {*GUIDANCE_NAMES, "strength", "max_sequence_length", "negative_prompt", "prompt_2"} - recipe.call.keys()
+    left_out = {*GUIDANCE_NAMES, PERTURBATION, "strength", "max_sequence_length", "negative_prompt", "prompt_2"}
+    left_out -= recipe.call.keys()
     calls.append(Call("defaults", {k: v for k, v in base.items() if k not in left_out}, prompts, latent=True))
+    # Ahead of what the reference may fail at, which leaves its attention processors exchanged.
+    if PERTURBATION in parameters:
+        calls.append(Call("perturbation off", {**base, PERTURBATION: 0.0}, prompts, latent=True))
+    if ADAPTIVE in parameters:
+        calls.append(Call("perturbation adaptive", {**base, ADAPTIVE: 5e-4}, prompts, latent=True))
     if scale is not None:
         calls.append(Call("guidance off", {**base, scale: 1.0}, prompts, latent=True))
     number = next((n for n in parameters if _FIELDS.get(n) == "num_outputs_per_prompt"), None)

@@ -194,12 +194,6 @@ def test_the_count_of_outputs_reaches_the_prompts() -> None:
 
 
 # ------------------------------------------------------------------------------------------ what the port cannot do
-def test_swapped_attention_processors_are_refused(diffusers: SourceTree) -> None:
-    with pytest.raises(UnsupportedError, match="swaps attention processors") as error:
-        plan_of(diffusers, "SanaPAGPipeline")
-    assert error.value.line > 0
-
-
 def test_a_config_value_that_the_constructor_lacks_is_read_off_the_config(diffusers: SourceTree) -> None:
     plan = plan_of(diffusers, "ChromaInpaintPipeline")
     found = render_pipeline(diffusers, port("x", plan, "X"), DEFAULT)

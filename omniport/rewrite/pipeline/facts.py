@@ -13,6 +13,7 @@ from omniport.rewrite.pipeline.normal import Request
 ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
 METHOD, PARAMETER, SETTING, MADE, CONFIG, RAW = "method", "parameter", "setting", "made", "config", "raw"
 CLASS, KINDS, SIGNATURE = "class", "kinds", "signature"
+PERTURBED = "perturbed layers"  # subject of the decision which layers are perturbed by default
 
 
 def of_kind(decisions: Iterable[Decision], kind: str) -> list[Decision]:
@@ -36,6 +37,7 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
     init += [(name_of(d), None) for d in of_kind(decisions, MADE)]
     init += [(name_of(d), PRESENT) for d in of_kind(decisions, COMPONENT)]
     together = decision(decisions, "request batch")
+    layers = decision(decisions, PERTURBED)
     return Request(
         arguments=tuple((name_of(d), d.value) for d in of_kind(dropped, ARGUMENT)),
         values=tuple(values),
@@ -45,6 +47,7 @@ def request(dropped: Iterable[Decision], decisions: Iterable[Decision]) -> Reque
         lists=frozenset({"prompt", "negative_prompt"} if together is not None and together.value else ()),
         init=tuple(init),
         carried=tuple((name_of(d), tuple(str(d.value).split(", "))) for d in of_kind(decisions, CARRIED)),
+        perturbed=str(layers.value) if layers is not None else None,
         signatures=tuple((name_of(d), frozenset(str(d.value).split(", "))) for d in of_kind(decisions, SIGNATURE)),
         kinds=tuple((name_of(d), frozenset(str(d.value).split(", "))) for d in of_kind(decisions, KINDS)),
         classes=tuple((f"self.{name_of(d)}", frozenset(str(d.value).split(", "))) for d in of_kind(decisions, CLASS)),

@@ -209,9 +209,10 @@ def guidance_methods(plan: PipelinePlan) -> str:
     if listed:
         text = text.replace("return self.transformer(**kwargs)[0]", "return tuple(self.transformer(**kwargs)[0])")
         text = text.replace("return all that it predicts", "return one tensor for each sample")
-    if facts.decision(plan.decisions, "predictions apart") is not None:
+    together = facts.decision(plan.decisions, "predictions together") is not None
+    if together or facts.decision(plan.decisions, "predictions apart") is not None:
         text += _BRANCHES.replace("the guider combines them", "the loop combines them in the model's own way")
-    if combine.value == "own":
+    if combine.value == "own" and not together:
         several = "" if whole or listed or lists else "[0]"
         text += _PAIR.format(positive=f"positive_noise_pred{several}", negative=f"negative_noise_pred{several}")
     return text

@@ -20,6 +20,7 @@ from omniport.rewrite.pipeline.guards import unguarded
 from omniport.rewrite.pipeline.kinds import with_known_kinds
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, read_first
 from omniport.rewrite.pipeline.outputs import counted_for_prompts
+from omniport.rewrite.pipeline.perturbed import with_own_call
 from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.spread import with_entries_spread
@@ -41,7 +42,8 @@ class Request:
     ``kept`` are methods that stay though nothing in the class uses them.  ``init`` are parameters of the constructor
     that are bound, ``configs`` the keys that a config object (``self.transformer.config``) has, ``classes`` the class
     of a component and its bases, ``carried`` the entries of the denoiser's attention arguments that hold data,
-    ``kinds`` what parameters of ``__call__`` may hold (None, str, list), ``signatures`` the parameters of functions.
+    ``kinds`` what parameters of ``__call__`` may hold (None, str, list), ``signatures`` the parameters of functions,
+    ``perturbed`` the layers whose attention is perturbed where a request names none, as source.
     """
 
     arguments: tuple[tuple[str, Any], ...]
@@ -57,6 +59,7 @@ class Request:
     carried: tuple[tuple[str, tuple[str, ...]], ...] = ()
     kinds: tuple[tuple[str, frozenset[str]], ...] = ()
     signatures: tuple[tuple[str, frozenset[str]], ...] = ()
+    perturbed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class _Work:
                 self.methods[statement.name.value] = statement
         if ENTRY not in self.methods:
             raise UnsupportedError(f"{self.name} has no {ENTRY}", file)
+        if request.perturbed is not None:
+            self.methods = with_own_call(self.methods, ENTRY, request.perturbed, file)
         if (encode := self.methods.get("encode_prompt")) is not None:
             self.methods[ENTRY] = counted_for_prompts(self.methods[ENTRY], encode)
         self.methods[ENTRY] = with_entries_apart(self.methods[ENTRY], dict(request.carried), file)

@@ -15,6 +15,7 @@ from omniport.analyse.pipeline_knowledge import DROPPED_ARGUMENTS
 from omniport.records import dataclass
 from omniport.rewrite.pipeline.apart import joined_apart
 from omniport.rewrite.pipeline.blocks import Block, Statement, bound, changed, indented, parse, reads, suite
+from omniport.rewrite.pipeline.combined import alias_of, applied, renamed, scale_of
 from omniport.rewrite.pipeline.denoiser import (
     Denoisers,
     Form,
@@ -26,8 +27,11 @@ from omniport.rewrite.pipeline.denoiser import (
 from omniport.rewrite.pipeline.effects import changes_held
 from omniport.rewrite.pipeline.narrowed import START, start_of
 from omniport.rewrite.pipeline.stepped import only_step, stepped
+from omniport.rewrite.pipeline.together import Third, call_of_all, taken_last, third
 from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import code, dotted
+
+Comments = Sequence[cst.EmptyLine]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Pair:
     ``guard`` is the condition under which the second prediction runs; ``combine`` whether the source combines as the
     mixin does; ``scale`` the factor of that formula; ``form`` what of the denoiser's result is used; ``model`` whether
     the call says which denoiser runs; ``stepped`` whether the mixin makes the scheduler's step; ``start`` whether the
-    call says from which token on the prediction is kept.
+    call says from which token on the prediction is kept; ``third`` whether a third prediction is made by the same call.
     """
 
     guard: str
@@ -47,6 +51,7 @@ class Pair:
     model: bool
     stepped: bool
     start: bool
+    third: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class PairForm:
         places = [i for i, s in enumerate(block) if denoiser_calls(s, self.names)]
         match = self._match(block, places)
         if match is None and self._form is not None:
-            joined = joined_apart(block, places, self.names, self._form, self._entries, _applied)
+            joined = joined_apart(block, places, self.names, self._form, self._entries, applied)
             if joined is not None:
                 self.apart += 2
                 return joined
@@ -177,6 +182,9 @@ class PairForm:
             and positive.wrap == negative.wrap == "_"
             and all(isinstance(p.target, cst.Name) for p in (positive, negative))
         )
+        last = None if model or clash or any(starts) else self._third(match, staying, after, rest)
+        if last is not None:
+            return self._in_one_call(match, last, block[match.start].leading_lines, staying, moved, rest, plain)
         if plain and not staying and match.guard is not None and (match.node is None or match.node.orelse is None):
             scale = self._default(after, rest, positive.name, negative.name)
         first = block[match.start].leading_lines
@@ -217,11 +225,48 @@ class PairForm:
         after = self.block(after) if any(denoiser_calls(s, self.names) for s in after) else after
         return [*new, *self._unpacked(match, plain, staying, after, late=bool(clash)), *rest]
 
+    def _third(self, match: _Match, staying: Block, after: Block, rest: Block) -> Third | None:
+        """A prediction behind the pair that can be made with it."""
+        if match.node is None or self._lists(match.positive) or self.denoisers.bare:
+            return None
+        taken = target_names(match.positive.target) | target_names(match.negative.target)
+        orelse = suite(match.node.orelse.body) if isinstance(match.node.orelse, cst.Else) else []
+        taken |= bound([*staying, *after, *orelse])
+        return third(rest, self.names, match.positive.form, taken, self._entries)
+
+    def _in_one_call(
+        self, match: _Match, last: Third, first: Comments, staying: Block, moved: Block, rest: Block, plain: bool
+    ) -> Block:
+        """The three predictions as the branches of one call."""
+        positive, negative, node = match.positive, match.negative, match.node
+        assert match.guard is not None and node is not None
+        guard, given = code(match.guard), self._entries(positive)
+        lines = self._kwargs("positive_kwargs", positive, False, None)
+        lines[0] = lines[0].with_changes(leading_lines=first)
+        entries = code(self._kwargs("negative_kwargs", negative, False, None)[0]).partition("=")[2].strip()
+        lines += [*moved, *call_of_all(last, given or {}, match.before, entries, guard)]
+        lines += parse(f"{positive.name} = {applied(positive.wrap, 'predictions[0]')}\n")
+        after = match.after
+        if plain and not staying:
+            names, after = renamed(positive.name, negative.name, after)
+            named = parse(f"{names} = predictions[:2]\n")
+        else:
+            named = parse(f"{negative.name} = {applied(negative.wrap, 'predictions[1]')}\n")
+        if staying:
+            lines += [cst.If(test=match.guard, body=indented(named)), *staying]
+            named = []
+        lines.append(node.with_changes(body=indented([*named, *after], node.body)))
+        rest = taken_last(rest, last, applied(last.made.wrap, "predictions[-1]"))
+        step = only_step(rest)
+        rest = stepped(rest, step, guard) if step is not None else rest
+        self.pairs.append(Pair(guard, "own", None, positive.form, False, step is not None, False, third=True))
+        return [*lines, *rest]
+
     def _unpacked(self, match: _Match, plain: bool, staying: Block, after: Block, *, late: bool) -> Block:
         """Both predictions under their names; ``late``: the negative one takes names that are in use until then."""
         positive, negative = match.positive, match.negative
         if plain:
-            names, after = _renamed(positive.name, negative.name, after)
+            names, after = renamed(positive.name, negative.name, after)
             unpack = parse(f"{names} = {positive.name}\n")
             kept: Block = []
         else:
@@ -249,7 +294,7 @@ class PairForm:
         return self.denoisers.lists and made.form == "whole"
 
     def _taken(self, made: Prediction, name: str) -> str:
-        return _applied(made.wrap, f"self._in_lists({name})" if self._lists(made) else name)
+        return applied(made.wrap, f"self._in_lists({name})" if self._lists(made) else name)
 
     def _negative(self, match: _Match, guard: str, model: bool, start: str | None) -> Block:
         kwargs = [*match.before, *self._kwargs("negative_kwargs", match.negative, model, start)]
@@ -284,12 +329,12 @@ class PairForm:
         names = {positive: positive, negative: negative}
         if (
             len(after) == 2
-            and (alias := _alias(after[0])) is not None
+            and (alias := alias_of(after[0])) is not None
             and set(alias.values()) <= {positive, negative}
             and not self._read_elsewhere(alias, after)
         ):
-            return _scale(after[1:], positive, alias | {positive: positive})
-        return _scale(after, positive, names) if len(after) == 1 else None
+            return scale_of(after[1:], positive, alias | {positive: positive})
+        return scale_of(after, positive, names) if len(after) == 1 else None
 
     def _read_elsewhere(self, names: dict[str, str], block: Block) -> bool:
         def count(nodes: Sequence[cst.CSTNode]) -> int:
@@ -310,38 +355,6 @@ def _started(match: _Match) -> tuple[_Match, tuple[str | None, str | None]]:
     return replace(match, positive=positive, negative=negative), (first, second)
 
 
-def _alias(node: Statement) -> dict[str, str] | None:
-    """``a, b = x, y`` as {a: x, b: y}."""
-    if not isinstance(node, cst.SimpleStatementLine) or not isinstance(node.body[0], cst.Assign) or len(node.body) > 1:
-        return None
-    target, value = node.body[0].targets[0].target, node.body[0].value
-    if not isinstance(target, cst.Tuple) or not isinstance(value, cst.Tuple):
-        return None
-    pairs = [(dotted(a.value), dotted(b.value)) for a, b in zip(target.elements, value.elements, strict=False)]
-    return {a: b for a, b in pairs if a and b} if len(target.elements) == len(value.elements) else None
-
-
-def _renamed(positive: str, negative: str, after: Block) -> tuple[str, Block]:
-    """Names that the pair is unpacked to: those that ``after`` would copy it to first, if it does."""
-    alias = _alias(after[0]) if after else None
-    if alias is not None and sorted(alias.values()) == sorted((positive, negative)):
-        reverse = {value: name for name, value in alias.items()}
-        first = after[0]
-        return f"{reverse[positive]}, {reverse[negative]}", [
-            *([after[1].with_changes(leading_lines=first.leading_lines)] if len(after) > 1 else []),
-            *after[2:],
-        ]
-    return f"{positive}, {negative}", after
-
-
-def _applied(wrap: str, name: str) -> str:
-    class Name(cst.CSTTransformer):
-        def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:
-            return cst.parse_expression(name) if original_node.value == "_" else updated_node
-
-    return code(cst.parse_expression(wrap).visit(Name()))  # type: ignore[arg-type]
-
-
 def _movable(between: Block, prediction_names: set[str]) -> tuple[Block, Block]:
     """Statements between the two predictions: those that do not depend on the first one, and the others."""
     moved: Block = []
@@ -359,31 +372,3 @@ def _movable(between: Block, prediction_names: set[str]) -> tuple[Block, Block]:
 def dropped(name: str, value: cst.BaseExpression) -> bool:
     """An argument without counterpart, None since its facts were folded in, or empty."""
     return code(value).strip() in ("None", "{}") and any(d[0].match(name) for d in DROPPED_ARGUMENTS)
-
-
-def _scale(block: Block, positive: str, names: dict[str, str]) -> cst.BaseExpression | None:
-    """``s`` of ``positive = negative + s * (positive - negative)``; None for every other statement.
-
-    ``names`` are the names of the two predictions -> which one they are.
-    """
-    node = block[0]
-    if not isinstance(node, cst.SimpleStatementLine) or not isinstance(node.body[0], cst.Assign):
-        return None
-    assign = node.body[0]
-    total = assign.value
-    if target_names(assign.targets[0].target) != {positive} or len(assign.targets) != 1 or len(node.body) != 1:
-        return None
-    if not isinstance(total, cst.BinaryOperation) or not isinstance(total.operator, cst.Add):
-        return None
-    negative = names.get(dotted(total.left) or "")
-    if negative in (None, positive) or not isinstance(total.right, cst.BinaryOperation):
-        return None
-    product = total.right
-    if not isinstance(product.operator, cst.Multiply):
-        return None
-    for scale, difference in ((product.left, product.right), (product.right, product.left)):
-        if isinstance(difference, cst.BinaryOperation) and isinstance(difference.operator, cst.Subtract):
-            ends = [names.get(dotted(e) or "") for e in (difference.left, difference.right)]
-            if ends == [positive, negative] and not set(names) & set(reads(scale)):
-                return scale
-    return None

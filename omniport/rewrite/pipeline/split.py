@@ -4,7 +4,8 @@ An abstract interpretation in statement order.  A variable is plain, or one of a
 its own.  R1: a concatenation of a negative-like and another side, below a condition, creates a pair.  R2: a value put
 beside itself is the value.  R3: a statement that reads a pair (not merely its dtype, device or shape) is written twice.
 R4: helpers whose guidance flag only doubles are called with False.  R5: halving a pair gives its two sides.  R6: where
-guidance is off there is only the positive side.  What no rule covers is refused, so that the caller can keep the batch.
+guidance is off there is only the positive side.  R8: a call that names
+perturbed blocks is made of the positive side.  What no rule covers is refused, so that the caller can keep the batch.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from omniport.rewrite.pipeline.blocks import (
     suite,
 )
 from omniport.rewrite.pipeline.liveness import drop_dead_stores, live_in
+from omniport.rewrite.pipeline.perturbed import perturbed
 from omniport.rewrite.pipeline.split_drawn import Drawn
 from omniport.rewrite.pipeline.split_parts import (
     Expression,
@@ -219,6 +221,9 @@ class Split(Drawn):
                 self.halved += 1
                 self.clear(target)
                 return [self.with_value(node, self.side(value, False, inside))]
+        if perturbed(value):
+            self.clear(target)
+            return [self.with_value(node, self.side(value, False, inside))]
         if self.reads_pair(value, inside) and not off:
             if any((dotted(c.func) or "").startswith("self.scheduler.") for c in _calls(value)):
                 return self.stepped(node, target, value, inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from omniport.verify.cases import BASE
+from omniport.verify.halves import halved
 from omniport.verify.lab import Lab
 from omniport.verify.results import Check, Finding
 
@@ -19,14 +20,14 @@ def run(lab: Lab) -> Finding:
     errors = lab.compare_each([(file, lab.pipeline_file({})), (file, "images.reference.pt")])
     one, reference = (found[BASE] for found in errors)
     forwards = [r["forwards"] for r in ranks]
-    halved = max(forwards) * 2 == alone["forwards"] and min(forwards) == max(forwards)
+    shared = halved(forwards, alone["forwards"], alone["steps"])
     checks = (
         Check("against one rank", one <= lab.limit(), value=one, limit=lab.limit()),
         Check("against the reference", reference <= lab.limit(), value=reference, limit=lab.limit()),
         Check(
             "each rank runs half of the forwards",
-            halved,
-            "" if halved else f"{forwards}, one rank alone runs {alone['forwards']}",
+            shared,
+            "" if shared else f"{forwards}, one rank alone runs {alone['forwards']}",
         ),
     )
     evidence = (

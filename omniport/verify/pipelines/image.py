@@ -192,6 +192,11 @@ IMAGE: dict[str, Recipe] = {
         configs={"transformer": {"vocab_size": 20000}},
         call={"prompt": "<img><|image_1|></img> a photo of a cat sitting on a red chair"},
     ),
+    "PixArtSigmaPAGPipeline": Recipe(
+        "random weights enlarge the rounding of float32 tenfold a step, of three predictions that are weighed: 4e-6 in "
+        "the first step, 4e-4 in the third",
+        call={"num_inference_steps": 2},
+    ),
     "QwenImageControlNetInpaintPipeline": Recipe(
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_condition_channels": 4}}
     ),
