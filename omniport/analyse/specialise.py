@@ -37,7 +37,7 @@ from omniport.rewrite.normal.carried import Carried, spread_carried
 from omniport.rewrite.normal.dissolved_dict import Spread, dissolve_dicts
 from omniport.rewrite.normal.fold import fold
 from omniport.rewrite.normal.inline_function import inline_functions
-from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
+from omniport.rewrite.normal.inline_processor import block_masks, has_handover, inline_processor
 from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class, used_methods
 from omniport.source.nodes import each_node
@@ -328,7 +328,8 @@ class _Program:
             assert owner is not None
             call = method_of(owner, processor.cls.name, "__call__")
             values = self.closure.class_constants(owner, processor.cls.name)
-            stripped = inline_processor(stripped, call, {k: v.value for k, v in values.items() if isinstance(v, Const)})
+            literals = {k: v.value for k, v in values.items() if isinstance(v, Const)}
+            stripped = inline_processor(stripped, call, literals, block_masks(owner.definitions.lines))
             self.handed.add((ref.name, processor.cls))
             scopes.append(owner)
         found = tuple(dict.fromkeys(scopes))

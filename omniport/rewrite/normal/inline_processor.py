@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import libcst as cst
@@ -15,20 +15,23 @@ from omniport.source.transform import transform
 from omniport.source.walk import of_kind, walk
 
 
-def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any]) -> cst.ClassDef:
+def inline_processor(
+    node: cst.ClassDef, call: cst.FunctionDef, constants: Mapping[str, Any], masks: str = ""
+) -> cst.ClassDef:
     """The attention class with the processor's ``__call__`` as its forward.
 
     Args:
         node: the attention class, its forward ending in ``return self.processor(self, ...)``.
         call: the processor's ``__call__(self, attn, ...)``.
         constants: class attributes of the processor, read as ``self.<name>`` in ``call``.
+        masks: where its module makes block masks, for a refusal.
 
     Raises:
         UnsupportedError: the forward does not hand over to a processor, or the processor reads state of its own, or
             attends by flex attention.
     """
     if (place := _flex(call, constants)) is not None:
-        raise UnsupportedError(f"processor of {node.name.value} attends by {BLOCK_MASKS}", *place)
+        raise UnsupportedError(f"processor of {node.name.value} attends by {BLOCK_MASKS}{masks}", *place)
     forward = next(f for f in node.body.body if isinstance(f, cst.FunctionDef) and f.name.value == "forward")
     handover = _handover(forward)
     if handover is None:
@@ -79,6 +82,12 @@ def inline_processor(node: cst.ClassDef, call: cst.FunctionDef, constants: Mappi
     )
     members = [new if member is forward else member for member in node.body.body]
     return node.with_changes(body=node.body.with_changes(body=members))
+
+
+def block_masks(lines: Sequence[str]) -> str:
+    """What a refusal says of the block masks that a module makes: where, and that no rule makes them dense."""
+    made = next((n for n, line in enumerate(lines, 1) if "create_block_mask(" in line), None)
+    return f"; its mask is made in line {made} by create_block_mask, and no rule makes it a dense one" if made else ""
 
 
 BLOCK_MASKS = "flex attention, whose block masks vLLM-Omni's layer lacks"

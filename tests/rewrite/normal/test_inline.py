@@ -9,7 +9,7 @@ import pytest
 
 from omniport.errors import UnsupportedError
 from omniport.rewrite.normal.inline_function import inline_functions
-from omniport.rewrite.normal.inline_processor import has_handover, inline_processor
+from omniport.rewrite.normal.inline_processor import block_masks, has_handover, inline_processor
 from tests.rewrite.normal.helpers import Classes, check_noop, check_transformed, classes
 
 HELPERS = {
@@ -185,3 +185,8 @@ def test_flex_attention_is_refused(backend: str, constants: dict[str, str | None
             inlined(body, **constants)
     else:
         assert "attend(x, backend=" in inlined(body, **constants)
+
+
+def test_a_refusal_says_where_block_masks_are_made() -> None:
+    assert "line 2 by create_block_mask" in block_masks(["import x", "return create_block_mask("])
+    assert block_masks(["from torch import create_block_mask", "return x"]) == ""
