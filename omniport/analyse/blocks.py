@@ -40,6 +40,8 @@ def plan_blocks(normal: NormalForm, facts: Facts) -> tuple[tuple[BlockListPlan, 
     found = Why(f"repeated blocks: {names}", lists[0].why.file, lists[0].why.line)
     opened = _opened(normal, root, lists)
     moved = opened or _moved(normal, root, lists)
+    if moved is None and all(plan.optional for plan in lists):  # vLLM-Omni looks for every list that is declared
+        moved = replace(found, reason=f"some configurations have none of the lists {names}")
     cached = next((plan for plan in lists if plan.cache), None)
     return tuple(lists), (
         FeaturePlan("hsdp", opened is None, opened or found),

@@ -186,6 +186,7 @@ def _run(
     package = Path(__file__).resolve().parents[2]
     paths = [*map(str, jobs[0].port.paths), str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "VLLM_RPC_BASE_PATH": str(work)}
+    env["VLLM_OMNI_SERVER_STORAGE__PATH"] = str(work / "storage")  # made on import, by what serves models of some names
     (work / "jobs.json").write_text(
         json.dumps(
             [

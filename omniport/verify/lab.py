@@ -85,28 +85,33 @@ class Lab:
         return Lab(self.port, folder, self.work)
 
     def transformer(
-        self, parallel: dict[str, Any], world: int = 1, names: tuple[str, ...] = (EVEN, ODD), published: bool = False
+        self,
+        parallel: dict[str, Any],
+        world: int = 1,
+        names: tuple[str, ...] = (EVEN, ODD),
+        published: bool = False,
+        without: tuple[str, ...] = (),
     ) -> list[dict[str, Any]]:
         """Run the port's transformer on the named calls; outputs are kept as :meth:`transformer_file`.
 
-        ``published``: count what each rank holds at published size, too.
+        ``published``: count what each rank holds at published size, too.  ``without``: inputs that are not given.
         """
         self.prepare()
-        keep = self.transformer_file(parallel)
+        keep = self.transformer_file(parallel, without)
 
         def task(rank: Rank) -> Any:
             from omniport.verify import tasks
 
-            return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep, published)
+            return tasks.run_transformer(self.port, self.work, rank, parallel, names, keep, published, without)
 
         if parallel:
             return self.fork(keep, task, world)
         with self._sharing():
             return self.fork(keep, task)
 
-    def transformer_file(self, parallel: dict[str, Any]) -> str:
-        """File name of the transformer's outputs under ``parallel``."""
-        return f"transformer.{_label(parallel)}.pt"
+    def transformer_file(self, parallel: dict[str, Any], without: tuple[str, ...] = ()) -> str:
+        """File name of the transformer's outputs under ``parallel``, without some of its inputs."""
+        return ".".join(("transformer", _label(parallel), *without, "pt"))
 
     def undeclared(self, feature: str) -> str:
         """Why the plan in the manifest leaves a feature of the transformer out, and where; "" if it has it.
@@ -117,6 +122,11 @@ class Lab:
             if entry["name"] == feature and not entry["supported"]:
                 return _reason(entry["why"])
         return ""
+
+    def refused_inputs(self) -> tuple[str, ...]:
+        """Inputs of the transformer that cannot be given with sequence parallelism, as the plan says."""
+        region = load(self.port.manifest_path).plan.get("transformer", {}).get("region") or {}
+        return tuple(region.get("absent", ()))
 
     def undispatched(self) -> str:
         """The same of guidance by ranks."""
@@ -235,10 +245,17 @@ class Lab:
         )[0]
         return answer
 
-    def against_one_rank(self, parallel: dict[str, Any]) -> tuple[dict[str, float], float]:
-        """Errors of the kept runs under ``parallel``: per call of the transformer, and of the pipeline's latents."""
-        files = [(file(parallel), file({})) for file in (self.transformer_file, self.pipeline_file)]
-        transformer, pipeline = self.compare_each(files)
+    def against_one_rank(
+        self, parallel: dict[str, Any], without: tuple[str, ...] = ()
+    ) -> tuple[dict[str, float], float]:
+        """Errors of the kept runs under ``parallel``: per call of the transformer, and of the pipeline's latents.
+
+        ``without``: inputs that the transformer was not given.
+        """
+        transformers = self.transformer_file(parallel, without), self.transformer_file({}, without)
+        transformer, pipeline = self.compare_each(
+            [transformers, (self.pipeline_file(parallel), self.pipeline_file({}))]
+        )
         return transformer, pipeline[BASE]
 
     def block_errors(self, parallel: dict[str, Any]) -> list[BlockError]:

@@ -61,7 +61,8 @@ class Reading:
     ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
     3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
     lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., rows, channels]`` with as
-    many rows as the shortest stream that attention takes, ``block_collectives`` those of each call of a block.
+    many rows as the shortest stream that attention takes, ``masks`` the calls of attention with a mask,
+    ``block_collectives`` those of each call of a block.
     """
 
     forwards: int = 0
@@ -72,6 +73,7 @@ class Reading:
     parameters: int = 0
     collectives: dict[str, int] = field(default_factory=dict)
     token_gathers: int = 0
+    masks: int = 0
     block_collectives: list[BlockCall] = field(default_factory=list)
 
     def to_data(self) -> dict[str, Any]:
@@ -149,6 +151,8 @@ class Meter:
         least = min(int(query.shape[1]), int(key.shape[1]))
         self._shortest = min(self._shortest, least) if self.reading.queries else max(least, self._shortest)
         self.reading.queries.append(int(query.shape[1]))
+        masks = (getattr(value, "attn_mask", None) for value in (*args, *kwargs.values()))
+        self.reading.masks += any(mask is not None for mask in masks)
 
     def _on_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self.reading.block_calls += 1

@@ -32,7 +32,7 @@ def prepare(port: Port, work: Path) -> dict[str, Any]:
 
     Returns:
         how many ``parameters`` and ``tensors`` the tiny transformer has, and how many tokens the call :data:`EVEN` has
-        of ``image`` (of all frames) and of ``text``.
+        of ``image`` (of all frames) and of ``text``; the names of the inputs that it is ``given``.
     """
     torch.set_num_threads(1)
     folder = saved(work, "checkpoint")
@@ -72,7 +72,8 @@ def _keep_reference(model: nn.Module, work: Path) -> dict[str, Any]:
     torch.save(outputs, saved(work, "outputs"))
     torch.save(blocks, saved(work, "blocks"))
     counts = {"parameters": sum(p.numel() for p in model.parameters()), "tensors": len(model.state_dict())}
-    return counts | _tokens(inputs[EVEN])
+    given = [name for name, value in inputs[EVEN].items() if value is not None]
+    return counts | _tokens(inputs[EVEN]) | {"given": given}
 
 
 def _first_that_runs(model: nn.Module) -> tuple[dict[str, Any], dict[str, list[torch.Tensor]], block_outputs.Outputs]:

@@ -74,8 +74,9 @@ def run_transformer(
     names: tuple[str, ...],
     keep: str,
     published: bool = False,
+    without: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Run the port's transformer on the saved inputs of the named calls under ``parallel``.
+    """Run the port's transformer on the saved inputs of the named calls under ``parallel``, but those in ``without``.
 
     Rank 0 saves its outputs as ``keep``.
 
@@ -97,7 +98,7 @@ def run_transformer(
         saved_inputs = port_inputs(port, work)
         with module_tree.first_calls(model) as order:
             for name in (name for name in names if name in saved_inputs):
-                inputs = saved_inputs[name]
+                inputs = {key: value for key, value in saved_inputs[name].items() if key not in without}
                 with Meter(model) as meter, block_outputs.recorded(model) as blocks[name]:
                     outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
                 readings[name] = meter.reading.to_data()
@@ -245,6 +246,8 @@ def measured(
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
     """One call through the worker: what its transformer did, with the ``steps`` of its loop, and the latents.
 
+    ``all`` are the forwards of all denoisers: a pipeline may have one for each side of its guidance.
+
     A step of the loop may call its scheduler twice, or one for each of two modalities: what has no forward in between
     is one step.
     """
@@ -252,9 +255,14 @@ def measured(
     schedulers = {type(c) for c in vars(pipeline).values() if hasattr(c, "step") and hasattr(c, "set_timesteps")}
     transformer = getattr(pipeline, checkpoint.transformer_component(port))
     begun: set[int] = set()
+    others = [m for m in pipeline.children() if type(m) is type(transformer) and m is not transformer]
+    ran: list[nn.Module] = []
+    hooks = [module.register_forward_hook(lambda module, *_: ran.append(module)) for module in others]
     with Meter(transformer) as meter, trace.recorded(schedulers, lambda: begun.add(meter.reading.forwards)):
         latents = run_call(worker, config, call, parameters)
-    return {**meter.reading.to_data(), "steps": len(begun)}, latents
+    for hook in hooks:
+        hook.remove()
+    return {**meter.reading.to_data(), "steps": len(begun), "all": meter.reading.forwards + len(ran)}, latents
 
 
 def published_share(port: Port, config: Any, rank: Rank) -> dict[str, Any]:

@@ -232,3 +232,15 @@ def test_of_two_streams_without_names_none_is_cached() -> None:
     parts = {"params": "und, gen", "first": "und", "rest": "pass", "returned": "und, gen"}
     found = plan_parallel(normal_form(TWO.format(**parts, call=f"{PAIR} = block({PAIR})"), "Root"))
     assert found.blocks[0].cache == "" and "which of them is denoised" in found.blocks[0].why.reason
+
+
+def test_a_list_that_some_configurations_lack_is_not_streamed() -> None:
+    parts = BOTH | {"params": "hidden_states", "rest": "pass", "returned": "hidden_states"}
+    code = TWO.format(**parts, call="hidden_states = block(hidden_states)")
+    made = "self.blocks = nn.ModuleList([Block(channels) for _ in range(depth)])"
+    sometimes = f"self.channels = channels\n        if channels > 4:\n            {made}"
+    for text, supported in ((made, True), (sometimes, False)):
+        found = plan_parallel(normal_form(code.replace(made, text), "Root"))
+        feature = next(f for f in found.features if f.name == "layerwise offload")
+        assert feature.supported is supported
+        assert ("some configurations have none of the lists blocks" in feature.why.reason) is not supported

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from omniport.errors import OmniportError
-from omniport.verify import runner
-from omniport.verify.features import cfg2, layerwise, offload, pp2, sp2, tp2, tp4
+from omniport.verify import api, runner
+from omniport.verify.cases import EVEN
+from omniport.verify.features import cfg2, layerwise, offload, pp2, ring2, sp2, tp2, tp4
 from omniport.verify.forks import Outcome, RankError
 from omniport.verify.lab import Lab
 from omniport.verify.port import find_port
@@ -200,3 +201,75 @@ def test_inputs_are_those_of_the_first_form_that_the_reference_runs_on(
     inputs, outputs, _ = preparing._first_that_runs(Net())
     assert inputs.keys() == outputs.keys() == preparing.CALLS.keys()
     assert inputs[preparing.EVEN]["hidden_states"].shape == (2, 20, 7)
+
+
+def given_up(lab: Lab, error: str, masks: int = 0) -> Lab:
+    """Its transformer runs on one rank; more ranks raise."""
+
+    def transformer(parallel: dict[str, Any], *_: Any, **__: Any) -> list[dict[str, Any]]:
+        if parallel:
+            raise RankError(Outcome(1, error=error))
+        return [{"readings": {EVEN: {"masks": masks}}}]
+
+    lab.prepare = lambda: {"image": 24, "text": 20, "given": []}  # type: ignore[method-assign]
+    lab.transformer = transformer  # type: ignore[method-assign]
+    lab.pipeline_alone = lambda: {}  # type: ignore[method-assign]
+    return lab
+
+
+REGION = {"transformer": {"region": {"absent": ["kv_caches"]}}}
+
+
+@pytest.mark.parametrize("module", [sp2, ring2])
+def test_an_input_that_the_plan_leaves_whole_is_the_reason_where_a_pipeline_gives_it(
+    module: Any, tmp_path: Path
+) -> None:
+    error = "ValueError: kv_caches cannot be given with sequence parallelism (a.py:7 in forward)"
+    found = module.run(given_up(lab_of(tmp_path, REGION), error))
+    assert found.undeclared == "the pipeline gives kv_caches, which cannot be given with sequence parallelism"
+
+
+@pytest.mark.parametrize(
+    "error", ["ValueError: hidden_states cannot be given with sequence parallelism", "ValueError: a mistake"]
+)
+def test_a_port_that_refuses_more_than_its_plan_says_fails(error: str, tmp_path: Path) -> None:
+    with pytest.raises(RankError):
+        sp2.run(given_up(lab_of(tmp_path, REGION), error))
+
+
+@pytest.mark.parametrize(
+    ("masks", "why"), [(2, "attention of this port needs one"), (0, "tokens of this run are padded")]
+)
+def test_ring_attention_without_masks_is_told_with_what_they_are_for(masks: int, why: str, tmp_path: Path) -> None:
+    found = ring2.run(given_up(lab_of(tmp_path), f"ValueError: {ring2.REFUSALS[0]}", masks))
+    assert found.undeclared and why in found.reason
+    with pytest.raises(RankError):
+        ring2.run(given_up(lab_of(tmp_path), "ValueError: a mistake", masks))
+
+
+@pytest.mark.parametrize(("held", "state"), [(30, "validated"), (65, "limited"), (95, "unsupported")])
+def test_four_ranks_that_hold_more_than_their_share_are_limited(held: int, state: str, tmp_path: Path) -> None:
+    lab = lab_of(tmp_path)
+    reading = {"collectives": {"all_reduce": 1}, "block_collectives": [], "token_gathers": 0}
+
+    def transformer(parallel: dict[str, Any], *_: Any, **__: Any) -> list[dict[str, Any]]:
+        return [{"readings": {EVEN: {**reading, "block_parameters": held if parallel else 100}}}]
+
+    lab.transformer = transformer  # type: ignore[method-assign]
+    lab.compare_each = lambda *_: [{EVEN: 0.0}, {EVEN: 0.0}]  # type: ignore[method-assign]
+    lab.block_errors = lambda *_: []  # type: ignore[method-assign]
+    assert tp4.run(lab).state == state
+
+
+def test_what_a_model_server_stores_goes_to_the_folder_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def heavy(module: str, work: Path, env: dict[str, str], on_line: Any) -> int:
+        seen.update(env)
+        return 0
+
+    monkeypatch.setattr(api.sandbox, "heavy_process", heavy)
+    api._run([api.Job(lab_of(tmp_path).port, (), "omniport verify")], tmp_path, None)
+    assert Path(seen["VLLM_OMNI_SERVER_STORAGE__PATH"]).is_relative_to(tmp_path)

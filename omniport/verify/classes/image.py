@@ -13,6 +13,14 @@ _SOURCE_BEHIND = {
 }
 
 IMAGE: dict[str, Entry] = {
+    "UVit2DModel": Entry(
+        reason="tokens of a picture, and five sizes that are embedded one by one",
+        inputs={
+            "input_ids": "integers(vocab_size, batch, rows, columns)",
+            "pooled_text_emb": "normal(batch, cond_embed_dim)",
+            "micro_conds": "integers(64, batch, 5).float()",
+        },
+    ),
     "BriaFiboTransformer2DModel": Entry(
         reason="one text layer per block, as a list",
         inputs={

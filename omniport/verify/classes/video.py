@@ -207,7 +207,10 @@ VIDEO: dict[str, Entry] = {
             "video_length": 3,
         },
         sizes={"frames": 3},
-        inputs={"hidden_states": FRAMES_FOLDED, "encoder_attention_mask": ""},
+        inputs={
+            "hidden_states": "normal(batch, in_channels, video_length, rows * 2, columns * 2)",
+            "encoder_attention_mask": "",
+        },
         variants={"images": Variant("frames that do not see each other", {}, {"enable_temporal_attentions": "False"})},
     ),
     "LTXVideoTransformer3DModel": Entry(

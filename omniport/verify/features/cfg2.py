@@ -19,19 +19,19 @@ def run(lab: Lab) -> Finding:
     file = lab.pipeline_file(PARALLEL)
     errors = lab.compare_each([(file, lab.pipeline_file({})), (file, "images.reference.pt")])
     one, reference = (found[BASE] for found in errors)
-    forwards = [r["forwards"] for r in ranks]
-    shared = halved(forwards, alone["forwards"], alone["steps"])
+    forwards = [r["all"] for r in ranks]
+    shared = halved(forwards, alone["all"], alone["steps"])
     checks = (
         Check("against one rank", one <= lab.limit(), value=one, limit=lab.limit()),
         Check("against the reference", reference <= lab.limit(), value=reference, limit=lab.limit()),
         Check(
             "each rank runs half of the forwards",
             shared,
-            "" if shared else f"{forwards}, one rank alone runs {alone['forwards']}",
+            "" if shared else f"{forwards}, one rank alone runs {alone['all']}",
         ),
     )
     evidence = (
-        f"forwards per rank {forwards[0]} and {forwards[1]}, one rank alone {alone['forwards']}",
+        f"forwards per rank {forwards[0]} and {forwards[1]}, one rank alone {alone['all']}",
         f"against one rank {one:.1e}, against diffusers {reference:.1e}",
     )
     return Finding(checks, evidence)

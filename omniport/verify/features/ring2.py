@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omniport.verify.cases import EVEN
 from omniport.verify.features.sp2 import split_in_two
 from omniport.verify.forks import RankError
 from omniport.verify.lab import Lab
@@ -19,5 +20,12 @@ def run(lab: Lab) -> Finding:
         return split_in_two(lab, PARALLEL, ("send", "recv"), "keys and values go round")
     except RankError as error:
         if any(refusal in error.outcome.error for refusal in REFUSALS):
-            return Finding(undeclared="vLLM-Omni's ring attention takes no mask, and attention of this port needs one")
+            return Finding(undeclared=f"vLLM-Omni's ring attention takes no mask, and {_why(lab)}")
         raise
+
+
+def _why(lab: Lab) -> str:
+    """For what the port's attention needs one: of its own, or only where a rank's tokens are padded."""
+    if lab.transformer({})[0]["readings"][EVEN]["masks"]:
+        return "attention of this port needs one"
+    return "tokens of this run are padded, as two ranks do not share them evenly"

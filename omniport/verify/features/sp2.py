@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from omniport.verify.cases import BASE, EVEN
+from omniport.verify.forks import RankError
 from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
 
@@ -21,9 +23,19 @@ class Tokens:
     text: int
 
 
+REFUSED = re.compile(r"(\w+) cannot be given with sequence parallelism")
+"""What a port raises where it is given an input that its plan leaves whole."""
+
+
 def run(lab: Lab) -> Finding:
     """Ulysses: ranks exchange heads for tokens before and after attention."""
     return split_in_two(lab, PARALLEL, ("all_to_all",), "attention exchanges heads for tokens")
+
+
+def refused(error: RankError) -> str:
+    """The input that a port refuses to take with sequence parallelism, if that is what went wrong; else empty."""
+    found = REFUSED.search(error.outcome.error)
+    return found[1] if found else ""
 
 
 def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exchange: str) -> Finding:
@@ -38,12 +50,19 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     if reason := lab.undeclared("sequence parallelism"):
         return Finding(undeclared=reason)
     sizes = Tokens(**{key: lab.prepare()[key] for key in ("image", "text")})
-    alone = lab.transformer({})[0]
-    # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.
-    ranks = lab.transformer(parallel, 2, (EVEN,))
+    taken_away = lab.refused_inputs()
+    without = tuple(name for name in taken_away if name in lab.prepare()["given"])
+    alone = lab.transformer({}, without=without)[0]
     lab.pipeline_alone()
-    lab.pipeline(parallel, 2, (BASE,), False)
-    errors, run_error = lab.against_one_rank(parallel)
+    # Only the even call: without padding and a mask vLLM-Omni itself refuses to split an odd number of tokens.
+    try:
+        ranks = lab.transformer(parallel, 2, (EVEN,), without=without)
+        lab.pipeline(parallel, 2, (BASE,), False)
+    except RankError as failure:
+        if (name := refused(failure)) not in taken_away:
+            raise
+        return Finding(undeclared=f"the pipeline gives {name}, which cannot be given with sequence parallelism")
+    errors, run_error = lab.against_one_rank(parallel, without)
     error = errors[EVEN]
     checks = [Check(f"transformer, {EVEN}", error <= PARITY, value=error, limit=PARITY)]
 
@@ -76,8 +95,9 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     checks.append(Check(exchange, exchanged > 0, "" if exchanged else f"no {' or '.join(kinds)} was seen"))
 
     checks.append(Check(f"pipeline, {BASE}", run_error <= lab.limit(), value=run_error, limit=lab.limit()))
+    left_out = f"; {', '.join(without)} not given" if without else ""
     evidence = (
-        given,
+        f"{given}{left_out}",
         f"per forward {exchanged} {'/'.join(kinds)}",
         f"against one rank {max(error, run_error):.1e}",
     )
