@@ -17,7 +17,7 @@ from omniport.errors import UnsupportedError
 from omniport.verify.signatures import LEFT_OUT, PARAMETERS
 from omniport.verify.vocabulary import MissingKeyError, Sizes, Vocabulary
 
-__all__ = ["Sizes", "complete_config", "synthesise", "taken_by"]
+__all__ = ["Sizes", "complete_config", "plainly", "synthesise", "taken_by"]
 
 
 def complete_config(model: nn.Module, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +25,11 @@ def complete_config(model: nn.Module, config: Mapping[str, Any]) -> dict[str, An
     parameters = inspect.signature(type(model).__init__).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
     return {**defaults, **config}
+
+
+def plainly(model: nn.Module) -> dict[str, bool]:
+    """What makes a transformer, the reference's or a port's, give back a plain tuple; some give back nothing else."""
+    return {"return_dict": False} if "return_dict" in inspect.signature(type(model).forward).parameters else {}
 
 
 def taken_by(forward: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from omniport.verify.inputs import plainly
 from omniport.verify.meter import block_lists
 from omniport.verify.proofs import Proof, distance, unequal
 from omniport.verify.tasks import flatten_output
@@ -75,7 +76,7 @@ def run_stage(model: nn.Module, inputs: dict[str, Any]) -> list[torch.Tensor] | 
     if not group.is_first_rank:
         inputs = {**inputs, RECEIVED: AsyncIntermediateTensors(*group.irecv_tensor_dict())}
     with torch.inference_mode():
-        result = model(**inputs, return_dict=False)
+        result = model(**inputs, **plainly(model))
     if group.is_last_rank:
         return [tensor.clone() for tensor in flatten_output(result)]
     sent = getattr(result[0], "tensors", None)

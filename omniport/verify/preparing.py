@@ -19,7 +19,7 @@ from omniport.verify import block_outputs, checkpoint
 from omniport.verify.cases import EVEN, ODD
 from omniport.verify.classes import ENTRIES, Entry, Variant
 from omniport.verify.components.build import build_checkpoint
-from omniport.verify.inputs import Sizes, synthesise
+from omniport.verify.inputs import Sizes, plainly, synthesise
 from omniport.verify.port import Port
 from omniport.verify.tasks import flatten_output, saved, the_references_own
 from omniport.verify.transformers import for_four_ranks
@@ -90,7 +90,7 @@ def _first_that_runs(model: nn.Module) -> tuple[dict[str, Any], dict[str, list[t
             inputs = form()
             for name, kwargs in inputs.items():
                 with torch.inference_mode(), block_outputs.recorded(model) as blocks[name]:
-                    outputs[name] = flatten_output(model(**kwargs, return_dict=False))
+                    outputs[name] = flatten_output(model(**kwargs, **plainly(model)))
         except Exception as error:
             failed = failed or error
         else:

@@ -18,7 +18,7 @@ from omniport.verify.calls import Call, calls_for, run_reference
 from omniport.verify.cases import BASE, SEED
 from omniport.verify.components.build import recipe_of
 from omniport.verify.forks import Rank, place_of
-from omniport.verify.inputs import taken_by
+from omniport.verify.inputs import plainly, taken_by
 from omniport.verify.loading import load_reference
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
@@ -100,7 +100,7 @@ def run_transformer(
             for name in (name for name in names if name in saved_inputs):
                 inputs = {key: value for key, value in saved_inputs[name].items() if key not in without}
                 with Meter(model) as meter, block_outputs.recorded(model) as blocks[name]:
-                    outputs[name] = [t.clone() for t in flatten_output(model(**inputs, return_dict=False))]
+                    outputs[name] = [t.clone() for t in flatten_output(model(**inputs, **plainly(model)))]
                 readings[name] = meter.reading.to_data()
         if rank.rank == 0:
             torch.save(outputs, work / keep)

@@ -273,3 +273,16 @@ def test_what_a_model_server_stores_goes_to_the_folder_of_the_run(
     monkeypatch.setattr(api.sandbox, "heavy_process", heavy)
     api._run([api.Job(lab_of(tmp_path).port, (), "omniport verify")], tmp_path, None)
     assert Path(seen["VLLM_OMNI_SERVER_STORAGE__PATH"]).is_relative_to(tmp_path)
+
+
+def test_a_transformer_without_choice_is_not_asked_for_a_tuple() -> None:
+    torch = pytest.importorskip("torch")
+    from omniport.verify.inputs import plainly
+
+    class Choice(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any, return_dict: bool = True) -> Any: ...
+
+    class Plain(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any: ...
+
+    assert (plainly(Choice()), plainly(Plain())) == ({"return_dict": False}, {})

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from omniport.verify import engine
+from omniport.verify.inputs import plainly
 from omniport.verify.tasks import flatten_output
 
 PARITY = 1e-5
@@ -62,7 +63,7 @@ class Proof:
 def run(model: nn.Module, inputs: dict[str, Any]) -> list[torch.Tensor]:
     """The outputs of one call."""
     with torch.inference_mode():
-        return flatten_output(model(**inputs, return_dict=False))
+        return flatten_output(model(**inputs, **plainly(model)))
 
 
 def distance(got: list[torch.Tensor], expected: list[torch.Tensor]) -> float:

@@ -6,6 +6,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from omniport.verify import engine
+from omniport.verify.inputs import plainly
 from omniport.verify.meter import Meter
 from omniport.verify.proofs import Proof, Subject, distance, unequal
 from omniport.verify.tasks import flatten_output
@@ -21,13 +22,13 @@ def prove(subject: Subject) -> Proof:
     problems: list[str] = []
     worst = 0.0
     with torch.no_grad():  # as vLLM-Omni runs such a model: FSDP knows no inference mode
-        expected = {n: flatten_output(model(**inputs, return_dict=False)) for n, inputs in subject.calls.items()}
+        expected = {n: flatten_output(model(**inputs, **plainly(model))) for n, inputs in subject.calls.items()}
         engine.apply_hsdp(model, subject.config)
         held = sum((p.to_local() if isinstance(p, DTensor) else p).numel() for p in model.parameters())
         gathers = 0
         for name, inputs in subject.calls.items():
             with Meter(model) as meter:
-                error = distance(flatten_output(model(**inputs, return_dict=False)), expected[name])
+                error = distance(flatten_output(model(**inputs, **plainly(model))), expected[name])
             gathers = meter.reading.collectives.get("all_gather", 0)
             worst = max(worst, error)
             problems += unequal(name, error)
