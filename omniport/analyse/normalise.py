@@ -12,6 +12,7 @@ import libcst as cst
 
 from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.host_tables import host_tables
+from omniport.analyse.size_tables import size_tables
 from omniport.analyse.specialise import Specialised, specialise
 from omniport.analyse.wrappers import wrappers
 from omniport.errors import UnsupportedError
@@ -257,7 +258,9 @@ def import_lines(tree: SourceTree, specialised: Specialised, parsed: ast.Module)
             plain.add(line)
     imported = {name: line.split()[1] for name, line in lines.items() if line.startswith("from diffusers")}
     decisions += wrappers(tree, parsed, imported)
-    decisions += host_tables(tree, [node for node in parsed.body if isinstance(node, ast.ClassDef)][-1], imported)
+    classes = [node for node in parsed.body if isinstance(node, ast.ClassDef)]
+    decisions += host_tables(tree, classes[-1], imported)
+    decisions += size_tables(tree, classes, imported)
     for name, line in sorted(lines.items()):
         if name in imported:
             decisions.append(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import libcst as cst
 
 from omniport.analyse.host_tables import SUBJECT
@@ -10,9 +12,16 @@ from omniport.rewrite.syntax import code, expression, self_attribute
 from omniport.source.transform import transform
 
 
-def place_tables(root: cst.ClassDef, plan: TransformerPlan) -> cst.ClassDef:
-    """``root`` with ``tables = self.rope(x)`` moved to the device of ``x``; the same object if nothing is to move."""
-    names = {d.subject.rpartition(" ")[2] for d in plan.decisions if d.subject.startswith(f"{SUBJECT} ")}
+def place_tables(root: cst.ClassDef, plan: TransformerPlan, kept: Collection[str] = ()) -> cst.ClassDef:
+    """``root`` with ``tables = self.rope(x)`` moved to the device of ``x``; the same object if nothing is to move.
+
+    Args:
+        root: the class that the pipeline calls.
+        plan: what was decided about it.
+        kept: its modules that keep their tables where they are used (:mod:`omniport.rewrite.size_tables`).
+    """
+    subjects = [d.subject for d in plan.decisions if d.subject.startswith(f"{SUBJECT} ")]
+    names = {subject.rpartition(" ")[2] for subject in subjects}.difference(kept)
     if not names:
         return root
     changed = transform(root, _Place(names))

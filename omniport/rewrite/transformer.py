@@ -45,6 +45,7 @@ from omniport.rewrite.rms_norm import ALIAS as NORM
 from omniport.rewrite.rms_norm import rewrite_rms_norms
 from omniport.rewrite.root import rewrite_root
 from omniport.rewrite.sequence import helpers, split_forward
+from omniport.rewrite.size_tables import keep_tables
 from omniport.rewrite.slices import rewrite_slices, slice_helpers
 from omniport.rewrite.stages import share_blocks
 from omniport.rewrite.syntax import imported_names
@@ -165,9 +166,11 @@ def render_transformer(
     module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=features.fa_cross_mask)
     if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
-    module = _each_class(module, lambda node: place_tables(node, plan) if node.name.value == normal.root else node)
+    module, tables, kept = keep_tables(module, plan, normal.root, {*imported, *classes})
+    root = normal.root
+    module = _each_class(module, lambda node: place_tables(node, plan, kept) if node.name.value == root else node)
     module, context = perturb(module, plan, normal.root)
-    return _assemble(module, plan, header, norm + fused_norm + rotate + lean + context, layer)
+    return _assemble(module, plan, header, norm + fused_norm + rotate + lean + tables + context, layer)
 
 
 def _module(normal: NormalForm) -> cst.Module:
