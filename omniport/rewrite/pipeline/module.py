@@ -36,6 +36,7 @@ from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.single import without_single_joins
 from omniport.rewrite.pipeline.step_times import with_times_kept
 from omniport.rewrite.pipeline.strings import wrap_lines
+from omniport.rewrite.pipeline.truncation import tokenised_once
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.header import header as comment_at_top
 from omniport.source.syntax import code
@@ -152,7 +153,7 @@ def _methods(
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
     methods = [
-        without_single_joins(plain_comparisons(m))
+        tokenised_once(without_single_joins(plain_comparisons(m)))
         for m in without_idle_checks(with_times_kept(methods), plan.arguments)
     ]
     return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
