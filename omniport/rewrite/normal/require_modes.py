@@ -42,7 +42,9 @@ def require_modes(node: cst.ClassDef, modes: Mapping[str, Mode]) -> cst.ClassDef
 
 def _differs(name: str, mode: Mode) -> str:
     written = [cst.Module([]).code_for_node(literal(value)) for value in mode.values]
-    return f"{name} != {written[0]}" if len(written) == 1 else f"{name} not in ({', '.join(written)})"
+    if len(written) > 1:
+        return f"{name} not in ({', '.join(written)})"
+    return f"{name} {'is not' if mode.values[0] is None else '!='} {written[0]}"
 
 
 def _refusal(name: str, mode: Mode) -> str:
