@@ -43,6 +43,9 @@ ASKED = (
          "u = timesteps[i + 1]\nx = self.scheduler.scale_noise(x, u[None], n)"),
         ("x = self.scheduler.add_noise(x, n, torch.tensor([t]))", "x = self.scheduler.add_noise(x, n, t[None])"),
         (ASKED, "s = t[None].to(d)\ng(s)"),
+        ("s = torch.tensor([t / 1000]).expand(n)\ns = s.to(x.device, dtype=x.dtype)",
+         "s = (t / 1000).expand(n)\ns = s.to(x.device, dtype=x.dtype)"),
+        ("s = torch.tensor([t]).expand(n)\ns = s.to(device=d)", "s = (t).expand(n)\ns = s.to(device=d)"),
     ],
 )  # fmt: skip
 def test_the_time_is_not_made_a_number(line: str, after: str) -> None:
@@ -55,6 +58,9 @@ def test_the_time_is_not_made_a_number(line: str, after: str) -> None:
         ("for t in self.scheduler.timesteps:", "def forward(self, req):\n    pass\n"),
         ("for t in timesteps:", FORWARD.replace("timesteps, n = retrieve_timesteps(self.scheduler, n)",
                                                 "timesteps = self.scheduler.timesteps")),
+        ("for t in timesteps:", FORWARD.replace("    timesteps, n = retrieve_timesteps(self.scheduler, n)\n",
+         "    if n:\n        timesteps, n = retrieve_timesteps(n)\n    else:\n"
+         "        timesteps = self.scheduler.timesteps\n")),
         ("for t in timesteps:", FORWARD.replace("    timesteps,", "    timesteps = params.timesteps\n    timesteps,")),
     ],
 )  # fmt: skip
@@ -84,6 +90,17 @@ def test_times_of_the_scheduler_are_tensors(loop: str, forward: str) -> None:
         ("u = timesteps[i:]\nx = self.scheduler.scale_noise(x, torch.tensor([u]), n)", LOOP, FORWARD),
         ("u = n[i]\nx = self.scheduler.scale_noise(x, torch.tensor([u]), n)", LOOP, FORWARD),
         ("s = int(t)", LOOP, FORWARD),
+        (
+            ASKED,
+            LOOP,
+            FORWARD.replace("    timesteps, n", "    if n:\n        timesteps, n").replace(
+                "    x =", "    else:\n        timesteps = [1]\n    x ="
+            ),
+        ),
+        ("s = torch.tensor([t / 1000]).expand(n)\ns = s.to(x.dtype)", LOOP, FORWARD),  # stays on the host
+        ("s = torch.tensor([t / 1000]).expand(n)\nr = s.to(x.device)", LOOP, FORWARD),
+        ("s = torch.tensor([t / x]).expand(n)\ns = s.to(x.device)", LOOP, FORWARD),
+        ("s = torch.tensor([t, 1]).expand(n)\ns = s.to(x.device)", LOOP, FORWARD),
     ],
 )
 def test_other_forms_stay(line: str, loop: str, forward: str) -> None:

@@ -23,6 +23,7 @@ from omniport.rewrite.pipeline.docs import statement, summary, trim
 from omniport.rewrite.pipeline.filled import with_numbers_filled
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
+from omniport.rewrite.pipeline.host_times import with_times_read_once
 from omniport.rewrite.pipeline.idle_checks import without_idle_checks
 from omniport.rewrite.pipeline.imports import import_lines
 from omniport.rewrite.pipeline.init import constructor
@@ -154,7 +155,7 @@ def _methods(
     init = access.rename(init, denoisers.attributes, known, raw)
     methods = [
         tokenised_once(without_single_joins(plain_comparisons(m)))
-        for m in without_idle_checks(with_times_kept(methods), plan.arguments)
+        for m in without_idle_checks(with_times_read_once(with_times_kept(methods)), plan.arguments)
     ]
     return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
 

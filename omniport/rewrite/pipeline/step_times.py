@@ -10,17 +10,12 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, indented, small_bound, statements, suite
+from omniport.rewrite.pipeline.blocks import Block, indented, suite
 from omniport.rewrite.pipeline.rename import replace_names
-from omniport.rewrite.pipeline.walk import target_names
+from omniport.rewrite.pipeline.schedule import schedules, times
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
-from omniport.source.walk import of_kind
 
-_SCHEDULER = "self.scheduler.timesteps"
-_AROUND = frozenset({"enumerate", "self.progress_bar"})
-#: Functions of the reference that return the scheduler's timesteps first.
-_MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
 #: Methods that put the times they are given on the device themselves.
 _TAKERS = frozenset({"self.scheduler.scale_noise", "self.scheduler.add_noise"})
 
@@ -34,77 +29,9 @@ def with_times_kept(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]
     text = code(diffuse)
     if not any(part in text for part in ("torch.tensor([", ".item()", "torch.is_tensor(")):
         return list(methods)
-    known = {_SCHEDULER} | ({"timesteps"} if _is_schedule(entry) and not _binds(diffuse, "timesteps") else set())
-    times = _times(diffuse, known)
-    new = transform(diffuse, _Keep(times)) if times else diffuse
+    known = times(diffuse, schedules(diffuse, entry))
+    new = transform(diffuse, _Keep(known)) if known else diffuse
     return [new if m is diffuse else m for m in methods]
-
-
-def _is_schedule(entry: cst.FunctionDef) -> bool:
-    """Whether ``timesteps`` is the scheduler's tensor where ``forward`` calls ``diffuse``."""
-    found = False
-    for node in suite(entry.body):
-        small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-        if isinstance(small, cst.Assign) and any(dotted(c.func) == "self.diffuse" for c in of_kind(small, cst.Call)):
-            return found
-        if not any("timesteps" in small_bound(s) for line in _lines([node]) for s in line.body):
-            continue
-        found = isinstance(small, cst.Assign) and len(small.targets) == 1 and _from_scheduler(small)
-    return False
-
-
-def _from_scheduler(line: cst.Assign) -> bool:
-    target, value = line.targets[0].target, line.value
-    if isinstance(target, cst.Name):
-        return dotted(value) == _SCHEDULER
-    first = target.elements[0].value if isinstance(target, cst.Tuple) else None
-    return dotted(first) == "timesteps" and isinstance(value, cst.Call) and dotted(value.func) in _MAKERS  # type: ignore[arg-type]
-
-
-def _lines(block: Block) -> list[cst.SimpleStatementLine]:
-    return [node for node in statements(block) if isinstance(node, cst.SimpleStatementLine)]
-
-
-def _binds(function: cst.FunctionDef, name: str) -> bool:
-    return any(name in small_bound(s) for line in _lines(suite(function.body)) for s in line.body)
-
-
-def _times(diffuse: cst.FunctionDef, known: set[str]) -> set[str]:
-    """Names that hold one element of the timesteps wherever they are read: the loop's own, and ``x = timesteps[i]``."""
-    bindings: dict[str, list[cst.CSTNode | None]] = {}
-    for node in statements(suite(diffuse.body)):
-        if isinstance(node, cst.For):
-            names = target_names(node.target)
-            element = _element(node, known)
-            for name in names:
-                bindings.setdefault(name, []).append(node if name == element else None)
-        elif isinstance(node, cst.SimpleStatementLine):
-            for small in node.body:
-                plain = isinstance(small, cst.Assign) and len(small.targets) == 1
-                for name in small_bound(small):
-                    value = small.value if plain and dotted(small.targets[0].target) == name else None  # type: ignore[attr-defined]
-                    one = isinstance(value, cst.Subscript) and dotted(value.value) in known and _is_index(value)
-                    bindings.setdefault(name, []).append(value if one else None)
-    return {name for name, found in bindings.items() if None not in found}
-
-
-def _element(node: cst.For, known: set[str]) -> str:
-    """The name that a loop over the timesteps gives each of them."""
-    over: cst.BaseExpression = node.iter
-    counted = False
-    while isinstance(over, cst.Call) and dotted(over.func) in _AROUND and len(over.args) == 1:
-        counted |= dotted(over.func) == "enumerate"
-        over = over.args[0].value
-    if dotted(over) not in known:
-        return ""
-    target = node.target
-    if counted:
-        return (dotted(target.elements[1].value) or "") if isinstance(target, cst.Tuple) else ""
-    return dotted(target) or ""
-
-
-def _is_index(node: cst.Subscript) -> bool:
-    return len(node.slice) == 1 and isinstance(node.slice[0].slice, cst.Index)
 
 
 class _Keep(cst.CSTTransformer):
@@ -170,15 +97,50 @@ class _Keep(cst.CSTTransformer):
     def leave_IndentedBlock(
         self, original_node: cst.IndentedBlock, updated_node: cst.IndentedBlock
     ) -> cst.IndentedBlock:
-        """``x = t`` and the question whether it is a tensor without dimensions, with the one answer."""
+        """``x = t`` and the question whether it is a tensor without dimensions, with the one answer.
+
+        And ``x = torch.tensor([t / 2]).expand(n)`` ahead of ``x = x.to(device)`` as ``x = (t / 2).expand(n)``.
+        """
         body: Block = []
         for node in suite(updated_node):
             copied = self._copied(body[-1]) if body else None
             if copied is not None and isinstance(node, cst.If) and (kept := _answered(node, *copied)) is not None:
                 body[-1] = kept.with_changes(leading_lines=body[-1].leading_lines)
             else:
+                if body and (made := self._moved(body[-1], node)) is not None:
+                    body[-1] = made
                 body.append(node)
         return indented(body, updated_node)
+
+    def _moved(self, node: cst.CSTNode, after: cst.CSTNode) -> cst.SimpleStatementLine | None:
+        """``x = torch.tensor([f(t)]).expand(n)`` with the tensor that f(t) is, if the next line puts x on a device."""
+        made, moved = _assigned(node), _assigned(after)
+        if made is None or moved is None or made[0] != moved[0]:
+            return None
+        call = moved[1]
+        if not isinstance(call, cst.Call) or dotted(call.func) != f"{made[0]}.to" or not _names_device(call):
+            return None
+        expand = made[1]
+        inner = expand.func.value if isinstance(expand, cst.Call) and isinstance(expand.func, cst.Attribute) else None
+        if inner is None or expand.func.attr.value != "expand" or not isinstance(inner, cst.Call):  # type: ignore[attr-defined]
+            return None
+        if dotted(inner.func) != "torch.tensor" or len(inner.args) != 1:
+            return None
+        listed = inner.args[0].value
+        if not isinstance(listed, cst.List) or len(listed.elements) != 1 or not self._scaled(listed.elements[0].value):
+            return None
+        value = cst.ensure_type(cst.parse_expression(f"({code(listed.elements[0].value)}).expand()"), cst.Call)
+        new = value.with_changes(args=expand.args)  # type: ignore[attr-defined]
+        line = cst.ensure_type(node, cst.SimpleStatementLine)
+        return line.with_changes(body=[line.body[0].with_changes(value=new)])
+
+    def _scaled(self, node: cst.BaseExpression) -> bool:
+        """Whether this is a time, or one by which a number divides, multiplies, ...: a tensor as the time is one."""
+        if isinstance(node, cst.BinaryOperation):
+            sides = node.left, node.right
+            numbers = [isinstance(side, cst.Integer | cst.Float) for side in sides]
+            return sum(numbers) == 1 and self._scaled(sides[numbers.index(False)])
+        return dotted(node) in self.times
 
     def _copied(self, node: cst.CSTNode) -> tuple[str, str] | None:
         """The names of ``x = t``."""
@@ -187,6 +149,25 @@ class _Keep(cst.CSTTransformer):
             return None
         target = small.targets[0].target
         return (target.value, code(small.value)) if isinstance(target, cst.Name) else None
+
+
+def _assigned(node: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
+    """Name and value of ``x = ...``."""
+    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
+    if (
+        not isinstance(small, cst.Assign)
+        or len(small.targets) != 1
+        or not isinstance(small.targets[0].target, cst.Name)
+    ):
+        return None
+    return small.targets[0].target.value, small.value
+
+
+def _names_device(call: cst.Call) -> bool:
+    """Whether a call of ``to`` says which device."""
+    return any(
+        _is_named(a, "device") or (a.keyword is None and (dotted(a.value) or "").endswith(".device")) for a in call.args
+    )
 
 
 def _is_named(argument: cst.Arg, name: str) -> bool:
