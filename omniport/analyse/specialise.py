@@ -16,6 +16,7 @@ from omniport.analyse.closure import Closure
 from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.interpret import Interpreter
 from omniport.analyse.modes import Mode, modes_of
+from omniport.analyse.starting import annotated, chosen, constant_assignment, nullness
 from omniport.analyse.values import (
     PRESENT,
     UNKNOWN,
@@ -25,7 +26,6 @@ from omniport.analyse.values import (
     Processor,
     Reference,
     Value,
-    one_of,
     present,
 )
 from omniport.analyse.variants import Notes, Variant
@@ -42,7 +42,7 @@ from omniport.rewrite.normal.require_modes import require_modes
 from omniport.rewrite.normal.strip_class import drop_local_imports, drop_processor_loops, strip_class, used_methods
 from omniport.source.nodes import each_node
 from omniport.source.slice import method as method_of
-from omniport.source.syntax import code, constant, dotted
+from omniport.source.syntax import constant, dotted
 from omniport.source.tree import SourceModule, SourceTree
 from omniport.source.walk import of_kind, unshared
 
@@ -215,7 +215,7 @@ class _Program:
                 defined = found[0].definitions
                 if defined.is_class(found[1]) or defined.is_function(found[1]):
                     return Reference(found[0].name, found[1])
-                return _constant_assignment(defined[found[1]])
+                return constant_assignment(defined[found[1]])
             if name in scope.imports or name in scope.definitions:
                 return PRESENT
         return PRESENT if name in _BUILTINS else None
@@ -250,7 +250,7 @@ class _Program:
         if bound is None:
             raise UnsupportedError(f"a call of {ref.name}() does not fit its parameters", *where)
         kept = Const | OneOf | Processor
-        facts = {name: value if isinstance(value, kept) else _nullness(value) for name, value in bound.items()}
+        facts = {name: value if isinstance(value, kept) else nullness(value) for name, value in bound.items()}
         key = f"{ref.module}.{ref.name}({', '.join(f'{k}={v}' for k, v in sorted(facts.items(), key=lambda i: i[0]))})"
         key += f" with {below}" if below else ""
         if key not in self.variants:
@@ -291,7 +291,7 @@ class _Program:
             self.modes = modes_of(ref.name, defaults, self.config, self.without)
             for param in given:
                 name = param.name.value
-                arguments[name] = _chosen(self.modes[name]) if name in self.modes else _annotated(param)
+                arguments[name] = chosen(self.modes[name]) if name in self.modes else annotated(param)
         stripped, found = self.with_inherited(module, ref.name, stripped, found)
         stripped = drop_disabled_autocast(drop_local_imports(used_methods(stripped)))
         if root:
@@ -384,30 +384,6 @@ class _Program:
 
 
 _BUILTINS = frozenset(dir(builtins))
-
-
-def _constant_assignment(node: ast.stmt) -> Value:
-    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-    return Const(value.value) if isinstance(value, ast.Constant) else PRESENT
-
-
-def _chosen(mode: Mode) -> Value:
-    """A constructor parameter of the root that is bound to what published configs have."""
-    if mode.code is not None:
-        return Const(mode.code)
-    return one_of(frozenset(value for value in mode.values if not isinstance(value, bool)))
-
-
-def _nullness(value: Value) -> Value:
-    return PRESENT if present(value) else UNKNOWN
-
-
-def _annotated(param: cst.Param) -> Value:
-    """A constructor parameter of the root: its type says whether a config may hold None."""
-    if param.default is not None and constant(param.default) is None:
-        return UNKNOWN
-    text = code(param.annotation.annotation) if param.annotation else ""
-    return UNKNOWN if "None" in text or "Optional" in text else PRESENT
 
 
 def _method(node: cst.ClassDef, name: str) -> cst.FunctionDef:
