@@ -160,7 +160,8 @@ def check(plan: TransformerPlan) -> str:
         "tp_size = get_tensor_model_parallel_world_size()\n"
         f"if {bad}:\n"
         f"    works = [n for n in range(1, {first} + 1) if not ({fits})]\n"
-        f'    raise ValueError(f"tensor_parallel_size={{tp_size}} does not divide {shown}; these do: {{works}}")\n'
+        f'    raise ValueError(f"tensor_parallel_size={{tp_size}} does not divide {shown}; "\n'
+        '        f"these do: {works}")\n'
     )
 
 

@@ -21,7 +21,7 @@ from omniport.source.transform import transform
 HELPER = '''
 
 class {name}({base}):
-    """The tables of ``{base}``, made anew for other sizes alone: each step of a request has the same."""
+    """``{base}`` that makes its tables for other sizes alone: each step of a request has the same."""
 
     made_for: tuple | None = None
 

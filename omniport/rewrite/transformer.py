@@ -13,6 +13,7 @@ from omniport.rewrite.attention import rewrite_attention
 from omniport.rewrite.axis_tests import settle_axis_tests
 from omniport.rewrite.cached_blocks import cached_blocks
 from omniport.rewrite.convs import conv_helpers, rewrite_convs
+from omniport.rewrite.decorated import comments_first
 from omniport.rewrite.experts import expert_helpers, rewrite_experts
 from omniport.rewrite.fused_norm import fuse_norms
 from omniport.rewrite.heads import rewrite_heads
@@ -163,7 +164,12 @@ def render_transformer(
     fused = fuse_modulation(module, imported, gate_kernel=features.gate_kernel)
     module, fused_norm = fuse_norms(name_norm_arguments(fused, imported), imported)
     module = return_values(settle_optional(module, normal.root))
-    module = key_masks(_each_class(module, close_docstrings), normal.root, layer, cross=features.fa_cross_mask)
+    module = key_masks(
+        _each_class(module, lambda node: comments_first(close_docstrings(node))),
+        normal.root,
+        layer,
+        cross=features.fa_cross_mask,
+    )
     if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     module, tables, kept = keep_tables(module, plan, normal.root, {*imported, *classes})
