@@ -55,7 +55,9 @@ def constructor_decisions(
         if entry is not None:
             component = _component(source, name, entry.library, entry.class_name, place)
             yield component
-            if component.why.reason.startswith("other:") and (known := _lineage(source, str(component.value))):
+            role = component.why.reason.partition(":")[0]
+            asked = role == "other" or (role == "vae" and f"isinstance(self.{name}, " in module.text)
+            if asked and (known := _lineage(source, str(component.value))):
                 reason = "the class that model_index.json names, and its bases"
                 yield Decision(f"{facts.CLASS} {name}", ", ".join(known), Why(reason, *place))
         elif argument.arg in rebound:

@@ -130,6 +130,8 @@ def test_the_class_of_a_component_decides_isinstance() -> None:
     source = "def f(self):\n    if isinstance(self.net, {}):\n        a()\n    else:\n        b()\n"
     assert "b()" not in text([fold_function(function(source.format("Net")), facts)])
     assert "a()" not in text([fold_function(function(source.format("MultiNet")), facts)])
-    for unknown in ("(Net, MultiNet)", "nn.Module"):
+    assert "b()" not in text([fold_function(function(source.format("(MultiNet, Net)")), facts)])
+    assert "a()" not in text([fold_function(function(source.format("(MultiNet, OtherNet)")), facts)])
+    for unknown in ("(Net, nn.Module)", "nn.Module"):
         found = text([fold_function(function(source.format(unknown)), facts)])
         assert "a()" in found and "b()" in found

@@ -159,12 +159,13 @@ def _call(node: cst.Call, facts: Facts) -> Any:
             return False
         if what in facts.lists and kind == "str":
             return False
-        if what is not None and what in facts.classes and kind and kind.isidentifier():
-            return kind in facts.classes[what]
+        kinds = _kinds(arguments[1])
+        if what is not None and what in facts.classes and all(k.isidentifier() for k in kinds):
+            return bool(kinds & facts.classes[what])
         value = evaluate(arguments[0], facts)
         if type(value) is int and kind == "int":
             return True
-        if value is None or (value is PRESENT and _kinds(arguments[1]) <= {"list", "tuple", "str", "dict"}):
+        if value is None or (value is PRESENT and kinds <= {"list", "tuple", "str", "dict"}):
             return False
     if name in ("hasattr", "getattr") and len(arguments) >= 2 and isinstance(arguments[1], cst.SimpleString):
         owner, attribute = dotted(arguments[0]), arguments[1].evaluated_value
