@@ -38,7 +38,7 @@ def entry(body: str, calls: str = "self.check(prompt, callback_steps)", given: i
 def test_a_number_that_only_decides_conditions_goes() -> None:
     method, call = entry(STEPS)
     assert "steps" not in method and "raise" not in method
-    assert "self.check(prompt, )" in call
+    assert "self.check(prompt)" in call
 
 
 def test_a_number_that_is_wrong_is_still_refused() -> None:

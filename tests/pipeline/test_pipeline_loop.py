@@ -85,10 +85,10 @@ def formed(source: str, denoisers: Denoisers = ONE) -> Guided:
     return guided(function(source), denoisers)
 
 
-def plan() -> PipelinePlan:
+def plan(arguments: str = "ts, latents, positive, guided, negative, scale") -> PipelinePlan:
     why = Why("test")
     decisions = [
-        Decision("diffuse arguments", "ts, latents, positive, guided, negative, scale", why),
+        Decision("diffuse arguments", arguments, why),
         Decision("diffuse results", "latents", why),
     ]
     return PipelinePlan("P", "m", "image", (), (), "sequential", (), None, None, tuple(decisions))
@@ -127,6 +127,57 @@ def test_name_bound_in_a_branch_only_is_bound_before_it() -> None:
 def test_annotations_of_arguments_reach_diffuse() -> None:
     _, diffuse = split(entry())
     assert "latents: torch.Tensor" in diffuse and "guided: bool" in diffuse and "-> torch.Tensor" in diffuse
+
+
+@pytest.mark.parametrize(
+    ("line", "annotation"),
+    [
+        ("timesteps, n = retrieve_timesteps(ts)", ": torch.Tensor"),
+        ("timesteps = self.scheduler.timesteps", ": torch.Tensor"),
+        ("if ts:\n        timesteps = self.scheduler.timesteps\n    else:\n        timesteps = ts", ": list[int]"),
+        ("timesteps = ts", ": list[int]"),
+    ],
+)
+def test_times_of_the_scheduler_are_a_tensor(line: str, annotation: str) -> None:
+    source = entry().replace("scale: float)", "scale: float, timesteps: list[int] = None)")
+    source = source.replace("    positive = encode()", f"    positive = encode()\n    {line}").replace(
+        "in ts", "in timesteps"
+    )
+    arguments = "timesteps, latents, positive, guided, negative, scale"
+    _, diffuse = split_loop(formed(source).entry, plan(arguments), ONE)
+    assert f"    timesteps{annotation},\n" in text([diffuse])
+
+
+@pytest.mark.parametrize(
+    ("line", "annotation"),
+    [
+        ("latents = self.prepare(latents)", "torch.Tensor"),
+        ("latents, n = self.prepare(latents)", "torch.Tensor"),
+        ("n = self.prepare(latents)", "torch.Tensor | None"),
+        ("if guided:\n        latents = self.prepare(latents)", "torch.Tensor | None"),
+    ],
+)
+def test_what_is_made_ahead_of_the_loop_is_there(line: str, annotation: str) -> None:
+    source = entry().replace("latents: torch.Tensor", "latents: torch.Tensor | None")
+    source = source.replace("    positive = encode()", f"    positive = encode()\n    {line}")
+    _, diffuse = split(source)
+    assert f"    latents: {annotation},\n" in diffuse
+
+
+@pytest.mark.parametrize(
+    ("line", "annotation"),
+    [
+        ("positive = scale", ": float"),
+        ("positive = scale * 2", ""),
+        ("positive = other", ""),
+        ("positive = scale\n    positive = encode()", ""),
+        ("if guided:\n        positive = scale", ""),
+        ("scale = encode()\n    positive = scale", ""),  # no parameter any more
+    ],
+)
+def test_a_copy_of_an_argument_has_its_annotation(line: str, annotation: str) -> None:
+    _, diffuse = split(entry().replace("    positive = encode()", f"    {line}"))
+    assert f"    positive{annotation},\n" in diffuse
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,17 @@ def test_other_text_stays(text: str) -> None:
     assert describe(text, ["prompt"]) == text
 
 
+STRAY = "Args:\n    count (`int`):\n        How many. torch device to place the resulting embeddings on\n    x: a"
+
+
+def test_the_stray_line_of_a_device_goes_with_the_device() -> None:
+    assert describe(STRAY, ["count", "x"]) == "Args:\n    count (`int`):\n        How many.\n    x: a"
+    assert describe(STRAY.replace(". torch", ".\n        torch"), ["count", "x"]).endswith("How many.\n    x: a")
+    assert describe(STRAY, ["count", "x", "device"]) == STRAY
+    other = STRAY.replace("embeddings on", "embeddings on, and more")
+    assert describe(other, ["count", "x"]) == other
+
+
 def test_summary_ends_at_the_first_section() -> None:
     assert summary("\n    Draws.\n\n    Well.\n\n    Args:\n        x: y\n") == "Draws.\n\nWell."
     assert summary("Draws.\n\nReference: x\n\nTODO\n") == "Draws.\n\nReference: x"

@@ -16,6 +16,7 @@ import libcst as cst
 from omniport.rewrite.pipeline.blocks import Block, changed, indented, suite, without_lines
 from omniport.rewrite.pipeline.docs import trim
 from omniport.rewrite.pipeline.rename import replace_names
+from omniport.rewrite.pipeline.unused import without_last_comma
 from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.nodes import each_node
 from omniport.source.syntax import code, dotted
@@ -180,9 +181,7 @@ def _rewritten(method: cst.FunctionDef, methods: dict[str, _Method]) -> cst.Func
         new = transform(method, _Arguments(methods))
     if own.dropped:
         params = [p for p in new.params.params if p.name.value not in own.dropped]
-        last = cst.MaybeSentinel.DEFAULT if len(params) == 1 else new.params.params[-1].comma
-        params[-1] = params[-1].with_changes(comma=last)
-        new = new.with_changes(params=new.params.with_changes(params=params))
+        new = new.with_changes(params=new.params.with_changes(params=without_last_comma(params)))
         new = _with_names(new, {n: f"{n} or {DEVICE}" for n in own.dropped})
         new = trim(new, [p.name.value for p in params])
     seldom = {n: DEVICE for n in own.device - own.dropped if _reads_left(own, n, methods) < 2}
@@ -236,8 +235,6 @@ class _Arguments(cst.CSTTransformer):
             for i, a in enumerate(updated_node.args)
             if (a.keyword.value not in method.dropped if a.keyword else i not in gone)
         ]
-        if kept and len(kept) < len(updated_node.args):
-            kept[-1] = kept[-1].with_changes(
-                comma=updated_node.args[-1].comma, whitespace_after_arg=updated_node.args[-1].whitespace_after_arg
-            )
-        return updated_node.with_changes(args=kept)
+        if len(kept) == len(updated_node.args):
+            return updated_node
+        return updated_node.with_changes(args=without_last_comma(kept))

@@ -12,6 +12,8 @@ from omniport.rewrite.pipeline.blocks import indented, suite
 
 _SECTION = re.compile(r"(Args|Arguments|Parameters|Returns|Return|Examples|Example|Raises|Yields):\s*\Z")
 _TO_DO = re.compile(r"(TODO|FIXME)\b")
+#: The line of another parameter, which the reference's authors left under that of the number of outputs.
+_DEVICE = re.compile(r"\s+torch device to place the resulting embeddings on$", re.MULTILINE)
 _ENTRY = re.compile(r"\*{0,2}(\w+)\b.*:|\*{0,2}(\w+) \(")
 
 
@@ -57,7 +59,8 @@ def describe(text: str, parameters: Collection[str]) -> str:
             section, keep = "", True
         if keep:
             kept.append(line)
-    return "\n".join(kept)
+    found = "\n".join(kept)
+    return found if "device" in parameters else _DEVICE.sub("", found)
 
 
 def summary(text: str) -> str:

@@ -8,11 +8,12 @@ import libcst as cst
 
 from omniport.analyse.pipeline_loop import find_span
 from omniport.plan.model import PipelinePlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, bound, indented, parse, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, bound, head_bound, indented, parse, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, keyword_arguments
 from omniport.rewrite.pipeline.facts import decision
 from omniport.rewrite.pipeline.liveness import surely_bound
 from omniport.rewrite.pipeline.pair import dropped
+from omniport.rewrite.pipeline.schedule import holds_schedule
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 
@@ -91,7 +92,7 @@ def _method(
     entry: cst.FunctionDef, names: list[str], results: list[str], before: Block, inside: Block
 ) -> cst.FunctionDef:
     annotations = {p.name.value: p.annotation for p in entry.params.params if p.annotation is not None}
-    lines = "".join(f"    {n}{_annotation(n, annotations, before)},\n" for n in names)
+    lines = "".join(f"    {n}{_annotation(n, annotations, before, results)},\n" for n in names)
     returned = ", ".join(results)
     kind = ""
     if len(results) == 1 and results[0] in annotations:
@@ -103,9 +104,13 @@ def _method(
     return method.with_changes(body=indented([doc, *inside, *_spaced([ret])]))
 
 
-def _annotation(name: str, known: dict[str, cst.Annotation], before: Block) -> str:
+def _annotation(name: str, known: dict[str, cst.Annotation], before: Block, results: list[str]) -> str:
+    if name == "timesteps" and holds_schedule(before):
+        return ": torch.Tensor"  # the parameter of that name may have been a list
     if name in known:
-        return f": {code(known[name].annotation)}"
+        given = code(known[name].annotation)
+        made = any(name in head_bound(node) for node in before)  # anew, whether it was given or not
+        return f": {given.removesuffix(' | None') if made and name in results else given}"
     for node in before:
         if isinstance(node, cst.SimpleStatementLine) and isinstance(node.body[0], cst.Assign):
             assign = node.body[0]
@@ -114,7 +119,16 @@ def _annotation(name: str, known: dict[str, cst.Annotation], before: Block) -> s
             )
             if truth and dotted(assign.targets[0].target) == name and _is_bool(assign.value):
                 return ": bool"
-    return ""
+    other = _only_value(name, before)
+    return f": {code(known[other].annotation)}" if other in known and other not in bound(before) else ""
+
+
+def _only_value(name: str, before: Block) -> str:
+    """The name that is all ``name`` is ever bound to there: ``current_guidance_scale = guidance_scale``."""
+    holding = [node for node in before if name in bound([node])]
+    line = holding[0].body[0] if len(holding) == 1 and isinstance(holding[0], cst.SimpleStatementLine) else None
+    plain = isinstance(line, cst.Assign) and len(line.targets) == 1 and dotted(line.targets[0].target) == name
+    return (dotted(line.value) or "") if plain else ""  # type: ignore[union-attr]
 
 
 def _is_bool(node: cst.BaseExpression) -> bool:

@@ -17,9 +17,11 @@ from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
 from omniport.rewrite.pipeline.common import without_common_lines
 from omniport.rewrite.pipeline.comparisons import plain_comparisons
+from omniport.rewrite.pipeline.copies import without_copies
 from omniport.rewrite.pipeline.denoiser import Denoisers
 from omniport.rewrite.pipeline.devices import on_own_device
 from omniport.rewrite.pipeline.docs import statement, summary, trim
+from omniport.rewrite.pipeline.doubled import without_doubled_remarks
 from omniport.rewrite.pipeline.filled import with_numbers_filled
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
@@ -28,6 +30,7 @@ from omniport.rewrite.pipeline.idle_checks import without_idle_checks
 from omniport.rewrite.pipeline.imports import import_lines
 from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
+from omniport.rewrite.pipeline.modes import without_modes
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
 from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
@@ -111,7 +114,8 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
     methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
     class_text = code(_class(normal, plan, features, methods))
-    body = numbered_anew(without_remarks(f"{post}\n\n{class_text}" if post else class_text).strip()) + "\n"
+    body = without_remarks(without_doubled_remarks(f"{post}\n\n{class_text}" if post else class_text))
+    body = numbered_anew(body.strip()) + "\n"
     tree = ast.parse(body)
     local = f".{plan.name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
@@ -151,6 +155,8 @@ def _methods(
     raw = {facts.name_of(d) for d in facts.of_kind(plan.decisions, facts.RAW)}
     methods = [access.rename(m, denoisers.attributes, known, raw) for m in methods]
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
+    components = [name for name, (_, role) in component_roles(plan.decisions).items() if role != "dit"]
+    methods = [without_modes(without_copies(m), components) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
     methods = [

@@ -25,10 +25,10 @@ from omniport.rewrite.pipeline.progress import iterate_with_bar
 from omniport.rewrite.pipeline.rename import config_locals, replace_names
 from omniport.rewrite.pipeline.spread import with_entries_spread
 from omniport.rewrite.pipeline.state import with_local_state
+from omniport.rewrite.pipeline.unused import class_variables, is_dead_store, without_argument, without_last_comma
 from omniport.rewrite.pipeline.walk import all_parameters, attributes, calls, method_calls
 from omniport.source.reading import reparse_cst
 from omniport.source.syntax import dotted
-from omniport.source.transform import transform
 from omniport.source.tree import SourceModule
 
 ENTRY = "__call__"
@@ -98,20 +98,8 @@ def normalise(module: SourceModule, class_name: str, request: Request) -> Normal
         work.methods,
         tuple(work.dropped),
         tuple(work.parameters),
-        _variables(node, work.methods),
+        class_variables(node, work.methods),
     )
-
-
-def _variables(node: cst.ClassDef, methods: dict[str, cst.FunctionDef]) -> tuple[cst.SimpleStatementLine, ...]:
-    read = {n for m in methods.values() for n in attributes(m)}
-    found = []
-    for statement in node.body.body:
-        if isinstance(statement, cst.SimpleStatementLine) and isinstance(statement.body[0], cst.Assign | cst.AnnAssign):
-            small = statement.body[0]
-            target = small.targets[0].target if isinstance(small, cst.Assign) else small.target
-            if dotted(target) in read:
-                found.append(statement)
-    return tuple(found)
 
 
 def _class(module: SourceModule, name: str) -> cst.ClassDef:
@@ -282,8 +270,8 @@ class _Work:
             read.update(attributes(node))
         for name, node in list(self.methods.items()):
             block = suite(node.body)
-            if any(isinstance(s, cst.SimpleStatementLine) and _is_dead_store(s, read) for s in statements(block)):
-                block = without_lines(block, lambda line: _is_dead_store(line, read))
+            if any(isinstance(s, cst.SimpleStatementLine) and is_dead_store(s, read) for s in statements(block)):
+                block = without_lines(block, lambda line: is_dead_store(line, read))
                 self.methods[name] = node.with_changes(body=indented(block, node.body))
                 self.dirty.add(name)
 
@@ -363,45 +351,15 @@ class _Work:
         for part in ("params", "kwonly_params", "posonly_params"):
             kept = [p for p in getattr(params, part) if p.name.value != name]
             params = params.with_changes(**{part: kept})
-        if len(all_parameters(params)) == 1:  # a comma behind it would keep the signature on several lines
-            only = all_parameters(params)[0].with_changes(comma=cst.MaybeSentinel.DEFAULT)
-            params = params.with_changes(params=[only] if params.params else params.params)
+        if len(all_parameters(params)) == len(params.params):
+            params = params.with_changes(params=without_last_comma(params.params))
         self.methods[method] = node.with_changes(params=params)
         self.parameters.append((method, name))
         self.dirty.add(method)
         for caller, body in list(self.methods.items()):
             if all(called != method for called, _ in method_calls(body, self.owners)):
                 continue
-            drop = _DropArgument({f"self.{method}", f"{self.name}.{method}"}, name, names.index(name))
-            new = transform(body, drop)
-            if drop.changed:
-                assert isinstance(new, cst.FunctionDef)
+            functions = {f"self.{method}", f"{self.name}.{method}"}
+            if (new := without_argument(body, functions, name, names.index(name))) is not body:
                 self.methods[caller] = new
                 self.dirty.add(caller)
-
-
-class _DropArgument(cst.CSTTransformer):
-    def __init__(self, functions: set[str], name: str, position: int) -> None:
-        self.functions, self.name, self.position, self.changed = functions, name, position, False
-
-    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:
-        if dotted(original_node.func) not in self.functions:
-            return updated_node
-        kept = [
-            a
-            for i, a in enumerate(updated_node.args)
-            if not (a.keyword.value == self.name if a.keyword else i == self.position)
-        ]
-        if len(kept) == len(updated_node.args):
-            return updated_node
-        self.changed = True
-        return updated_node.with_changes(args=kept)
-
-
-def _is_dead_store(line: cst.SimpleStatementLine, read: set[str]) -> bool:
-    """Pure ``self._x = value`` for an attribute not in ``read``."""
-    small = line.body[0]
-    if len(line.body) != 1 or not isinstance(small, cst.Assign) or len(small.targets) != 1:
-        return False
-    name = dotted(small.targets[0].target) or ""
-    return name.startswith("self._") and name[5:] not in read and pure(small.value)

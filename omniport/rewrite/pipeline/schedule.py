@@ -27,11 +27,11 @@ def _is_schedule(entry: cst.FunctionDef) -> bool:
     for index, node in enumerate(block):
         small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
         if isinstance(small, cst.Assign) and any(dotted(c.func) == "self.diffuse" for c in of_kind(small, cst.Call)):
-            return _holds(block[:index])
+            return holds_schedule(block[:index])
     return False
 
 
-def _holds(block: Block, before: bool = False) -> bool:
+def holds_schedule(block: Block, before: bool = False) -> bool:
     """Whether ``timesteps`` is the scheduler's tensor after a block, if it was ``before``."""
     for node in block:
         if not any("timesteps" in small_bound(s) for line in _lines([node]) for s in line.body):
@@ -50,8 +50,8 @@ def _holds_after(node: cst.If, before: bool) -> bool:
     if isinstance(node.orelse, cst.If):
         other = _holds_after(node.orelse, before)
     elif node.orelse is not None:
-        other = _holds(suite(node.orelse.body), before)
-    return other and _holds(suite(node.body), before)
+        other = holds_schedule(suite(node.orelse.body), before)
+    return other and holds_schedule(suite(node.body), before)
 
 
 def _from_scheduler(line: cst.Assign) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-import textwrap
 
+from omniport.rewrite.pipeline.comments import filled
 from omniport.source.nodes import each_node
 
 _LITERAL = re.compile(r"([fFrRuU]*)(\"|')")
@@ -51,7 +51,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     body = line.strip()
     pad = line[: len(line) - len(line.lstrip())]
     if body.startswith("#"):
-        return textwrap.wrap(body[1:].strip(), width, initial_indent=f"{pad}# ", subsequent_indent=f"{pad}# ")
+        return filled(body, pad, width)
     match = _LINE.match(body)
     if match is None or not _is_literal(match["literal"]):
         return [line]
