@@ -190,23 +190,24 @@ def _names(names: list[str]) -> str:
 
 
 def _queries(work: Path, key: str) -> Path:
-    """Where the query lengths of one rank alone are kept, by form and call."""
+    """Where the query lengths of one rank alone, and their numbers of sequences, are kept, by form and call."""
     return work / f"{key}.queries"
 
 
 def _parity(
     said: dict[str, Any], port: Port, config: Any, reference: Any, cases: list[TransformerCase]
-) -> dict[str, list[int]]:
-    """Errors go into ``said``; returns the query lengths of all attention layers, by form and call."""
+) -> dict[str, tuple[list[int], list[int]]]:
+    """Errors go into ``said``; returns the query lengths and the numbers of sequences of all attention layers, by form
+    and call."""
     errors: dict[str, float] = {}
-    queries: dict[str, list[int]] = {}
+    queries: dict[str, tuple[list[int], list[int]]] = {}
     failures: list[str] = []
     tried: set[str] = set()
     for case in cases:
         try:
             for call, (error, meter) in compare(port, config, reference, case, tried=tried).items():
                 errors[f"{case.variant}, {call}"] = error
-                queries[f"{case.variant}, {call}"] = meter.reading.queries
+                queries[f"{case.variant}, {call}"] = meter.reading.queries, meter.reading.samples
         except OmniportError:
             raise
         except Exception as error:
@@ -308,7 +309,8 @@ def two_ranks(job: Job, root: Path, work: Path, rank: Rank, feature: str) -> dic
                 if feature in TENSOR:
                     problems += [f"{name}: {fault}" for fault in too_much(*exchanged)]
                 else:
-                    said, fault = shares(alone[name], meter.reading.queries)
+                    lengths, samples = alone[name]
+                    said, fault = shares(lengths, meter.reading.queries, (samples, meter.reading.samples))
                     details.append(f"{name}: {said}")
                     problems += [f"{name}: {fault}"] if fault else []
         if feature == "tp2" and rank.rank == 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,17 +56,18 @@ class CollectiveCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass
 class Reading:
-    """What one rank did.  Token counts are lengths of dimension 1 of ``[batch, tokens, ...]``.
+    """What one rank did.
 
-    ``queries`` are the query lengths at every attention call before any all-to-all, ``blocks`` the lengths of each
-    3-D argument of every block call by parameter name, ``block_parameters`` the elements this rank holds of the block
-    lists, ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., rows, channels]`` with as
-    many rows as the shortest stream that attention takes, ``masks`` the calls of attention with a mask,
-    ``block_collectives`` those of each call of a block.
+    ``queries`` are the query lengths at every attention call before any all-to-all, ``samples`` how many sequences it
+    is given, ``blocks`` the token counts of every block call by parameter name (:func:`token_counts`),
+    ``block_parameters`` the elements this rank holds of the block lists, ``parameters`` of the whole transformer.
+    ``token_gathers`` are gathers of ``[..., rows, channels]`` with as many rows as the shortest stream that attention
+    takes, ``masks`` the calls of attention with a mask, ``block_collectives`` those of each call of a block.
     """
 
     forwards: int = 0
     queries: list[int] = field(default_factory=list)
+    samples: list[int] = field(default_factory=list)
     blocks: dict[str, list[int]] = field(default_factory=dict)
     block_calls: int = 0
     block_parameters: int = 0
@@ -91,6 +92,23 @@ def block_parameters(transformer: nn.Module) -> int:
     return sum(p.numel() for name in block_lists(transformer) for p in getattr(transformer, name).parameters())
 
 
+def token_counts(shapes: Mapping[str, tuple[int, ...]], batch: int) -> dict[str, int]:
+    """How many tokens each argument of one block call holds, by its name.
+
+    Args:
+        shapes: of the tensors that the block is given.
+        batch: samples of the attention within, which tell ``[tokens, batch, ...]`` from ``[batch, tokens, ...]``.
+
+    Returns:
+        those of the 3-D tensors; only where there is none, of packed ``[tokens, ...]``: beside a 3-D one they are
+        embeddings of whole samples.
+    """
+    whole = {name: shape for name, shape in shapes.items() if len(shape) == 3}
+    if not whole:
+        return {name: shape[0] for name, shape in shapes.items() if len(shape) == 2}
+    return {n: first if second == batch else second for n, (first, second, *_) in whole.items()}
+
+
 class Meter:
     """Hooks on one transformer.  Use as a context manager around the calls that are to be measured."""
 
@@ -102,6 +120,8 @@ class Meter:
         self._undo: list[Callable[[], None]] = []
         self._counter = CollectiveCounter()
         self._within = BlockMeter(self._counter.counts)
+        self._given: list[dict[str, tuple[int, ...]]] = []  # to blocks whose attention was not called yet
+        self._batch = 0  # samples of the last attention call
         self._shortest = 2  # tokens of the shortest stream; two rows at least
 
     def __enter__(self) -> Meter:
@@ -122,6 +142,7 @@ class Meter:
         self._counter.__exit__(*exc)  # type: ignore[no-untyped-call]
         for undo in self._undo:
             undo()
+        self._count_tokens()
         self.reading.collectives = dict(self._counter.counts)
         self.reading.token_gathers = sum(rows >= self._shortest for rows in self._counter.gathered)
         self.reading.block_collectives = self._within.calls
@@ -148,15 +169,23 @@ class Meter:
     def _on_attention(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         query = args[0] if args else kwargs["query"]
         key = args[1] if len(args) > 1 else kwargs["key"]
+        self._batch = int(query.shape[0])
+        self._count_tokens()
         least = min(int(query.shape[1]), int(key.shape[1]))
         self._shortest = min(self._shortest, least) if self.reading.queries else max(least, self._shortest)
         self.reading.queries.append(int(query.shape[1]))
+        self.reading.samples.append(self._batch)
         masks = (getattr(value, "attn_mask", None) for value in (*args, *kwargs.values()))
         self.reading.masks += any(mask is not None for mask in masks)
 
     def _on_block(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         self.reading.block_calls += 1
         names = list(inspect.signature(type(module).forward).parameters)[1:]
-        for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
-            if isinstance(value, torch.Tensor) and value.ndim == 3:
-                self.reading.blocks.setdefault(name, []).append(int(value.shape[1]))
+        given = [*zip(names, args, strict=False), *kwargs.items()]
+        self._given.append({name: tuple(value.shape) for name, value in given if isinstance(value, torch.Tensor)})
+
+    def _count_tokens(self) -> None:
+        for shapes in self._given:
+            for name, count in token_counts(shapes, self._batch).items():
+                self.reading.blocks.setdefault(name, []).append(count)
+        self._given.clear()

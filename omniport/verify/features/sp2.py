@@ -80,8 +80,8 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     ]
     if not all(check.ok for check in counted):
         # Refiners and history see all of a picture on every rank, and sound may be as long: the longest calls tell.
-        told = [shares(before["queries"], r["queries"]) for r in after]
-        told += [shares(_lengths(before["blocks"]), _lengths(r["blocks"])) for r in after]
+        told = [shares(before["queries"], r["queries"], (before["samples"], r["samples"])) for r in after]
+        told += [shares(*lengths(before["blocks"], r["blocks"], sizes.text, before["queries"])) for r in after]
         longest = Check(
             "the longest queries and inputs of a rank's blocks are half of all", not any(f for _, f in told)
         )
@@ -104,9 +104,24 @@ def split_in_two(lab: Lab, parallel: dict[str, Any], kinds: tuple[str, ...], exc
     return Finding(tuple(checks), evidence)
 
 
-def _lengths(blocks: dict[str, list[int]]) -> list[int]:
-    """Of all arguments, those that the blocks get in one order."""
-    return [length for name in sorted(blocks) for length in blocks[name]]
+def lengths(
+    alone: dict[str, list[int]], local: dict[str, list[int]], text: int, queries: list[int]
+) -> tuple[list[int], list[int]]:
+    """Token counts of the arguments of all block calls, on one rank alone and on a rank of two, in one order.
+
+    Text that no query of attention is as long as is left out: it has keys alone, of which each rank needs all.  Only
+    where another argument is as long as the longest queries, which then are the tokens that must be split.
+    """
+    most = max(queries, default=0)
+    keys = {n for n, counts in alone.items() if text > most and set(counts) == {text}}
+    if not any(most in counts for counts in alone.values()):
+        keys = set()
+    names = [name for name in alone if name not in keys]
+    if any(len(alone[name]) != len(local.get(name, [])) for name in names):
+        return [c for n in names for c in alone[n]], [c for n in names for c in local.get(n, [])]
+    pairs = [pair for name in names for pair in zip(alone[name], local[name], strict=True)]
+    pairs.sort(key=lambda pair: pair[0])  # the longest last: of arguments only those must be halved, see ``shares``
+    return [then for then, _ in pairs], [now for _, now in pairs]
 
 
 def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: int) -> int:
@@ -120,17 +135,24 @@ def local_text(before: dict[str, list[int]], after: dict[str, list[int]], text: 
     return max(held, default=text)
 
 
-def shares(alone: list[int], local: list[int]) -> tuple[str, str]:
+def shares(alone: list[int], local: list[int], samples: tuple[list[int], list[int]] | None = None) -> tuple[str, str]:
     """What the query lengths of a rank of two say beside those of one rank alone, and what is wrong with them.
 
     The longest queries are those over all tokens: of each a rank may have half, and one token of padding per stream.
+    Refiners and history may have all of theirs, but only in front of the first of the longest: a text that is longer
+    than the picture and the only thing that is split is found by the queries of the picture that follow.  Where frames
+    attend place by place, a rank has half of the places: half of the ``samples``, of one rank alone and of this one.
     """
     if len(alone) != len(local) or not alone:
         return "", f"{len(local)} attention calls instead of {len(alone)}"
-    whole = [a for a, b in zip(alone, local, strict=True) if b >= a or b > -(-a // 2) + 1]
+    whole = [at for at, (a, b) in enumerate(zip(alone, local, strict=True)) if b >= a or b > -(-a // 2) + 1]
+    if samples is not None:
+        most, (before, after) = max(alone), samples
+        whole = [at for at in whole if alone[at] == most or before[at] < 2 or after[at] > -(-before[at] // 2)]
     halved = len(alone) - len(whole)
     said = f"{halved} of {len(alone)} attention calls on half of the tokens"
-    fault = f"a rank attends with all of {max(whole)} tokens" if whole and max(whole) >= max(alone) else ""
+    behind = [alone[at] for at in whole if at >= alone.index(max(alone))]
+    fault = f"a rank attends with all of {max(behind)} tokens" if behind else ""
     return said, fault or ("" if halved else "no attention call is on half of the tokens")
 
 
