@@ -56,12 +56,12 @@ def pad_once(node: cst.ClassDef) -> cst.ClassDef:
     ``mask = F.pad(mask, (n, 0), value=True)`` makes a mask of its own in every layer, of which each would ask anew.
     """
     given = {code(mask) for call in of_kind(node, cst.Call) if (mask := mask_of(call)) is not None}
-    calls: dict[cst.CSTNode, cst.CSTNode] = {}
+    calls = {}
     for line in of_kind(node, cst.Assign):
         pair = assignment(cst.SimpleStatementLine([line]))
         if pair is not None and code(pair[0]) in given and (made := _padded(pair[1])) is not None:
             calls[pair[1]] = made
-    return replaced(node, lambda part: calls.get(part)) if calls else node
+    return replaced(node, calls.get) if calls else node
 
 
 def _padded(value: cst.BaseExpression) -> cst.BaseExpression | None:

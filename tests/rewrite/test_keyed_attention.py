@@ -49,9 +49,8 @@ MADE = HELPER.format(base="Layer")
 BROKEN = MADE.replace("key[:, kept], value[:, kept]", "key[:, : len(kept)], value[:, : len(kept)]")
 
 
-def tensors(batch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    q, k, v = (torch.randn(batch, 6, 2, 4, generator=torch.Generator().manual_seed(n)) for n in range(3))
-    return q, k, v
+def tensors(batch: int) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.randn(batch, 6, 2, 4, generator=torch.Generator().manual_seed(n)) for n in range(3))
 
 
 MASK = torch.tensor([[True, False, True, True, False, True]])
