@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from omniport.check.finding import Finding
-from omniport.check.source import SourceFile, class_attributes, last_name, method
+from omniport.check.source import SourceFile, class_attributes, last_name
 from omniport.check.tree import Tree, shown, tree_of
 from omniport.errors import OmniportError
 from omniport.records import dataclass
@@ -117,23 +117,9 @@ def _dit_modules(file: SourceFile) -> Iterator[str]:
                     yield element.value
 
 
-@functools.lru_cache(8)
-def attention_names(file: SourceFile) -> frozenset[str]:
-    """What a file calls vLLM-Omni's attention layer, and its classes that take after it.
-
-    Not those that have arguments of their own, and not those that send some calls to another kernel.
-    """
-    names = {name for name, origin in file.imports.items() if origin == ATTENTION}
-    for node in file.nodes(ast.ClassDef) if names else ():  # a class stands behind its bases
-        own = method(node, "__init__") is not None or "sdpa_fallback" in file.lines_of(node)
-        if not own and any(isinstance(base, ast.Name) and base.id in names for base in node.bases):
-            names.add(node.name)
-    return frozenset(names)
-
-
 def is_attention(file: SourceFile, call: ast.Call) -> bool:
-    """Whether ``call`` constructs vLLM-Omni's own attention layer, or one of the file that takes after it."""
-    return isinstance(call.func, ast.Name) and call.func.id in attention_names(file)
+    """Whether ``call`` constructs vLLM-Omni's own attention layer."""
+    return isinstance(call.func, ast.Name) and file.imports.get(call.func.id, "") == ATTENTION
 
 
 def find_ports(path: Path) -> Iterator[tuple[str, list[Path]]]:

@@ -21,7 +21,7 @@ MODELS = "diffusion/models"
 LIMIT = 1.2  # a generated file is at most so many times as long
 PLAN = "_sp_plan"
 #: Helpers of ports that split the sequence, and of those whose cache follows a loop that may leave blocks out.
-_MORE: tuple[str, ...] = ("SequenceSplit", "sequence_metadata", "own_keys", "rank_order", "gather_keys")
+_MORE: tuple[str, ...] = ("SequenceSplit", "sequence_metadata", "rank_order", "gather_keys")
 _MORE += ("BlockwiseCachedBlocks", "BlockwiseCachedBlock", "BlockwiseCachedAdapter")
 
 

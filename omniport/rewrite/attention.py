@@ -40,13 +40,12 @@ _KEY = re.compile(r"\A(key|k)(?=_|\Z)")
 
 
 def rewrite_attention(
-    node: cst.ClassDef, plan: TransformerPlan, layer: str, keyed: str, masked: str, imported: Mapping[str, str]
+    node: cst.ClassDef, plan: TransformerPlan, layer: str, masked: str, imported: Mapping[str, str]
 ) -> cst.ClassDef:
     """Give a class that calls attention its layers; other classes are returned as they are.
 
     Args:
         layer: the name that vLLM-Omni's layer has in the port.
-        keyed: the name of the layer that leaves keys out which pad their streams.
         masked: the name of the layer that takes any mask.
         imported: the names that the port imports and what they stand for.
 
@@ -57,7 +56,7 @@ def rewrite_attention(
     init = method(node, "__init__")
     if not attentions or init is None:
         return node
-    rewriter = _Attention(node, plan, attentions, layer, keyed, masked)
+    rewriter = _Attention(node, plan, attentions, layer, masked)
     layers, norms = [name for _, name in rewriter.made.values()], norms_of(node)
     widths = widths_of(node)
     items: dict[int, cst.FunctionDef] = {}
@@ -84,13 +83,7 @@ def _method(item: cst.CSTNode) -> bool:
 
 class _Attention(cst.CSTTransformer):
     def __init__(
-        self,
-        node: cst.ClassDef,
-        plan: TransformerPlan,
-        attentions: list[AttentionPlan],
-        layer: str,
-        keyed: str,
-        masked: str,
+        self, node: cst.ClassDef, plan: TransformerPlan, attentions: list[AttentionPlan], layer: str, masked: str
     ) -> None:
         self.cls = node.name.value
         self.linears = linears_of(plan, self.cls)
@@ -104,8 +97,8 @@ class _Attention(cst.CSTTransformer):
         self.attention = attentions[0]
         self.whole = whole_heads(node, plan)
         self.layers = {
-            name: masked if _arguments(call).get("attn_mask", "None") != "None" else keyed if _streams(plan) else layer
-            for call, (plan, name) in self.made.items()
+            name: layer if _arguments(call).get("attn_mask", "None") == "None" else masked
+            for call, (_, name) in self.made.items()
         }
         heads = f"heads in {self.cls}."
         self.local = {
@@ -240,17 +233,12 @@ def _layer_call(call: cst.Call, name: str, plan: AttentionPlan, *, heads_first: 
     mask = given.get("attn_mask", "None")
     mask = f"{GATHER_KEYS}({mask})" if plan.own_mask else mask
     metadata = "" if mask == "None" else f", AttentionMetadata(attn_mask={mask})"
-    if _streams(plan):
+    if plan.streams or plan.key_streams:
         names = ", ".join(f'"{name}"' for name in plan.streams) or f"*self.{KEY_STREAMS}"
         key = f"{_operand(given['key'])}{turn}" if turn else given["key"]
         given_mask = "" if mask == "None" else f", mask={mask}"
         metadata = f", {METADATA}({key}, {names}{given_mask})"
     return expression(f"self.{name}({tensors}{metadata}){turn}")
-
-
-def _streams(plan: AttentionPlan) -> bool:
-    """Whether keys may pad the streams that the ranks share."""
-    return bool(plan.streams or plan.key_streams)
 
 
 def _operand(text: str) -> str:

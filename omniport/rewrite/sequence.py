@@ -38,38 +38,33 @@ def gather_keys(mask: torch.Tensor | None) -> torch.Tensor | None:
     return sp_gather(mask, dim=-1)
 '''
 
-OWN_KEYS = '''
-@lru_cache(maxsize=8)
-def own_keys(lengths: tuple[int, ...], ranks: int, batch: int, device: torch.device) -> torch.Tensor:
-    """Which keys do not pad a stream, in the order in which the ranks hold them; the same for all samples."""
-    own = [(torch.arange(n + -n % ranks, device=device) < n).chunk(ranks) for n in lengths]
-    return torch.cat([part for rank in zip(*own) for part in rank]).expand(batch, -1)
-'''
+_KEPT = """
+    ranks = get_sequence_parallel_world_size()
+    own = [(torch.arange(n + -n % ranks, device=key.device) < n).chunk(ranks) for n in lengths]
+    kept = torch.cat([part for rank in zip(*own) for part in rank])
+"""
 
-SEQUENCE_METADATA = f'''{OWN_KEYS}
-
+SEQUENCE_METADATA = f'''
 def sequence_metadata(key: torch.Tensor, *streams: str) -> AttentionMetadata | None:
     """The keys that do not pad a stream to a multiple of the sequence-parallel ranks; None if none does."""
-    lengths = tuple(get_sp_shard_original_seq_len(stream) or 0 for stream in streams)
-    ranks = get_sequence_parallel_world_size()
-    if not any(n % ranks for n in lengths):
+    lengths = [get_sp_shard_original_seq_len(stream) or 0 for stream in streams]
+    if not any(n % get_sequence_parallel_world_size() for n in lengths):
         return None
-    return AttentionMetadata(attn_mask=own_keys(lengths, ranks, key.shape[0], key.device))
+    {_KEPT.strip()}
+    return AttentionMetadata(attn_mask=kept.expand(key.shape[0], -1))
 '''
 
-MASKED_METADATA = f'''{OWN_KEYS}
-
+MASKED_METADATA = f'''
 def sequence_metadata(key: torch.Tensor, *streams: str, mask: torch.Tensor | None = None) -> AttentionMetadata | None:
     """``mask`` without the keys that pad a stream to a multiple of the sequence-parallel ranks."""
-    lengths = tuple(get_sp_shard_original_seq_len(stream) or 0 for stream in streams)
-    ranks = get_sequence_parallel_world_size()
-    if not any(n % ranks for n in lengths):
+    lengths = [get_sp_shard_original_seq_len(stream) or 0 for stream in streams]
+    if not any(n % get_sequence_parallel_world_size() for n in lengths):
         return None if mask is None else AttentionMetadata(attn_mask=mask)
-    kept = own_keys(lengths, ranks, key.shape[0], key.device)
-    if mask is not None:
-        value = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
-        kept = mask.masked_fill(~kept[0], value)
-    return AttentionMetadata(attn_mask=kept)
+    {_KEPT.strip()}
+    if mask is None:
+        return AttentionMetadata(attn_mask=kept.expand(key.shape[0], -1))
+    value = False if mask.dtype == torch.bool else torch.finfo(mask.dtype).min
+    return AttentionMetadata(attn_mask=mask.masked_fill(~kept, value))
 '''
 
 

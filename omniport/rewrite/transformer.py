@@ -21,10 +21,6 @@ from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.host_tables import place_tables
 from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.key_masks import key_masks
-from omniport.rewrite.keyed_attention import CLASS as KEYED
-from omniport.rewrite.keyed_attention import HELPER as KEYED_LAYER
-from omniport.rewrite.keyed_attention import PAD, pad_once
-from omniport.rewrite.keyed_attention import PAD_HELPER as PAD_KEYS
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lean_rotation import lean_rotations
 from omniport.rewrite.lists import drop_dropout, gather_lists
@@ -66,8 +62,6 @@ ALIAS = "OmniAttention"
 #: name -> the module a port imports it from.  Only names that the written code uses are imported.
 IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
-    "replace": "dataclasses",
-    "lru_cache": "functools",
     "islice": "itertools",
     "F": "torch.nn",
     "apply_rotary_emb": "diffusers.models.embeddings",
@@ -159,8 +153,7 @@ def render_transformer(
         if norms := {n.partition(".")[2] for n in sharded_norms(plan) if n.partition(".")[0] == node.name.value}:
             node = _visit(node, JoinNorms(node, norms))
         node = rewrite_slices(rewrite_heads(rewrite_convs(node, plan), plan), plan)
-        keyed, masked = (KEYED, MASKED) if features.local_attention else (layer, layer)
-        node = rewrite_attention(node, plan, layer, keyed, masked, imported)
+        node = rewrite_attention(node, plan, layer, MASKED if features.local_attention else layer, imported)
         return rewrite_root(node, plan, attributes, separate_cfg) if node.name.value == normal.root else node
 
     module = hoist_functions(prune(_each_class(module, rewrite), normal.root))
@@ -174,10 +167,9 @@ def render_transformer(
     module = key_masks(
         _each_class(module, lambda node: comments_first(close_docstrings(node))),
         normal.root,
-        KEYED,
+        layer,
         cross=features.fa_cross_mask,
     )
-    module = _each_class(module, pad_once)
     if stages and features.pipeline_parallel and plan.stages is not None:
         module = share_blocks(module, plan.stages, normal.root)
     module, tables, kept = keep_tables(module, plan, normal.root, {*imported, *classes})
@@ -226,12 +218,9 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     )
     gated = GATED_HELPER if f"{GATED}(" in classes else ""
     more += MASKED_LAYER.format(base=layer) if f"{MASKED}(" in classes else ""
-    padded = f"{PADDED}(" in classes
-    more += KEYED_LAYER.format(base=layer) if padded or f"{KEYED}(" in classes else ""
-    more += PAD_KEYS if f"{PAD}(" in classes else ""
-    more += PADDED_LAYER.format(base=KEYED) if padded else ""
+    more += PADDED_LAYER.format(base=layer) if f"{PADDED}(" in classes else ""
     rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
-    words = _words(rest) - ({"replace"} if KEYED_LAYER.format(base=layer) not in rest else set())
+    words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
     own |= set(imported_names(module))
     wanted = [(name, source) for name, source in IMPORTS.items() if name in words - own]
