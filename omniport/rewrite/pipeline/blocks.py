@@ -74,6 +74,15 @@ def parse(text: str) -> Block:
     return list(cst.parse_module(text).body)
 
 
+def assigned(node: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
+    """Name and value of a line ``x = value``."""
+    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
+    if not isinstance(small, cst.Assign) or len(small.targets) != 1:
+        return None
+    target = small.targets[0].target
+    return (target.value, small.value) if isinstance(target, cst.Name) else None
+
+
 def same(a: cst.CSTNode, b: cst.CSTNode) -> bool:
     """Equal as text, whitespace and parentheses around the whole aside."""
     return code(bare(a)).split() == code(bare(b)).split()

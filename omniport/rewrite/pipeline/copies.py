@@ -9,7 +9,7 @@ import re
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, changed, indented, reads, suite
+from omniport.rewrite.pipeline.blocks import Block, assigned, changed, indented, reads, suite
 from omniport.rewrite.pipeline.rename import replace_names
 from omniport.source.syntax import code
 from omniport.source.transform import transform
@@ -41,13 +41,12 @@ class _Copies(cst.CSTTransformer):
 
 def _names(node: cst.CSTNode) -> tuple[str, str] | None:
     """The two names of a line ``x = y`` without a comment behind it."""
-    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-    if not isinstance(small, cst.Assign) or len(small.targets) != 1 or node.trailing_whitespace.comment:  # type: ignore[attr-defined]
+    found = assigned(node)
+    if found is None or cst.ensure_type(node, cst.SimpleStatementLine).trailing_whitespace.comment:
         return None
-    target, value = small.targets[0].target, small.value
-    if not isinstance(target, cst.Name) or not isinstance(value, cst.Name) or value.value in ("None", "True", "False"):
-        return None
-    return target.value, value.value
+    name, value = found
+    plain = isinstance(value, cst.Name) and value.value not in ("None", "True", "False")
+    return (name, cst.ensure_type(value, cst.Name).value) if plain else None
 
 
 def _idle(node: cst.CSTNode) -> bool:
@@ -57,13 +56,10 @@ def _idle(node: cst.CSTNode) -> bool:
 
 def _reading(node: cst.CSTNode, name: str, value: str) -> cst.SimpleStatementLine | None:
     """``x = f(x)`` with what ``x`` is a copy of."""
-    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-    if not isinstance(small, cst.Assign) or len(small.targets) != 1 or name == value:
+    found = assigned(node)
+    if found is None or name == value or found[0] != name or name not in reads(found[1]):
         return None
-    target = small.targets[0].target
-    if not isinstance(target, cst.Name) or target.value != name or name not in reads(small.value):
-        return None
-    if any(of_kind(small, kind) for kind in (*_LATER, cst.CompFor)):
+    if any(of_kind(found[1], kind) for kind in (*_LATER, cst.CompFor)):
         return None
     line = cst.ensure_type(node, cst.SimpleStatementLine)
-    return changed(line, body=[small.with_changes(value=replace_names(small.value, {name: value}))])
+    return changed(line, body=[line.body[0].with_changes(value=replace_names(found[1], {name: value}))])

@@ -12,7 +12,7 @@ import libcst as cst
 
 from omniport.records import dataclass
 from omniport.rewrite.pipeline.blocks import Block, bound, changed, indented, parse, suite
-from omniport.rewrite.pipeline.schedule import element, schedules, times
+from omniport.rewrite.pipeline.schedule import element, schedules, times, with_diffuse
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import of_kind
@@ -24,18 +24,14 @@ _ARITHMETIC = (cst.Add, cst.Subtract, cst.Multiply, cst.Divide)
 
 def with_times_read_once(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]:
     """The methods of a pipeline, its ``diffuse`` with such numbers ahead of the loop."""
-    named = {m.name.value: m for m in methods}
-    diffuse, entry = named.get("diffuse"), named.get("forward")
-    if diffuse is None or entry is None:
-        return list(methods)
+    return with_diffuse(methods, _read_once)
+
+
+def _read_once(diffuse: cst.FunctionDef, entry: cst.FunctionDef) -> cst.FunctionDef:
     text = code(diffuse)
     if ".item()" not in text and "float(" not in text or "set_timesteps" in text:
-        return list(methods)
-    new = _read_once(diffuse, schedules(diffuse, entry))
-    return [new if m is diffuse else m for m in methods]
-
-
-def _read_once(diffuse: cst.FunctionDef, known: set[str]) -> cst.FunctionDef:
+        return diffuse
+    known = schedules(diffuse, entry)
     loops = [loop for loop in of_kind(diffuse, cst.For) if element(loop, known)]
     if len(loops) != 1 or _written(diffuse, known):
         return diffuse

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import Block, small_bound, statements, suite
@@ -13,6 +15,18 @@ _SCHEDULER = "self.scheduler.timesteps"
 _AROUND = frozenset({"enumerate", "self.progress_bar"})
 #: Functions of the reference that return the scheduler's timesteps first.
 _MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
+
+
+def with_diffuse(
+    methods: Sequence[cst.FunctionDef], change: Callable[[cst.FunctionDef, cst.FunctionDef], cst.FunctionDef]
+) -> list[cst.FunctionDef]:
+    """The methods of a pipeline, its ``diffuse`` as ``change`` makes it of that and of ``forward``."""
+    named = {m.name.value: m for m in methods}
+    diffuse, entry = named.get("diffuse"), named.get("forward")
+    if diffuse is None or entry is None:
+        return list(methods)
+    new = change(diffuse, entry)
+    return [new if m is diffuse else m for m in methods]
 
 
 def schedules(diffuse: cst.FunctionDef, entry: cst.FunctionDef) -> set[str]:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, indented, suite
+from omniport.rewrite.pipeline.blocks import Block, assigned, indented, suite
 from omniport.rewrite.pipeline.rename import replace_names
-from omniport.rewrite.pipeline.schedule import schedules, times
+from omniport.rewrite.pipeline.schedule import schedules, times, with_diffuse
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 
@@ -22,16 +22,15 @@ _TAKERS = frozenset({"self.scheduler.scale_noise", "self.scheduler.add_noise"})
 
 def with_times_kept(methods: Sequence[cst.FunctionDef]) -> list[cst.FunctionDef]:
     """The methods of a pipeline, its ``diffuse`` without such detours."""
-    named = {m.name.value: m for m in methods}
-    diffuse, entry = named.get("diffuse"), named.get("forward")
-    if diffuse is None or entry is None:
-        return list(methods)
+    return with_diffuse(methods, _kept)
+
+
+def _kept(diffuse: cst.FunctionDef, entry: cst.FunctionDef) -> cst.FunctionDef:
     text = code(diffuse)
     if not any(part in text for part in ("torch.tensor([", ".item()", "torch.is_tensor(")):
-        return list(methods)
+        return diffuse
     known = times(diffuse, schedules(diffuse, entry))
-    new = transform(diffuse, _Keep(known)) if known else diffuse
-    return [new if m is diffuse else m for m in methods]
+    return transform(diffuse, _Keep(known)) if known else diffuse
 
 
 class _Keep(cst.CSTTransformer):
@@ -114,7 +113,7 @@ class _Keep(cst.CSTTransformer):
 
     def _moved(self, node: cst.CSTNode, after: cst.CSTNode) -> cst.SimpleStatementLine | None:
         """``x = torch.tensor([f(t)]).expand(n)`` with the tensor that f(t) is, if the next line puts x on a device."""
-        made, moved = _assigned(node), _assigned(after)
+        made, moved = assigned(node), assigned(after)
         if made is None or moved is None or made[0] != moved[0]:
             return None
         call = moved[1]
@@ -144,23 +143,8 @@ class _Keep(cst.CSTTransformer):
 
     def _copied(self, node: cst.CSTNode) -> tuple[str, str] | None:
         """The names of ``x = t``."""
-        small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-        if not isinstance(small, cst.Assign) or len(small.targets) != 1 or dotted(small.value) not in self.times:
-            return None
-        target = small.targets[0].target
-        return (target.value, code(small.value)) if isinstance(target, cst.Name) else None
-
-
-def _assigned(node: cst.CSTNode) -> tuple[str, cst.BaseExpression] | None:
-    """Name and value of ``x = ...``."""
-    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-    if (
-        not isinstance(small, cst.Assign)
-        or len(small.targets) != 1
-        or not isinstance(small.targets[0].target, cst.Name)
-    ):
-        return None
-    return small.targets[0].target.value, small.value
+        found = assigned(node)
+        return (found[0], code(found[1])) if found is not None and dotted(found[1]) in self.times else None
 
 
 def _names_device(call: cst.Call) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, Statement, bound, indented, parse, reads, suite
+from omniport.rewrite.pipeline.blocks import Block, assigned, bound, indented, parse, reads, suite
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import of_kind
@@ -42,7 +42,7 @@ class _Guard(cst.CSTTransformer):
 
     def _question(self, block: Block, i: int) -> str | None:
         """Whether anything can have been cut, where ``block[i]`` tokenises anew and the next statement warns."""
-        again, check = _assigned(block[i]), block[i + 1]
+        again, check = assigned(block[i]), block[i + 1]
         call = _ids(again[1]) if again is not None else None
         if again is None or call is None or not isinstance(check, cst.If):
             return None
@@ -84,18 +84,6 @@ class _Guard(cst.CSTTransformer):
         return count(self.method) != count(block[i]) + count(block[i + 1])
 
 
-def _assigned(node: Statement) -> tuple[str, cst.BaseExpression] | None:
-    """Name and value of a line ``x = value``."""
-    small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
-    if (
-        not isinstance(small, cst.Assign)
-        or len(small.targets) != 1
-        or not isinstance(small.targets[0].target, cst.Name)
-    ):
-        return None
-    return small.targets[0].target.value, small.value
-
-
 def _ids(value: cst.BaseExpression) -> tuple[cst.BaseExpression, str] | None:
     """``x`` of ``x.input_ids`` or ``x["input_ids"]``, moved to a device or not; and how it is asked."""
     if isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and value.func.attr.value == "to":
@@ -122,7 +110,7 @@ def _only_warns(check: cst.If) -> bool:
     for node in suite(check.body):
         small = node.body[0] if isinstance(node, cst.SimpleStatementLine) and len(node.body) == 1 else None
         logs = isinstance(small, cst.Expr) and isinstance(small.value, cst.Call)
-        if not (logs and dotted(small.value.func) == "logger.warning") and _assigned(node) is None:  # type: ignore[union-attr]
+        if not (logs and dotted(small.value.func) == "logger.warning") and assigned(node) is None:  # type: ignore[union-attr]
             return False
     return True
 
@@ -130,7 +118,7 @@ def _only_warns(check: cst.If) -> bool:
 def _last(block: Block, name: str) -> cst.BaseExpression | None:
     """What the last statement that binds ``name`` assigns, if it is a line that does nothing else."""
     node = next((s for s in reversed(block) if name in bound([s])), None)
-    found = _assigned(node) if node is not None else None
+    found = assigned(node) if node is not None else None
     return found[1] if found is not None else None
 
 
