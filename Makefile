@@ -9,7 +9,7 @@ VLLM := 0.30.0
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
-.PHONY: setup demo agreement bench corpus corpus-tensor corpus-pipelines fuzz test lint format clean
+.PHONY: setup demo agreement bench corpus corpus-tensor corpus-pipelines corpus-verified fuzz test lint format clean
 
 setup: $(READY)
 
@@ -58,6 +58,12 @@ corpus-pipelines: $(READY)
 	$(BIN)/python -m omniport.corpus.pipelines --tree .corpus/pipelines --verify --proofs .corpus/proofs $(if $(DIFFUSERS),--source $(DIFFUSERS)) \
 		$(if $(ONLY),--only $(ONLY),--json .corpus/pipelines.json --markdown $(if $(DIFFUSERS),.corpus,docs)/pipelines.md) \
 		$(if $(DIFFUSERS),,--goldens fixtures/goldens/pipelines) $(OPTIONS)
+
+# Verify every feature of every pipeline's port, as `omniport verify` does; writes docs/verified.md.  An hour or two; a
+# run that was stopped goes on where it was.  ONLY=Class: this one, nothing written.
+corpus-verified: $(READY)
+	$(BIN)/python -m omniport.corpus.verified --folder .corpus/verified \
+		$(if $(ONLY),--only $(ONLY),--markdown docs/verified.md) $(OPTIONS)
 
 # Compare the plans with what cache-dit's own adapters say of the same classes, and with tensor parallelism written by
 # hand, and sequence parallelism; writes docs/agreement-cache.md, docs/agreement-tensor.md and docs/agreement-sequence.md.
