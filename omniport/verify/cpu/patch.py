@@ -46,9 +46,12 @@ def ring_attention() -> None:
         is_causal: bool = False,
         scale: float | None = None,
     ) -> tuple[Any, Any]:
-        if attn_bias is not None or is_causal:
-            raise NotImplementedError("ring attention on CPU takes neither a mask nor a causal order")
+        if attn_bias is not None:
+            raise NotImplementedError("ring attention on CPU takes no mask")
         scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:  # as the kernel counts: the first query sees the first key, whatever their numbers
+            seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+            scores = scores.masked_fill(~seen, float("-inf"))
         return torch.softmax(scores, dim=-1) @ value, torch.logsumexp(scores, dim=-1)
 
     ring_kernels._scaled_dot_product_efficient_attention = attention
