@@ -158,12 +158,16 @@ class Walk(Calls, Statements):
             env |= {name: self.of_its_name(name, value) for name, value in env.items()}
 
         def run() -> Any:
-            return self.body(module, "forward", {"self": module, **env})
+            return self.run_module(module, env)
 
         def foreign() -> Any:
             return self.attempt(run, lambda: self.unknown(env.values(), module.cls))
 
         return self.logged(module, env, foreign if module.cls in self.imported else run)
+
+    def run_module(self, module: Instance, env: Env) -> Any:
+        """Follow the forward of a module, whose parameters are bound."""
+        return self.body(module, "forward", {"self": module, **env})
 
     def attempt(self, run: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
         """Walk code that is not part of the port; ``otherwise`` if it holds a construct that is not followed."""

@@ -12,7 +12,7 @@ from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Tensor
 
 #: What meets hidden states that are taken for ``[batch, tokens, width]`` and have no batch.
-_RESHAPED = "is reshaped across tokens"
+RESHAPED = "is reshaped across tokens"
 
 
 class PackedRows(KindRules):
@@ -28,7 +28,7 @@ class PackedRows(KindRules):
     def barrier(self, streams: Iterable[str], reason: str) -> None:
         """``x.view(-1, heads, width)`` cuts the rows of a packed sequence, and joins batch and tokens of any other."""
         names = tuple(streams)
-        if reason == _RESHAPED:
+        if reason == RESHAPED:
             self.record.unranked += [
                 (seed.label, "packed")
                 for seed in self.record.seeds

@@ -17,6 +17,7 @@ from omniport.analyse.sequence.flags import flags_of
 from omniport.analyse.sequence.kinds import kinds_of
 from omniport.analyse.sequence.liveness import enclosed, live, mentioned
 from omniport.analyse.sequence.model import Refused, Region, counted_alike, either, merged
+from omniport.analyse.sequence.recalled import Recalled
 from omniport.analyse.sequence.records import MANY, AllAttending, BlockedError, Form
 from omniport.analyse.sequence.region import Reading
 from omniport.analyse.sequence.walk import SequenceWalk
@@ -61,6 +62,7 @@ class _Task:
     hints: list[dict[str, Form]] = field(default_factory=list)  # what helped under other ranks and settings
     places: list[_Place] = field(default_factory=list)  # and where the region was found to begin
     built: dict[frozenset[tuple[str, int]], Checkpoint] = field(default_factory=dict)  # see :class:`SequenceWalk`
+    recalled: dict[Any, Recalled] = field(default_factory=dict)  # calls of modules, see :class:`RecalledCalls`
     #: By what is assumed of conditions, and by statement: where a walk can go on from
     checkpoints: dict[frozenset[tuple[str, Form]], dict[int, Checkpoint]] = field(default_factory=dict)
 
@@ -169,6 +171,7 @@ def _plain(task: _Task, until: int | None = None) -> SequenceWalk:
         settings=dict(task.settings),
         until=until,
         built=task.built,
+        recalled=task.recalled,
     )
     with contextlib.suppress(AllAttending):
         walk.run()
@@ -338,6 +341,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         dict(task.kinds),
         dict(task.flags),
         dict(task.settings),
+        recalled=task.recalled,
     )
     body = walk.method_of(task.normal.root, "forward").body
     try:

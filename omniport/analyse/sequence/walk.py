@@ -18,7 +18,7 @@ from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.attending import Attending
 from omniport.analyse.sequence.checkpoint import Checkpoint
-from omniport.analyse.sequence.closed import ClosedSettings
+from omniport.analyse.sequence.recalled import Recalled, RecalledCalls
 from omniport.analyse.sequence.records import MANY, BlockedError, Form, MaskUse, Record, Seed, Trace
 from omniport.analyse.sequence.rules import BATCH
 from omniport.analyse.shapes import Const, Dim, Fields, Leaf, Num, Seq, Tensor
@@ -29,13 +29,13 @@ _NAMES = re.compile(r"[^\W\d]\w*|@")
 _SUMS = {"sum", "max", "min", "or"}  # of config values
 #: Attributes of a walk that say what is assumed from the boundary on.
 _ASSUMED = frozenset(
-    {"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "until", "search"}
+    {"start", "forms", "carriers", "primary", "last", "batch", "origin", "checkpoints", "until", "search", "recalled"}
 )
 #: And those that say what comes into the forward, which the constructors do not know.
 _GIVEN = _ASSUMED | {"given", "flags", "settings", "built"}
 
 
-class SequenceWalk(ClosedSettings):
+class SequenceWalk(RecalledCalls):
     """Walks a normal form whose widths are all whole; ``start`` is the statement of the forward where streams begin."""
 
     def __init__(
@@ -56,6 +56,7 @@ class SequenceWalk(ClosedSettings):
         settings: dict[str, str] | None = None,
         until: int | None = None,
         built: dict[frozenset[tuple[str, int]], Checkpoint] | None = None,
+        recalled: dict[Any, Recalled] | None = None,
     ) -> None:
         super().__init__(normal, Decisions(whole=dict(decided.whole)), source)
         self.start, self.forms, self.carriers, self.batch = start, forms or {}, carriers, batch
@@ -65,6 +66,8 @@ class SequenceWalk(ClosedSettings):
         self.search: Attending | None = None  # where nothing is assumed: for statements that attend
         self.until = until  # the statement in front of which the walk ends
         self.built = built  # by kinds: the model as its constructors leave it
+        self.recalled = recalled
+        self.tied = self.written = self.weighing = self.changing = False
         self.record = Record()
         self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
