@@ -10,6 +10,7 @@ classes are :func:`sealed`.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import operator
@@ -61,13 +62,23 @@ else:
 
 @contextlib.contextmanager
 def quickly_defined() -> Iterator[None]:
-    """Other packages that are imported within have dataclasses of this kind, too."""
+    """Other packages that are imported within have dataclasses of this kind, too, and abstract classes are plain ones:
+    ``isinstance`` of a class that derives from ``abc.ABC`` costs several times as much where the answer is no.
+    """
     module: Any = dataclasses
-    module.dataclass = dataclass
+    classes: Any = abc
+    abstract = classes.ABC
+    module.dataclass, classes.ABC = dataclass, _Plain
     try:
         yield
     finally:
-        module.dataclass = _STANDARD
+        module.dataclass, classes.ABC = _STANDARD, abstract
+
+
+class _Plain:
+    """Stands for ``abc.ABC``."""
+
+    __slots__ = ()
 
 
 def _compiled_later(cls: type, frozen: bool) -> Callable[..., None]:

@@ -189,7 +189,8 @@ class RecalledCalls(ClosedSettings):
             x.serial >= first if type(x) is Tensor else type(x) in (Seq, Fields) and id(x) not in described.seen
             for x in optional.values()
         )
-        if not alone or not fresh or not self.renewable(result, module):
+        made = [result, *(use.mask for use in added.masks)]
+        if not alone or not fresh or not all(self.renewable(value, module) for value in made):
             return result, None
         if (added.changing or described.loose) and Described(self, env.values()).parts != described.parts:
             return result, None
