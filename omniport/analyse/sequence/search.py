@@ -171,7 +171,7 @@ def _plain(task: _Task, until: int | None = None) -> SequenceWalk:
         settings=dict(task.settings),
         until=until,
         built=task.built,
-        recalled=task.recalled,
+        recalled=task.recalled if task.settings else None,  # else few calls of it are met again
     )
     with contextlib.suppress(AllAttending):
         walk.run()
