@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -42,7 +43,7 @@ class Described:
         if kind in PLAIN:
             text = value.poly._text if kind is Num else value.text if kind is Opaque else value
             if kind is Num and "len(" in text:
-                self.streams.update(dict.fromkeys(_LENGTH.findall(text)))
+                self.streams.update(_lengths(text))
             self.parts += (kind, type(value.value) if kind is Const else None, text, id(value) in self.walk.optional)
             return True
         if kind in _MODULES:
@@ -72,17 +73,26 @@ class Described:
         self.objects.append(value)
 
     def tensor(self, x: Tensor) -> bool:
-        walk, serial = self.walk, x.serial
-        known = x.known
-        self.loose |= x.origins is None
-        for dim in known:
+        walk, parts, origins, open_, whole = self.walk, self.parts, x.origins, None, True
+        for dim in x.known:
             text = dim.size._text
-            self.parts += (text, dim.streams)
+            parts.append(text)
+            parts.append(dim.streams)
             if dim.streams:
                 self.streams.update(dict.fromkeys(dim.streams))
             if "len(" in text:
-                self.streams.update(dict.fromkeys(_LENGTH.findall(text)))
-        self.several.append(bool(walk.given) and not walk.given.keys().isdisjoint(x.origins or ()))
-        open_ = (walk.unclear.get(serial), serial in walk.tested, serial in walk.assumed) if x.dims is None else None
-        self.parts += (len(known), x.origins, id(x) in walk.optional, open_)
-        return not any(dim.parts for dim in known)
+                self.streams.update(_lengths(text))
+            whole = whole and not dim.parts
+        if x.dims is None:
+            serial = x.serial
+            open_ = (walk.unclear.get(serial), serial in walk.tested, serial in walk.assumed)
+        self.loose = self.loose or origins is None
+        self.several.append(bool(walk.given) and not walk.given.keys().isdisjoint(origins or ()))
+        parts += (len(x.known), origins, id(x) in walk.optional, open_)
+        return whole
+
+
+@functools.lru_cache(maxsize=2000)
+def _lengths(text: str) -> dict[str, None]:
+    """The streams whose lengths a size is made of."""
+    return dict.fromkeys(_LENGTH.findall(text))

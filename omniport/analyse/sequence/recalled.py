@@ -146,8 +146,8 @@ class RecalledCalls(ClosedSettings):
 
     def known_names(self) -> tuple[Any, ...]:
         """What following a call may add to, and what names mean in it."""
-        lengths = (len(self.floors), len(self.kept.values), len(self.tested))
-        return (dict(self.imports), len(self.imported), len(self.classes), len(self.functions), len(self.home), lengths)
+        lengths = map(len, (self.imported, self.classes, self.functions, self.home, self.floors, self.kept.values))
+        return (dict(self.imports), len(self.tested), *lengths)
 
     def applies(self, found: Recalled) -> bool:
         """Whether a call of these arguments does here what it did: the streams that it made one are made one."""

@@ -341,7 +341,7 @@ def _attempt(task: _Task, place: _Place, forms: dict[str, Form]) -> tuple[_Trial
         dict(task.kinds),
         dict(task.flags),
         dict(task.settings),
-        recalled=task.recalled,
+        recalled=None if any(forms is hint for hint in task.hints) else task.recalled,  # these find it at once
     )
     body = walk.method_of(task.normal.root, "forward").body
     try:
