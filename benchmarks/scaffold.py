@@ -42,10 +42,14 @@ STAGES = {
     "normalise transformer": "omniport.analyse.normalise:normalise",
     "infer sharding": "omniport.analyse.parallel:plan_parallel",
     "render transformer": "omniport.rewrite.transformer:render_transformer",
-    "render pipeline": "omniport.rewrite.pipeline.module:render_pipeline",
+    "render pipeline": "omniport.rewrite.pipeline.module:pipeline_text",
+    "read templates ahead": "omniport.ahead:_read_templates",
+    "read packages ahead": "omniport.ahead:_read_packages",
+    "fill templates": "omniport.emit.port:_texts",
     "files and format": "omniport.emit:port_files",
     "manifest": "omniport.emit:record_files",
-    "resolve and compare": "omniport.target.write:prepare",
+    "resolve imports": "omniport.target.write:_resolved",
+    "compile and compare": "omniport.target.write:prepare",
     "write": "omniport.target.write:apply",
 }
 

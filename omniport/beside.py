@@ -5,7 +5,7 @@ next question.  A question is a function with its arguments; its answer comes ba
 here: the same value, or the same :class:`~omniport.errors.OmniportError`.  Whatever goes wrong with the second process
 is mended by calling the function here: where it cannot be made, where it dies, where an answer or a question cannot be
 sent, and where the function raises anything else, which is a bug whose traceback is wanted.  So it saves time and
-decides nothing.
+decides nothing.  Between two questions it may do :meth:`Beside.meanwhile` what a later one is answered sooner for.
 
 The second process writes nothing: what it prints is lost, it runs no clean-up of this one's, and it ends with it.
 """
@@ -17,10 +17,12 @@ import functools
 import io
 import os
 import pickle
+import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, NoReturn, ParamSpec, TypeVar
 
@@ -33,6 +35,8 @@ T = TypeVar("T")
 VARIABLE = "OMNIPORT_ONE_PROCESS"
 _VALUE, _ERROR, _BUG = range(3)  # what an answer is
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_HEAD = 8  # bytes that tell how many a question has
+_PIPE = 1 << 20  # bytes of an answer that may wait to be read while the second process goes on
 
 
 class Answer(Generic[T]):
@@ -89,11 +93,20 @@ class Beside:
         if self._open:
             return Answer(self, call, False)
         if self._pid:
-            self._open = self._send((function, args, kwargs))
+            self._open = self._send(functools.partial(function, *args, **kwargs))
         elif not self._alone and allowed():
             self._known = (*args, *kwargs.values())
             self._open = self._fork(call)
         return Answer(self, call, self._open)
+
+    def meanwhile(self, *steps: Callable[[Any], object]) -> None:
+        """Have the second process call ``steps`` with its answer to the open question, once that is given.
+
+        They run while it has nothing else to do: a step that is not begun when the next question comes waits until
+        that is answered.  What they return or raise is lost; they are for what that process keeps.
+        """
+        if self._open:
+            self._send(steps)
 
     def close(self) -> None:
         """End the second process, whatever it does; there is none from now on."""
@@ -135,6 +148,10 @@ class Beside:
             os.close(theirs)
             os.close(ours)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with contextlib.suppress(ImportError, AttributeError, OSError):  # not on every system, nor of any size
+            import fcntl
+
+            fcntl.fcntl(answers, fcntl.F_SETPIPE_SZ, _PIPE)
         self._questions, self._answers = os.fdopen(questions, "wb"), os.fdopen(answers, "rb")
         return True
 
@@ -147,6 +164,7 @@ class Beside:
             return False
         assert self._questions is not None
         try:
+            self._questions.write(len(data.getbuffer()).to_bytes(_HEAD, "big"))
             self._questions.write(data.getbuffer())
             self._questions.flush()
         except OSError:
@@ -182,21 +200,48 @@ def _serve(
         for name in names:
             signal.signal(name, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, names)
-        questions, answers = os.fdopen(read, "rb"), os.fdopen(write, "wb")
-        calls = _questions(questions, known)
+        answers = os.fdopen(write, "wb")
+        steps: deque[Callable[[], object]] = deque()
+        given: list[object] = []  # the last answer, where it is a value
         call: Callable[[], object] | None = first
-        while call is not None:
-            answers.write(_answer(call))
-            answers.flush()
-            call = next(calls, None)
+        while True:
+            if call is not None:
+                answers.write(_answer(functools.partial(_noted, call, given)))
+                answers.flush()
+            while steps and not select.select([read], [], [], 0)[0]:
+                with contextlib.suppress(Exception):
+                    steps.popleft()()
+            question = _question(read, known)
+            if question is None:
+                break
+            call = question if callable(question) else None
+            if call is None and given:
+                steps += [functools.partial(step, given[0]) for step in question]
     finally:
         os._exit(0)
 
 
-def _questions(pipe: BinaryIO, known: tuple[object, ...]) -> Iterator[Callable[[], object]]:
-    while pipe.peek(1):  # type: ignore[attr-defined]
-        function, args, kwargs = _Unpickler(pipe, known).load()
-        yield functools.partial(function, *args, **kwargs)
+def _question(read: int, known: tuple[object, ...]) -> Any:
+    """A call to be answered, steps to be taken meanwhile, or None where there is nothing more.
+
+    No more is read than belongs to it, so that the pipe tells whether another one waits.
+    """
+    size = int.from_bytes(_bytes(read, _HEAD), "big")
+    return _Unpickler(io.BytesIO(_bytes(read, size)), known).load() if size else None
+
+
+def _bytes(read: int, count: int) -> bytes:
+    """As many bytes, or fewer at the end."""
+    found = bytearray()
+    while len(found) < count and (part := os.read(read, count - len(found))):
+        found += part
+    return bytes(found)
+
+
+def _noted(call: Callable[[], object], given: list[object]) -> object:
+    given.clear()
+    given.append(call())
+    return given[0]
 
 
 def _answer(call: Callable[[], object]) -> bytes:

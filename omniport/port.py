@@ -54,10 +54,12 @@ def analyse(
     offline: bool = False,
     name: str | None = None,
     beside: Beside | None = None,
+    writing: bool = False,
 ) -> Analysis:
     """Everything that is decided about a port, with nothing written.
 
-    With ``beside`` the pipeline is analysed there while the transformer is analysed here.
+    With ``beside`` the pipeline is analysed there while the transformer is analysed here, and if it is to be written,
+    too, that is begun as well.
 
     Raises:
         OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
@@ -82,7 +84,8 @@ def analyse(
     _require_configs(repo, classified)
     port_name = name or default_name(classified.pipeline_class)
     check_name(port_name)
-    pipeline, denoiser, transformer = _both(tree, repo, classified, target, port_name, beside or Beside(alone=True))
+    second = beside or Beside(alone=True)
+    pipeline, denoiser, transformer = _both(tree, repo, classified, target, port_name, second, writing)
     config = config_keys(denoiser.component, denoiser.published, transformer.plan, tree.version)
     features = staged_features(transformer.plan.features, pipeline)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config), features=features)
@@ -119,16 +122,20 @@ def _denoiser(repo: Repo, model: ModelPlan) -> _Denoiser:
 
 
 def _both(
-    tree: SourceTree, repo: Repo, model: ModelPlan, target: Target, name: str, beside: Beside
+    tree: SourceTree, repo: Repo, model: ModelPlan, target: Target, name: str, beside: Beside, writing: bool
 ) -> tuple[PipelinePlan, _Denoiser, TransformerAnalysis]:
     """The plan of the pipeline, its denoiser, and what is found out about that for what the pipeline asks of it.
 
     Beside the pipeline's analysis the transformer's is made for what the pipeline most likely asks, and made again if
     it asks for anything else.  What the pipeline is refused for is said first, as without a second process.
     """
+    from omniport.ahead import steps
     from omniport.analyse.demand import demand_of
 
     asked = beside.ask(_plan_pipeline, tree, model.pipeline_class, repo.index, target.features, name)
+    dits = [component.class_name for component in model.components if component.role == "dit"]
+    if writing and dits:
+        beside.meanwhile(*steps(tree, target.features, target.package, name, dits[0]))
     early = _foreseen(tree, repo, model) if asked.beside else None
     pipeline = asked.result()
     denoiser, demand = _denoiser(repo, model), demand_of(pipeline)

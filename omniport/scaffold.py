@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omniport.beside import Beside
+from omniport.beside import Answer, Beside
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
 from omniport.plan.todos import blocks, counted
@@ -16,10 +16,8 @@ from omniport.records import dataclass
 
 if TYPE_CHECKING:
     from omniport.port import Analysis
-    from omniport.source.tree import SourceTree
-    from omniport.target.features import TargetFeatures
     from omniport.target.tree import Target
-    from omniport.target.write import FileChange, FileStatus
+    from omniport.target.write import Checked, FileChange, FileStatus
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,17 @@ class ScaffoldResult:
 
 @dataclass(frozen=True)
 class Generated:
-    """The files of a port as they shall be; ``packages`` are folders that imports are resolved against, too."""
+    """The files of a port as they shall be; ``packages`` are folders that imports are resolved against, too.
+
+    ``checked`` is where that is under way already.
+    """
 
     plan: PortPlan
     root: Path
     changes: tuple[FileChange, ...]
     packages: tuple[Path, ...]
     notes: tuple[str, ...]
+    checked: Answer[Checked] | None = None
 
 
 def _places(plan: PortPlan) -> str:
@@ -130,12 +132,19 @@ def scaffold(
     tree = into is not None
     with Beside() as beside:
         found = analyse(
-            model, target=target, source=source, revision=revision, offline=offline, name=name, beside=beside
+            model,
+            target=target,
+            source=source,
+            revision=revision,
+            offline=offline,
+            name=name,
+            beside=beside,
+            writing=True,
         )
         made = generate(
             found, model, target=target, into=tree, root=plugin, force=force, dry_run=dry_run, beside=beside
         )
-    return put(made, target, force=force, dry_run=dry_run, diff=diff)
+        return put(made, target, force=force, dry_run=dry_run, diff=diff)
 
 
 def put(made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bool) -> ScaffoldResult:
@@ -147,7 +156,9 @@ def put(made: Generated, target: Target, *, force: bool, dry_run: bool, diff: bo
     """
     from omniport.target import write
 
-    prepared = write.prepare(made.root, made.changes, package=target.package, force=force, others=made.packages)
+    prepared = write.prepare(
+        made.root, made.changes, package=target.package, force=force, others=made.packages, checked=made.checked
+    )
     files = prepared.files if dry_run else write.apply(prepared)
     return ScaffoldResult(
         plan=made.plan,
@@ -179,12 +190,13 @@ def generate(
         root: the folder of that package; the one of its name in the current folder if None.
         force: whether the registry row of a port that is not ours may be replaced.
         dry_run: whether nothing will be written, so that an earlier interrupted write is left as it is.
-        beside: where the pipeline is rendered while the transformer is rendered here.
+        beside: where the pipeline is rendered while the transformer is rendered here, then
+            templates are filled and imports resolved.
 
     Raises:
         OmniportError: the code cannot be rendered for this tree, or the name or the row is somebody else's.
     """
-    from omniport import emit
+    from omniport import ahead, emit
     from omniport.proven import proven_features
     from omniport.rewrite.generation import older_pipeline, older_plan, older_transformer
     from omniport.rewrite.transformer import render_transformer
@@ -199,7 +211,7 @@ def generate(
             write.require_writable(root)
             journal.recover(root)
     port, left_out = older_plan(_as_first_classified(found.plan, root, inputs), target.features)
-    asked = (beside or Beside(alone=True)).ask(_render_pipeline, found.source, port, target.features)
+    asked = (beside or Beside(alone=True)).ask(ahead.render_pipeline, found.source, port, target.features)
     transformer = render_transformer(
         found.normal,
         port.transformer,
@@ -226,7 +238,10 @@ def generate(
         config=_published(port, known),
         said=said,
         proven=proven_features,
+        beside=beside,
     )
+    packages = (found.source.root, *([root / "tests"] if into and (root / "tests").is_dir() else []))
+    checked = write.begin_check(changes, package=target.package, others=packages, beside=beside) if beside else None
     changes += emit.record_files(
         port, changes, root, plugin=not into, inputs=inputs, model_index=found.repo.index.data, configs=known
     )
@@ -235,7 +250,8 @@ def generate(
         plan=port,
         root=root,
         changes=tuple(changes),
-        packages=(found.source.root, *([root / "tests"] if into and (root / "tests").is_dir() else [])),
+        packages=packages,
+        checked=checked,
         notes=(*notes, *(f"{f.path}:{f.line}: {f.code} {f.message}" for f in style)),
     )
 
@@ -246,13 +262,6 @@ def _published(plan: PortPlan, configs: Mapping[str, dict[str, Any]]) -> dict[st
         return {}
     name = next((c.name for c in plan.model.components if c.class_name == plan.transformer.class_name), "")
     return {key: value for key, value in configs.get(name, {}).items() if key in plan.transformer.parameters}
-
-
-def _render_pipeline(source: SourceTree, port: PortPlan, features: TargetFeatures) -> str:
-    """:func:`render_pipeline`, imported where it is called."""
-    from omniport.rewrite.pipeline.module import render_pipeline
-
-    return render_pipeline(source, port, features)
 
 
 def _as_first_classified(plan: PortPlan, root: Path, inputs: dict[str, Any]) -> PortPlan:

@@ -122,6 +122,7 @@ def update(
                 offline=offline,
                 name=known.name,
                 beside=beside,
+                writing=True,
             )
             made = generate(found, model, target=target, into=into, root=root, dry_run=dry_run, beside=beside)
     files = _merged(root, base, made.changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.process
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -78,6 +80,33 @@ def prints() -> int:
     os.write(1, b"printed")
     os.write(2, b"printed")
     return os.getpid()
+
+
+def note_length(found: list[object]) -> None:
+    KEPT.append(f"of {len(found)}")
+
+
+def wrong_step(_: object) -> NoReturn:
+    raise ZeroDivisionError
+
+
+def sleep_a_while(_: object) -> None:
+    time.sleep(0.2)
+
+
+def sleep_for_long(_: object) -> None:
+    time.sleep(20)
+
+
+def touch(path: Path, _: object) -> None:
+    path.touch()
+
+
+def wait_for(path: Path) -> None:
+    until = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def sleeps() -> None:
@@ -172,6 +201,52 @@ def test_what_cannot_be_sent_is_done_here(second: Beside) -> None:
     asked = second.ask(lambda: os.getpid())
     assert not asked.beside and asked.result() == os.getpid(), "a question that pickle does not take"
     assert second.ask(place).result() != os.getpid()
+
+
+def test_what_is_done_meanwhile_is_kept_there(second: Beside, tmp_path: Path) -> None:
+    KEPT.clear()
+    asked = second.ask(keep, 1)
+    second.meanwhile(note_length, note_length, functools.partial(touch, tmp_path / "done"))
+    assert asked.result() == [1] and KEPT == []
+    wait_for(tmp_path / "done")
+    assert second.ask(keep).result() == [1, "of 1", "of 2"], "each is called with the answer, in turn"
+
+
+def test_a_question_waits_for_no_more_than_one_step(second: Beside) -> None:
+    began = time.monotonic()
+    asked = second.ask(keep, 1)
+    second.meanwhile(sleep_a_while, *[sleep_for_long] * 3)
+    asked.result()
+    assert second.ask(keep, 2).result()[-1] == 2
+    assert time.monotonic() - began < 15
+
+
+def test_a_step_that_fails_is_lost(second: Beside, tmp_path: Path) -> None:
+    KEPT.clear()
+    asked = second.ask(keep)
+    second.meanwhile(wrong_step, note_length, functools.partial(touch, tmp_path / "done"))
+    asked.result()
+    wait_for(tmp_path / "done")
+    assert second.ask(keep).result() == ["of 0"], "those after it are taken"
+
+
+def test_steps_need_an_answer(second: Beside) -> None:
+    KEPT.clear()
+    second.meanwhile(note_length)
+    assert not second._pid, "nothing was asked"
+    asked = second.ask(refuse, "a loop")
+    second.meanwhile(note_length)
+    with pytest.raises(UnsupportedError):
+        asked.result()
+    second.ask(place).result()
+    assert second.ask(keep).result() == [], "a refusal is none"
+
+
+def test_an_answer_that_nobody_reads_yet_keeps_no_step_waiting(second: Beside, tmp_path: Path) -> None:
+    asked = second.ask(bytes, 200_000)
+    second.meanwhile(functools.partial(touch, tmp_path / "taken"))
+    wait_for(tmp_path / "taken")
+    assert asked.result() == bytes(200_000)
 
 
 def test_one_question_at_a_time(second: Beside) -> None:

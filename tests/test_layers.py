@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("check", "verify"),
     ("report",),
     ("check.api", "verify.api"),  # what the commands call: they write reports
-    ("custom", "doctor", "port", "proven", "remove", "scaffold", "update"),
+    ("ahead", "custom", "doctor", "port", "proven", "remove", "scaffold", "update"),
     ("examples", "options", "output"),
     ("cli",),
     ("__main__",),

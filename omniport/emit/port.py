@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omniport import __version__
+from omniport.beside import Beside
 from omniport.emit.edits import Context, all_edits, cache_enabler, metadata
 from omniport.emit.format import LintFinding, format_files, ruff_settings
 from omniport.emit.names import check_name
@@ -17,6 +17,7 @@ from omniport.emit.split import CACHED_BLOCKS, split_cached_blocks
 from omniport.emit.tree_files import tree_files
 from omniport.errors import OmniportError
 from omniport.plan.model import PortPlan
+from omniport.source.toplevel import Definitions
 from omniport.target import manifest
 from omniport.target.manifest import FileEntry, PortEntry
 from omniport.target.parsed import parsed
@@ -44,6 +45,7 @@ def port_files(
     said: list[str] | None = None,
     others: Mapping[str, str] | None = None,
     proven: Callable[[Path, str], Mapping[str, str]] = lambda root, name: {},
+    beside: Beside | None = None,
 ) -> list[FileChange]:
     """The files of the port, formatted, without its records (:func:`record_files`).
 
@@ -54,6 +56,7 @@ def port_files(
     ``config`` the published values of the transformer's constructor.
     ``others`` are further modules of the port by name, or files of the tree by path.  ``proven`` tells the state of
     each feature of the port on disk, by the tree's root and the port's name; it is asked if the port stays as it is.
+    ``beside`` is where templates are filled.
 
     Raises:
         OmniportError: the name or the registry row belongs to somebody else, the tree cannot take plugins, or the code
@@ -61,24 +64,18 @@ def port_files(
     """
     check_name(plan.name)
     manifest.check_port(port_entry(plan, plugin=plugin))
-    files = _modules(plan, transformer_code, pipeline_code, target, plugin)
-    folder = package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
-    for module, code in (others or {}).items():
-        files[module if "/" in module else f"{folder}/{module}.py"] = _generated(target, code)
-    if plugin:
-        files |= _plugin(plan, target)
-    else:
-        registry = _registry(plan, target, force)
-        context = tree_context(plan, target, model_id, config or {})
-        beside, missing = tree_files(context, _spdx(target))
-        files |= beside
-        said.extend(missing) if said is not None else None
+    registry = None if plugin else _registry(plan, target, force)
+    context = None if plugin else tree_context(plan, target, model_id, config or {})
+    asked = (beside or Beside(alone=True)).ask(_texts, plan, transformer_code, pipeline_code, target, context, others)
+    files, missing = asked.result()
+    said.extend(missing) if said is not None else None
+    folder = _folder(plan, plugin)
     python = {path: text for path, text in files.items() if path.endswith(".py")}
     root = None if plugin else target.root
     try:
         formatted, findings = format_files(python, ruff_settings(root), root)
     except OmniportError:
-        _check_defined(plan, transformer_code, pipeline_code)  # what is no Python is said to be none, not by ruff
+        _check_parsed(plan, transformer_code, pipeline_code)  # what is no Python is said to be none, not by ruff
         raise
     _check_defined(plan, *(formatted[f"{folder}/{module}.py"] for module in _named(plan)))
     errors = [f for f in findings if f.code[0] == "F" or f.code in ("syntax", "invalid-syntax") or f.code == "E999"]
@@ -88,11 +85,34 @@ def port_files(
     if notes is not None:
         notes.extend(findings)
     made = [FileChange(path, formatted.get(path, text), "create") for path, text in sorted(files.items())]
-    if plugin:
+    if context is None or registry is None:
         return made
     unchanged = all(_on_disk(context.root / change.path) == change.content for change in made)
     states = proven(context.root, plan.name) if unchanged else {}
     return made + tree_edits(replace(context, states=states), registry)
+
+
+def _texts(
+    plan: PortPlan,
+    transformer_code: str,
+    pipeline_code: str,
+    target: Target,
+    context: Context | None,
+    others: Mapping[str, str] | None,
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The files of the port as its templates make them, and what could not be made; without ``context`` a plugin."""
+    files = _modules(plan, transformer_code, pipeline_code, target, context is None)
+    folder = _folder(plan, context is None)
+    for module, code in (others or {}).items():
+        files[module if "/" in module else f"{folder}/{module}.py"] = _generated(target, code)
+    if context is None:
+        return files | _plugin(plan, target), ()
+    beside, missing = tree_files(context, _spdx(target))
+    return files | beside, missing
+
+
+def _folder(plan: PortPlan, plugin: bool) -> str:
+    return package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
 
 
 def _on_disk(path: Path) -> str | None:
@@ -177,6 +197,14 @@ def record_files(
     ]
 
 
+def _check_parsed(plan: PortPlan, transformer_code: str, pipeline_code: str) -> None:
+    for what, code in (("transformer", transformer_code), ("pipeline", pipeline_code)):
+        try:
+            parsed(code)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            raise OmniportError(f"the {what} made for {plan.name} is not valid Python: {error}") from None
+
+
 def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) -> None:
     """The registry finds class and functions by name: they must be there."""
     hooks = [h for h in (plan.pipeline.post_process, plan.pipeline.pre_process) if h]
@@ -184,12 +212,8 @@ def _check_defined(plan: PortPlan, transformer_code: str, pipeline_code: str) ->
         ("transformer", transformer_code, [plan.transformer.class_name]),
         ("pipeline", pipeline_code, [plan.pipeline.class_name, *hooks]),
     ):
-        try:
-            body = parsed(code).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise OmniportError(f"the {what} made for {plan.name} is not valid Python: {error}") from None
-        defined = {n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)}
-        if missing := [n for n in names if n not in defined]:
+        found = Definitions(code)  # ruff has parsed it
+        if missing := [n for n in names if not (found.is_class(n) or found.is_function(n))]:
             raise OmniportError(f"the {what} made for {plan.name} does not define {', '.join(missing)}")
 
 
@@ -199,7 +223,7 @@ def _named(plan: PortPlan) -> tuple[str, str]:
 
 
 def _modules(plan: PortPlan, transformer_code: str, pipeline_code: str, target: Target, plugin: bool) -> dict[str, str]:
-    folder = package_name(plan.name) if plugin else f"{MODELS_FOLDER}/{plan.name}"
+    folder = _folder(plan, plugin)
     pipeline, transformer = plan.pipeline, plan.transformer
     transformer_code, cached_blocks = split_cached_blocks(transformer_code)
     files = {

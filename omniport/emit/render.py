@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 
+#: what every plugin is made from
+ALWAYS = (
+    "module.py.j2", "plugin/init.py.j2", "plugin/pyproject.toml.j2", "plugin/README.md.j2", "plugin/test_plugin.py.j2",
+)  # fmt: skip
+
+
 def templates() -> Path:
     """The folder of templates: in the installed package, or beside it in a checkout.
 

@@ -387,6 +387,9 @@ class PortPlan:
     @property
     def staged(self) -> bool:
         """Whether stages of a pipeline can share the transformer's blocks, as its forward and the loop are."""
-        return self.transformer.stages is not None and any(
-            decision.subject == STAGES and decision.value for decision in self.pipeline.decisions
-        )
+        return self.transformer.stages is not None and shares_stages(self.pipeline)
+
+
+def shares_stages(pipeline: PipelinePlan) -> bool:
+    """Whether the loop of ``pipeline`` is written for stages, where its transformer has them."""
+    return any(decision.subject == STAGES and decision.value for decision in pipeline.decisions)

@@ -15,6 +15,7 @@ from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.outline import Outline, outline
 from omniport.source.toplevel import Definitions
+from omniport.target.kept import kept
 from omniport.target.parsed import parsed
 from omniport.target.resolve import ImportFinding
 
@@ -58,7 +59,7 @@ class _Class:
 
 def missing_members(sources: Mapping[str, str], package: Path) -> tuple[ImportFinding, ...]:
     """Every attribute or keyword of ``sources`` (path -> text) that the tree's ``package`` folder does not have."""
-    tree = _Tree(package)
+    tree = kept(("members", package), lambda: _Tree(package))
     found = []
     for file, text in sources.items():
         for line, name, reason in _Module(parsed(text), tree).findings():

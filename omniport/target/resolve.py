@@ -25,6 +25,7 @@ from omniport.errors import OmniportError
 from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
+from omniport.target.kept import kept
 from omniport.target.parsed import parsed
 
 
@@ -84,14 +85,15 @@ def imports(text: str, file: str) -> Iterator[tuple[int, str, str | None]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise OmniportError(f"{file}: the generated text is not valid Python: {error}") from None
     package = _module_name(file).split(".") if file.endswith("/__init__.py") else _module_name(file).split(".")[:-1]
-    guarded = {inner for node in each_node(tree) if _guards(node) for inner in each_node(node)}
-    for node in each_node(tree):
-        if node in guarded:
+    nodes = each_node(tree)
+    guarded = {inner for node in nodes if _guards(node) for inner in each_node(node)}
+    for node in nodes:
+        if not isinstance(node, ast.Import | ast.ImportFrom) or node in guarded:
             continue
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name, None
-        elif isinstance(node, ast.ImportFrom):
+        else:
             if node.level > len(package):
                 raise OmniportError(f"{file}:{node.lineno}: a relative import that leaves the package")
             base = package[: len(package) - node.level + 1] if node.level else []
@@ -167,14 +169,35 @@ class _Names:
     broken: bool = False
 
 
+class _Read:
+    """What was read of modules, by their names."""
+
+    def __init__(self) -> None:
+        self.modules: dict[str, _Module | None] = {}
+        self.names: dict[str, _Names] = {}
+        self.definitions: dict[str, Definitions] = {}
+
+
+class _Disk(_Read):
+    """What was read of installed packages, those in ``packages`` in place of others of their names."""
+
+    def __init__(self, packages: Iterable[Path]) -> None:
+        super().__init__()
+        self.roots: dict[str, Path | None] = {package.name: package for package in packages}
+        self.folders: dict[Path, list[str]] = {}
+
+
 class _Finder:
     def __init__(self, sources: Mapping[str, str], packages: Iterable[Path]) -> None:
         self._overlay = {_module_name(f): (f, t) for f, t in sources.items() if f.endswith(".py")}
-        self._roots: dict[str, Path | None] = {package.name: package for package in packages}
-        self._modules: dict[str, _Module | None] = {}
-        self._names: dict[str, _Names] = {}
-        self._definitions: dict[str, Definitions] = {}
-        self._folders: dict[Path, list[str]] = {}
+        self._tops = {name.split(".")[0] for name in self._overlay}
+        packages = tuple(packages)
+        self._disk = kept(("packages", packages), lambda: _Disk(packages))
+        self._mixed = _Read()  # of packages that the sources have modules of
+
+    def _read(self, name: str) -> _Read:
+        """Where things of the module ``name`` are found again."""
+        return self._mixed if name.split(".")[0] in self._tops else self._disk
 
     def check(self, module: str, name: str | None) -> _Verdict | None:
         """None if the import resolves."""
@@ -204,9 +227,10 @@ class _Finder:
         return any(n == top or n.startswith(f"{top}.") for n in self._overlay)
 
     def find(self, name: str) -> _Module | None:
-        if name not in self._modules:
-            self._modules[name] = self._find(name)
-        return self._modules[name]
+        modules = self._read(name).modules
+        if name not in modules:
+            modules[name] = self._find(name)
+        return modules[name]
 
     def _find(self, name: str) -> _Module | None:
         parent, _, last = name.rpartition(".")
@@ -224,11 +248,11 @@ class _Finder:
 
     def _root(self, top: str) -> Path | None:
         """The folder or file of an installed top-level package; found by its name alone, never imported."""
-        if top in sys.stdlib_module_names and top not in self._roots:
+        if top in sys.stdlib_module_names and top not in self._disk.roots:
             folder = Path(sysconfig.get_path("stdlib"))  # frozen modules have a source there too
             package, single = folder / top, folder / f"{top}.py"
-            self._roots[top] = package if package.is_dir() else single if single.is_file() else _COMPILED
-        elif top not in self._roots:
+            self._disk.roots[top] = package if package.is_dir() else single if single.is_file() else _COMPILED
+        elif top not in self._disk.roots:
             try:
                 spec = importlib.util.find_spec(top) if top.isidentifier() else None
             except (ImportError, ValueError):
@@ -238,8 +262,8 @@ class _Finder:
                 where = next((Path(p) for p in spec.submodule_search_locations if Path(p).is_dir()), None)
             elif spec is not None and spec.origin and Path(spec.origin).is_file():
                 where = Path(spec.origin)
-            self._roots[top] = where
-        return self._roots[top]
+            self._disk.roots[top] = where
+        return self._disk.roots[top]
 
     def _in_folder(self, name: str, base: Path) -> _Module | None:
         """The module whose path without suffix is ``base``."""
@@ -254,9 +278,9 @@ class _Finder:
 
     def _listed(self, folder: Path) -> list[str]:
         """The names in ``folder``; most that are looked for are names of classes, for which there is no file."""
-        if folder not in self._folders:
-            self._folders[folder] = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
-        return self._folders[folder]
+        if folder not in self._disk.folders:
+            self._disk.folders[folder] = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+        return self._disk.folders[folder]
 
     def _through_attribute(self, module: str, name: str | None) -> bool:
         """``os.path``: the parent binds its last part to another module by an import."""
@@ -270,20 +294,22 @@ class _Finder:
     def _defines(self, module: _Module, name: str) -> bool:
         """Whether a ``def``, ``class`` or assignment at the top level binds ``name``; parses nothing."""
         text = module.read()
-        if module.name not in self._definitions:
+        definitions = self._read(module.name).definitions
+        if module.name not in definitions:
             for head in (f"\nclass {name}(", f"\nclass {name}:", f"\ndef {name}("):
                 before = text[: max(text.find(head), 0)]
                 if before and before.count('"""') % 2 == 0 and "'''" not in before:
                     return True  # not the line of a docstring: no need to tell all statements apart
             if not any(f"\n{word}{name}" in text for word in ("", "class ", "def ")):
                 return False
-            self._definitions[module.name] = Definitions(text)
-        return name in self._definitions[module.name]
+            definitions[module.name] = Definitions(text)
+        return name in definitions[module.name]
 
     def names(self, module: _Module) -> _Names:
-        if module.name not in self._names:
-            self._names[module.name] = _read_names(module)
-        return self._names[module.name]
+        names = self._read(module.name).names
+        if module.name not in names:
+            names[module.name] = _read_names(module)
+        return names[module.name]
 
     def _binds(self, module: _Module, name: str) -> _Verdict | None:
         if module.name.split(".")[0] in sys.stdlib_module_names and (

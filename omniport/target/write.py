@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from omniport.beside import Answer, Beside
 from omniport.errors import FindingsError, OmniportError
 from omniport.records import dataclass
 from omniport.target import journal, manifest
@@ -19,9 +20,10 @@ from omniport.target.members import missing_members
 from omniport.target.parsed import parsed
 from omniport.target.paths import STATE, confine, sha256
 from omniport.target.registry import read_text
-from omniport.target.resolve import Resolution, resolve_imports
+from omniport.target.resolve import ImportFinding, Resolution, resolve_imports
 
 Verb = Literal["create", "edit", "identical", "conflict"]
+Checked = tuple[Resolution, tuple[ImportFinding, ...]]  # what becomes of imports, and what does not exist
 
 
 @dataclass(frozen=True)
@@ -69,41 +71,60 @@ def prepare(
     package: Path | None,
     force: bool = False,
     others: Sequence[Path] = (),
+    checked: Answer[Checked] | None = None,
 ) -> Prepared:
     """Compare ``changes`` with the disk below ``root``; writes nothing.
 
     ``package`` is the ``vllm_omni`` folder that imports are resolved against (the installed one if None), ``others``
-    are package folders that stand for installed ones.  A file that exists and is not ours, or was edited since we
-    wrote it, is a conflict unless ``force``.
+    are package folders that stand for installed ones, ``checked`` is what :func:`begin_check` gave for these changes.
+    A file that exists and is not ours, or was edited since we wrote it, is a conflict unless ``force``.
 
     Raises:
         OmniportError: a path leaves the root, a file does not parse, or an import, an attribute or a keyword of the
             tree's classes does not exist.
     """
-    resolution = check(changes, package=package, others=others)
+    resolution = check(changes, package=package, others=others, checked=checked)
     owned = manifest.owned(root)
     return Prepared(root, tuple(_status(root, c, owned, force) for c in changes), resolution)
 
 
-def check(changes: Sequence[FileChange], *, package: Path | None, others: Sequence[Path] = ()) -> Resolution:
+def check(
+    changes: Sequence[FileChange],
+    *,
+    package: Path | None,
+    others: Sequence[Path] = (),
+    checked: Answer[Checked] | None = None,
+) -> Resolution:
     """Whether ``changes`` parse and what they import and use exists; see :func:`prepare`.
 
     Raises:
         OmniportError: one does not; the message names every place.
     """
+    checked = checked or begin_check(changes, package=package, others=others, beside=Beside(alone=True))
     seen: set[str] = set()
     for change in changes:
         if change.path.casefold() in seen:
             raise OmniportError(f"{change.path}: two files of this name would be written")
         seen.add(change.path.casefold())
         check_syntax(change.path, change.content)
-    sources = {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}
-    resolution = resolve_imports(sources, package, others)
-    missing = resolution.missing or (missing_members(sources, package) if package else ())
+    resolution, missing = checked.result()
     if missing:
         lines = "\n".join(f"  {m.file}:{m.line}: {m.name}: {m.reason}" for m in missing)
         raise OmniportError(f"the port would use what does not exist:\n{lines}")
     return resolution
+
+
+def begin_check(
+    changes: Sequence[FileChange], *, package: Path | None, others: Sequence[Path], beside: Beside
+) -> Answer[Checked]:
+    """Begin with the part of :func:`check` that reads the packages; that part changes with files of ours alone."""
+    sources = {c.path: c.content for c in changes if c.verb == "create" and c.path.endswith(".py")}
+    return beside.ask(_resolved, sources, package, tuple(others))
+
+
+def _resolved(sources: Mapping[str, str], package: Path | None, others: Sequence[Path]) -> Checked:
+    resolution = resolve_imports(sources, package, others)
+    return resolution, resolution.missing or (missing_members(sources, package) if package else ())
 
 
 def apply(prepared: Prepared) -> tuple[FileStatus, ...]:

@@ -107,19 +107,40 @@ def render_pipeline(source: SourceTree, plan: PortPlan, features: TargetFeatures
     Raises:
         UnsupportedError: something left in the class has no counterpart in the port.
     """
-    pipeline = plan.pipeline
+    return pipeline_text(
+        source, plan.pipeline, plan.name, plan.transformer.class_name, features, staged=plan.staged, header=header
+    )
+
+
+def pipeline_text(
+    source: SourceTree,
+    pipeline: PipelinePlan,
+    name: str,
+    transformer: str,
+    features: TargetFeatures,
+    *,
+    staged: bool,
+    header: str | None = None,
+) -> str:
+    """:func:`render_pipeline` from what it reads of a plan: of the transformer that is little.
+
+    Args:
+        name: of the port.
+        transformer: the transformer's class.
+        staged: whether stages share its blocks.
+    """
     module = source.module(pipeline.module)
     if module is None:
         raise UnsupportedError(f"module {pipeline.module} is not in {source.package} {source.version}")
     normal = normalise(module, pipeline.class_name, facts.request(pipeline.dropped, pipeline.decisions))
-    methods, post = _methods(normal, pipeline, plan.transformer.class_name, features, source, module)
-    class_text = code(_class(normal, plan, features, methods))
+    methods, post = _methods(normal, pipeline, transformer, features, source, module)
+    class_text = code(_class(normal, pipeline, features, methods, staged))
     body = without_remarks(without_doubled_remarks(f"{post}\n\n{class_text}" if post else class_text))
     body = numbered_anew(body.strip()) + "\n"
     tree = ast.parse(body)
-    local = f".{plan.name}_transformer"
+    local = f".{name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
-    classes[plan.transformer.class_name] = local
+    classes[transformer] = local
     imports = import_lines(tree, module, source, classes)
     head = "\n".join(comment_at_top(module.text)) if header is None else header
     return wrap_lines(f"{head.rstrip()}\n\n{imports}\n\n") + wrap_lines(body, tree)
@@ -231,10 +252,9 @@ def _functions(block: list[Statement]) -> list[cst.FunctionDef]:
 
 
 def _class(
-    normal: NormalClass, port: PortPlan, features: TargetFeatures, methods: list[cst.FunctionDef]
+    normal: NormalClass, plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef], staged: bool
 ) -> cst.ClassDef:
-    plan = port.pipeline
-    bases = ["nn.Module", *(["PipelineParallelMixin"] if port.staged and features.pipeline_parallel else [])]
+    bases = ["nn.Module", *(["PipelineParallelMixin"] if staged and features.pipeline_parallel else [])]
     bases += ["CFGParallelMixin"] if plan.dispatched else []
     bases += ["ProgressBarMixin"] if features.progress_bar else []
     bases += ["DiffusionPipelineProfilerMixin"] if features.profiler else []
