@@ -158,14 +158,20 @@ def _plan_pipeline(
 def _foreseen(
     tree: SourceTree, repo: Repo, model: ModelPlan
 ) -> tuple[Demand, TransformerAnalysis | OmniportError] | None:
-    """What the pipeline most likely asks of its denoiser, and the analysis of that or why there is none."""
+    """What the pipeline most likely asks of its denoiser, and the analysis of that or why there is none.
+
+    None for a pipeline that runs no transformer: it is refused at once, and the analysis of a U-Net takes minutes.
+    """
     from omniport.analyse.foreseen import foreseen_demand
+    from omniport.analyse.pipeline_components import component_role
 
     try:
         denoiser = _denoiser(repo, model)
-        cls = tree.exported_class(denoiser.class_name, "models").class_def(denoiser.class_name)
+        module = tree.exported_class(denoiser.class_name, "models")
         names = [component.name for component in model.components if component.role == "dit"]
-        demand = foreseen_demand(tree, model.pipeline_class, names, cls)
+        if not any(component_role(name, f"{module.name}.{denoiser.class_name}") == "dit" for name in names):
+            return None
+        demand = foreseen_demand(tree, model.pipeline_class, names, module.class_def(denoiser.class_name))
     except OmniportError:
         return None
     try:

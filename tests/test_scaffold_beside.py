@@ -111,11 +111,22 @@ def test_a_guess_that_fails_is_none(made: Callable[[str, bool], Made], monkeypat
         ("diffusers:EasyAnimateControlPipeline", "pipeline_easyanimate_control.py:998: "),
         ("diffusers:AnyFlowFARPipeline", "transformer_anyflow_far.py:"),
         ("diffusers:NoPipeline", "NoPipeline"),
+        ("diffusers:StableDiffusionPipeline", "runs no transformer"),
     ],
 )
 def test_a_refusal_is_the_same(made: Callable[[str, bool], Made], model: str, message: str) -> None:
     two = made(model, True)
     assert message in two and two == made(model, False)
+
+
+@pytest.mark.parametrize(("model", "times"), [("diffusers:StableDiffusionPipeline", 0), (FLUX, 1)])
+def test_no_refusal_waits_for_the_analysis_of_a_u_net(
+    made: Callable[[str, bool], Made], monkeypatch: pytest.MonkeyPatch, model: str, times: int
+) -> None:
+    analysed: list[object] = []
+    monkeypatch.setattr(port, "analyse_transformer", lambda *a: analysed.append(a) or analyse_transformer(*a))
+    made(model, True)
+    assert len(analysed) == times
 
 
 @pytest.mark.parametrize("two", [True, False])
