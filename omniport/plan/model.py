@@ -343,6 +343,7 @@ DISPATCHED = ("sequential", "batched", "branches")
 STAGES = "pipeline stages"
 """Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
+STAYS = "stays"  # kind of the decision about a component that model-level offload must leave on the device
 CARRIED = "carried"
 """Kind of the decision about a dict in which a pipeline passes data to its denoiser: parameter, and its keys."""
 

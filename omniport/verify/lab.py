@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omniport.plan.model import DISPATCHED
+from omniport.plan.model import DISPATCHED, STAYS
 from omniport.target.manifest import load
 from omniport.verify.cases import BASE, EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
@@ -128,6 +128,12 @@ class Lab:
         region = load(self.port.manifest_path).plan.get("transformer", {}).get("region") or {}
         return tuple(region.get("absent", ()))
 
+    def staying(self) -> dict[str, str]:
+        """Components that the plan leaves on the device under offload, and why."""
+        plan = load(self.port.manifest_path).plan.get("pipeline", {})
+        found = [d for d in plan.get("decisions", ()) if d["subject"].startswith(f"{STAYS} ")]
+        return {d["subject"].partition(" ")[2]: _reason(d["why"]) for d in found}
+
     def undispatched(self) -> str:
         """The same of guidance by ranks."""
         plan = load(self.port.manifest_path).plan.get("pipeline", {})
@@ -144,6 +150,11 @@ class Lab:
     def reference_skipped(self) -> dict[str, str]:
         """The cases that the reference itself cannot do, and why."""
         answer: dict[str, str] = self._reference()["skipped"]
+        return answer
+
+    def no_latents(self) -> str:
+        """Why the reference gives no latents, so that what is decoded is compared everywhere; empty if it does."""
+        answer: str = self._reference()["no_latents"]
         return answer
 
     def limit(self) -> float:

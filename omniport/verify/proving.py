@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from omniport.verify import checkpoint, engine, over_stages, tasks
+from omniport.verify.away import offloaded
 from omniport.verify.forks import Rank
 from omniport.verify.port import Port
 from omniport.verify.proofs import Proof, Subject
@@ -56,8 +57,8 @@ def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: 
     """Run the port's pipeline on one case with more options of the engine; latents are saved as ``keep``.
 
     Returns:
-        ``forwards`` of the transformer, hooks of model-level offload that ``fired`` by class of module, and the steps
-        that cache-dit ``reused`` by list of blocks.
+        ``forwards`` of the transformer, hooks of model-level offload that ``fired`` by class of module, what ran
+        ``away`` from its weights then, and the steps that cache-dit ``reused`` by list of blocks.
     """
     from vllm_omni.diffusion.offloader.sequential_backend import SequentialOffloadHook
 
@@ -74,12 +75,14 @@ def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: 
     pipeline = worker.worker.model_runner.pipeline
     transformer = getattr(pipeline, checkpoint.transformer_component(port))
     calls, parameters = tasks.pipeline_calls(port)
-    reading, latents = tasks.measured(port, worker, config, calls[name], parameters)
+    with offloaded(pipeline, worker.worker.model_runner.offload_backend) as away:
+        form = tasks.compared_form(work)
+        reading, latents = tasks.measured(port, worker, config, calls[name], parameters, form)
     torch.save({name: latents}, work / keep)
     manager = getattr(transformer, "_context_manager", None)
     contexts = {n: manager.get_context(n) for n in getattr(transformer, "_context_names", ())} if manager else {}
     reused = {n: list(c.get_cached_steps()) for n, c in contexts.items()}
-    return {"forwards": reading["forwards"], "fired": dict(fired), "reused": reused}
+    return {"forwards": reading["forwards"], "fired": dict(fired), "away": list(away.faults), "reused": reused}
 
 
 def stage(port: Port, work: Path, rank: Rank, parallel: dict[str, Any], expected: str) -> Proof:

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from omniport.errors import OmniportError
+from omniport.target.manifest import load
 from omniport.verify import block_outputs, checkpoint, engine, module_tree, trace
 from omniport.verify.calls import Call, calls_for, run_reference
 from omniport.verify.cases import BASE, SEED
 from omniport.verify.components.build import recipe_of
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.inputs import plainly, taken_by
+from omniport.verify.layer_weights import layer_weights, planned_whole
 from omniport.verify.loading import load_reference
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
@@ -36,6 +38,7 @@ _SAVED = {
     "outputs": "outputs.reference.pt",
     "images": "images.reference.pt",
     "blocks": "blocks.reference.pt",
+    "form": "form.txt",
 }
 
 
@@ -82,7 +85,8 @@ def run_transformer(
 
     Returns:
         one reading per call, whether vLLM-Omni applied a sequence-parallel plan, the order in which the transformer's
-        children were first called, and, with ``published``, what the rank holds at published size.
+        children were first called, what the rank holds of the ``layers`` that the plan shares out, and, with
+        ``published``, what it holds at published size.
     """
     torch.set_num_threads(1)
     folder = saved(work, "checkpoint")
@@ -105,8 +109,9 @@ def run_transformer(
         if rank.rank == 0:
             torch.save(outputs, work / keep)
             torch.save(blocks, work / f"blocks.{keep}")
+        layers = layer_weights(model, planned_whole(load(port.manifest_path).plan))
         share = published_share(port, config, rank) if published else {}
-    return {"readings": readings, "planned": planned, "order": order, "published": share}
+    return {"readings": readings, "planned": planned, "order": order, "layers": layers, "published": share}
 
 
 def port_inputs(port: Port, work: Path) -> dict[str, dict[str, Any]]:
@@ -136,10 +141,12 @@ def pipeline_calls(port: Port) -> tuple[dict[str, Call], Mapping[str, Any]]:
 def reference_cases(port: Port, work: Path) -> dict[str, Any]:
     """Run the reference pipeline on every call and save latents, and of the first what is decoded.
 
+    Where the reference cannot give its latents, what is decoded is saved instead of them, see :func:`compared_form`.
+
     Returns:
         ``distances``: for each call how far its latents are from those of ``base`` (1.0 where the shapes differ): one
         that does not differ tests nothing of its own; ``skipped``: calls that the reference itself cannot do, and why;
-        ``gain``: see :func:`_gain`.
+        ``gain``: see :func:`_gain`; ``no_latents``: why it gives none, empty if it does.
     """
     torch.set_num_threads(1)
     cls = checkpoint.import_object(port.reference_pipeline)
@@ -149,11 +156,17 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
         pipeline.vae.enable_tiling()
     results: dict[str, list[torch.Tensor]] = {}
     skipped: dict[str, str] = {}
-    for call in pipeline_calls(port)[0].values():
+    calls = pipeline_calls(port)[0]
+    with the_references_own(f"the reference's pipeline, case {BASE!r},"):
+        results[BASE], no_latents = _first_run(pipeline, calls[BASE])
+    form = "np" if no_latents else "latent"
+    saved(work, "form").write_text(form)
+    for call in calls.values():
         try:
             with the_references_own(f"the reference's pipeline, case {call.name!r},"):
-                results[call.name] = trace.tensors_of(run_reference(pipeline, call, "latent"))
-                if call.name == BASE:
+                if call.name != BASE:
+                    results[call.name] = trace.tensors_of(run_reference(pipeline, call, form))
+                else:
                     pictures = hasattr(pipeline, "image_processor") or hasattr(pipeline, "video_processor")
                     for name, output_type in DECODED.items():
                         if output_type != "pil" or pictures:
@@ -166,11 +179,29 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
     return {
         "distances": {name: _distance(results[name], results[BASE]) for name in results if ": " not in name},
         "skipped": skipped,
-        "gain": _gain(pipeline, port, results[BASE]),
+        "gain": _gain(pipeline, port, results[BASE], form),
+        "no_latents": no_latents,
     }
 
 
-def _gain(pipeline: Any, port: Port, expected: list[torch.Tensor]) -> float:
+def _first_run(pipeline: Any, call: Call) -> tuple[list[torch.Tensor], str]:
+    """The latents of a call; where the reference gives none, although it decodes them: what is decoded, and why."""
+    try:
+        return trace.tensors_of(run_reference(pipeline, call, "latent")), ""
+    except Exception as error:
+        try:
+            decoded = trace.tensors_of(run_reference(pipeline, call, "np"))
+        except Exception:
+            raise error from None  # it fails in any way
+        return decoded, f"{type(error).__name__}: {error}{place_of(error)}"
+
+
+def compared_form(work: Path) -> str:
+    """The output type that reference and port are compared by: ``latent``, or ``np`` where there are no latents."""
+    return saved(work, "form").read_text()
+
+
+def _gain(pipeline: Any, port: Port, expected: list[torch.Tensor], form: str) -> float:
     """What the reference's own run makes of a small relative error of its transformer: that of the latents over it.
 
     The first steps of a scheduler may divide by a small signal, and guidance takes the difference of two branches.
@@ -186,7 +217,7 @@ def _gain(pipeline: Any, port: Port, expected: list[torch.Tensor]) -> float:
     hook = getattr(pipeline, checkpoint.transformer_component(port)).register_forward_hook(disturb)
     try:
         with the_references_own("the reference's pipeline, disturbed,"), torch.inference_mode():
-            moved = trace.tensors_of(run_reference(pipeline, pipeline_calls(port)[0][BASE], "latent"))
+            moved = trace.tensors_of(run_reference(pipeline, pipeline_calls(port)[0][BASE], form))
     finally:
         hook.remove()
     return _distance(moved, expected) / DISTURBANCE
@@ -221,7 +252,8 @@ def run_pipeline(
         if len(call.prompts) > 1 and not getattr(pipeline, "supports_request_batch", False):
             skipped[call.name] = "the pipeline does not declare supports_request_batch"
             continue
-        readings[call.name], results[call.name] = measured(port, worker, config, call, parameters)
+        form = compared_form(work)
+        readings[call.name], results[call.name] = measured(port, worker, config, call, parameters, form)
         for name in decoded if call.name == BASE else ():
             results[name] = run_call(worker, config, call, parameters, DECODED[name])
     if rank.rank == 0:
@@ -242,9 +274,9 @@ def start_pipeline(
 
 
 def measured(
-    port: Port, worker: Any, config: Any, call: Call, parameters: Mapping[str, Any]
+    port: Port, worker: Any, config: Any, call: Call, parameters: Mapping[str, Any], form: str
 ) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """One call through the worker: what its transformer did, with the ``steps`` of its loop, and the latents.
+    """One call through the worker: what its transformer did, with the ``steps`` of its loop, and the output.
 
     ``all`` are the forwards of all denoisers: a pipeline may have one for each side of its guidance.
 
@@ -259,7 +291,7 @@ def measured(
     ran: list[nn.Module] = []
     hooks = [module.register_forward_hook(lambda module, *_: ran.append(module)) for module in others]
     with Meter(transformer) as meter, trace.recorded(schedulers, lambda: begun.add(meter.reading.forwards)):
-        latents = run_call(worker, config, call, parameters)
+        latents = run_call(worker, config, call, parameters, form)
     for hook in hooks:
         hook.remove()
     return {**meter.reading.to_data(), "steps": len(begun), "all": meter.reading.forwards + len(ran)}, latents

@@ -11,7 +11,7 @@ import pytest
 
 from omniport.errors import OmniportError
 from omniport.verify import api, runner
-from omniport.verify.cases import EVEN
+from omniport.verify.cases import BASE, EVEN
 from omniport.verify.features import cfg2, layerwise, offload, pp2, ring2, sp2, tp2, tp4
 from omniport.verify.forks import Outcome, RankError
 from omniport.verify.lab import Lab
@@ -95,7 +95,7 @@ def test_guidance_on_every_rank_is_unsupported_with_its_reason(tmp_path: Path) -
 def bare(lab: Lab, fired: dict[str, int]) -> Lab:
     """Its pipeline runs, and these hooks fire."""
     lab.pipeline_alone = lambda: {"readings": {"base": {"forwards": 2}}}  # type: ignore[method-assign]
-    lab.pipeline_with = lambda *_: {"fired": fired}  # type: ignore[method-assign]
+    lab.pipeline_with = lambda *_: {"fired": fired, "away": []}  # type: ignore[method-assign]
     lab.compare = lambda *_: {"base": 0.0}  # type: ignore[method-assign]
     lab.limit = lambda: 1e-5  # type: ignore[method-assign]
     return lab
@@ -114,6 +114,16 @@ def test_a_pipeline_without_encoders_has_nothing_to_swap(tmp_path: Path) -> None
 def test_encoders_that_the_port_does_not_name_are_its_fault(tmp_path: Path) -> None:
     found = offload.run(bare(lab_of(tmp_path), {}))
     assert found.state == "unsupported" and not found.undeclared
+
+
+def test_encoders_that_the_plan_leaves_on_the_device_are_the_reason(tmp_path: Path) -> None:
+    why = {"reason": "inner() runs a part of it", "file": "p.py", "line": 3}
+    stays = [{"subject": f"stays {name}", "value": True, "why": why} for name in ("text_encoder", "text_encoder_2")]
+    found = offload.run(bare(lab_of(tmp_path, {"pipeline": {"decisions": stays}}), {}))
+    assert found.state == "unsupported"
+    assert found.undeclared.startswith("text_encoder stays on the device: inner() runs a part of it (p.py:3)")
+    found = offload.run(bare(lab_of(tmp_path, {"pipeline": {"decisions": stays[:1]}}), {}))
+    assert not found.undeclared  # the other one is swapped by nothing
 
 
 def four(lab: Lab, monkeypatch: pytest.MonkeyPatch, errors: list[str]) -> list[Lab]:
@@ -213,7 +223,7 @@ def given_up(lab: Lab, error: str, masks: int = 0) -> Lab:
 
     lab.prepare = lambda: {"image": 24, "text": 20, "given": []}  # type: ignore[method-assign]
     lab.transformer = transformer  # type: ignore[method-assign]
-    lab.pipeline_alone = lambda: {}  # type: ignore[method-assign]
+    lab.pipeline_alone = lambda: {"readings": {BASE: {"masks": masks}}}  # type: ignore[method-assign]
     return lab
 
 
@@ -247,13 +257,50 @@ def test_ring_attention_without_masks_is_told_with_what_they_are_for(masks: int,
         ring2.run(given_up(lab_of(tmp_path), "ValueError: a mistake", masks))
 
 
-@pytest.mark.parametrize(("held", "state"), [(30, "validated"), (65, "limited"), (95, "unsupported")])
-def test_four_ranks_that_hold_more_than_their_share_are_limited(held: int, state: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("masks", "state"), [(0, "limited"), (3, "unsupported")])
+def test_ring_attention_that_fails_at_padding_alone_is_limited_to_even_lengths(
+    masks: int, state: str, tmp_path: Path
+) -> None:
+    lab = given_up(lab_of(tmp_path), "", masks)
+    alone = {"blocks": {"x": [24]}, "queries": [24], "samples": [2], "masks": 0}
+    half = {"blocks": {"x": [12]}, "queries": [12], "samples": [2], "collectives": {"send": 1}}
+
+    def transformer(parallel: dict[str, Any], *_: Any, **__: Any) -> list[dict[str, Any]]:
+        return [{"readings": {EVEN: half if parallel else alone}, "planned": True}] * (2 if parallel else 1)
+
+    def pipeline(*_: Any) -> list[dict[str, Any]]:
+        raise RankError(Outcome(1, error=f"ValueError: Sequence length (27): {ring2.REFUSALS[1]}"))
+
+    lab.transformer = transformer  # type: ignore[method-assign]
+    lab.pipeline = pipeline  # type: ignore[method-assign]
+    lab.compare = lambda *_: {EVEN: 1e-7}  # type: ignore[method-assign]
+    found = ring2.run(lab)
+    assert found.state == state
+    assert ring2.NO_MASK in found.reason
+    assert bool(found.undeclared) == bool(masks)
+    assert (ring2.UNEVEN in found.reason) == (not masks)
+
+
+@pytest.mark.parametrize(
+    ("held", "layers", "state"),
+    [
+        (30, 25, "validated"),
+        (65, 25, "limited"),  # norms, biases and what the plan leaves whole
+        (65, 63, "unsupported"),
+        (30, 46, "unsupported"),
+        (30, 44, "validated"),
+        (95, 25, "unsupported"),
+    ],
+)
+def test_four_ranks_that_hold_more_than_their_share_are_limited(
+    held: int, layers: int, state: str, tmp_path: Path
+) -> None:
     lab = lab_of(tmp_path)
     reading = {"collectives": {"all_reduce": 1}, "block_collectives": [], "token_gathers": 0}
 
     def transformer(parallel: dict[str, Any], *_: Any, **__: Any) -> list[dict[str, Any]]:
-        return [{"readings": {EVEN: {**reading, "block_parameters": held if parallel else 100}}}]
+        here = {**reading, "block_parameters": held if parallel else 100}
+        return [{"readings": {EVEN: here}, "layers": layers if parallel else 100}]
 
     lab.transformer = transformer  # type: ignore[method-assign]
     lab.compare_each = lambda *_: [{EVEN: 0.0}, {EVEN: 0.0}]  # type: ignore[method-assign]

@@ -60,6 +60,12 @@ def test_a_rank_that_raises_is_named(run: Run) -> None:
     assert "rank 1: RuntimeError: a mistake on rank 1" in result.reason
 
 
+def test_inputs_on_the_device_of_offloaded_weights_are_found(run: Run) -> None:
+    result = run.results["inputs_where_the_encoder_is"]["offload"]
+    assert result.state == "unsupported"
+    assert "text_encoder_2 is given a tensor on the device where its weights were" in result.reason
+
+
 def test_twins_cover_every_feature() -> None:
     assert {feature for _, feature, _ in CAUGHT} | {"import"} == set(FEATURES)
 
@@ -99,8 +105,11 @@ def test_hand_written_flux_does_not_shard_the_sequence(hand_written: dict[str, d
 
 def test_hand_written_flux_replicates_blocks(hand_written: dict[str, dict[str, FeatureResult]]) -> None:
     result = hand_written["hand"]["tp2"]
-    assert result.state == "limited"
-    assert [c.ok for c in result.checks if c.name == "parameters of the blocks at published size"] == [False]
+    assert result.state == "unsupported"
+    checks = {c.name: c.ok for c in result.checks}
+    assert not checks["parameters of the blocks at published size"]
+    assert not checks["the layers of the blocks are shared"]
+    assert checks[f"transformer, {TWO_SAMPLES}"]
 
 
 def test_hand_written_flux_loses_the_default_guidance_and_the_second_prompt(

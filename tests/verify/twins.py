@@ -17,6 +17,8 @@ CAUGHT = [
     ("missing_reduce", "tp2", f"transformer, {TWO_SAMPLES}"),
     ("missing_reduce", "tp2", "pipeline, base"),
     ("missing_reduce", "tp4", f"transformer, {TWO_SAMPLES}"),
+    ("half_of_the_layers", "tp2", "the layers of the blocks are shared"),
+    ("half_of_the_layers", "tp4", "the layers of the blocks are shared"),
     ("summed_twice", "tp2", "no collective is too much"),
     ("summed_twice", "tp4", "no collective is too much"),
     ("no_sp_plan", "sp2", "image tokens in the queries of one rank's attention"),
@@ -32,6 +34,7 @@ CAUGHT = [
     ("one_block_sharded", "hsdp2", "each rank holds its share"),
     ("no_offload_blocks", "layerwise", "blocks are streamed"),
     ("no_encoders", "offload", "transformer and encoders are swapped"),
+    ("encoder_run_in_parts", "offload", "what computes has its weights"),
     ("syncing_block", "compile", "blocks compile without a graph break"),
     ("swapped_pattern", "cache", "transformer"),
     ("shared_cache", "cache", "has_separate_cfg says how many forwards a step makes"),
@@ -47,6 +50,10 @@ UNTOUCHED = [
     ("mask_of_four_axes", "parity", TWO_SAMPLES),
     ("queries_in_other_places", "parity", TWO_SAMPLES),
     ("missing_reduce", "parity", TWO_SAMPLES),
+    ("half_of_the_layers", "tp2", f"transformer, {TWO_SAMPLES}"),
+    ("half_of_the_layers", "tp2", "a rank holds less than the whole"),
+    ("half_of_the_layers", "tp4", f"transformer, {TWO_SAMPLES}"),
+    ("half_of_the_layers", "tp4", "a rank holds less than the whole"),
     ("summed_twice", "tp2", f"transformer, {TWO_SAMPLES}"),
     ("no_sp_plan", "sp2", f"transformer, {TWO_SAMPLES}"),
     ("no_sp_plan", "parity", TWO_SAMPLES),
@@ -56,6 +63,9 @@ UNTOUCHED = [
     ("other_streams", "parity", TWO_SAMPLES),
     ("one_block_sharded", "hsdp2", "transformer"),
     ("no_encoders", "offload", "pipeline, base"),
+    ("encoder_run_in_parts", "offload", "pipeline, base"),
+    ("encoder_run_in_parts", "e2e", "base"),
+    ("inputs_where_the_encoder_is", "e2e", "base"),
     ("syncing_block", "compile", "transformer"),
     ("shared_cache", "cache", "transformer"),
     ("swapped_adapters", "parity", TWO_SAMPLES),
@@ -65,8 +75,10 @@ UNTOUCHED = [
 
 RAISING = ("raises_on_one_rank", "tp2")
 
+ELSEWHERE = ("inputs_where_the_encoder_is", "offload")
+
 
 def features_of(twin: str) -> tuple[str, ...]:
     """The features that the tests look at for one twin."""
-    rows = [(name, feature) for name, feature, _ in [*CAUGHT, *UNTOUCHED]] + [RAISING]
+    rows = [(name, feature) for name, feature, _ in [*CAUGHT, *UNTOUCHED]] + [RAISING, ELSEWHERE]
     return tuple({feature: None for name, feature in rows if name == twin})

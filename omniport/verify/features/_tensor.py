@@ -21,6 +21,15 @@ def exchange_checks(ranks: list[dict[str, Any]]) -> list[Check]:
     ]
 
 
+def layers_check(alone: dict[str, Any], ranks: list[dict[str, Any]], limit: float) -> list[Check]:
+    """Each rank holds its share of the layers that the plan does not leave whole; none where blocks have no layers."""
+    if not alone["layers"]:
+        return []
+    held = max(rank["layers"] / alone["layers"] for rank in ranks)
+    note = "" if held <= limit else f"one rank holds {held:.3f} of the layers: some are whole on every rank"
+    return [Check("the layers of the blocks are shared", held <= limit, note, held, limit)]
+
+
 def exchanged(rank: dict[str, Any]) -> str:
     """The collectives of a forward, in words."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(_counts(rank).items())) or "no collective"

@@ -33,6 +33,8 @@ def run(lab: Lab) -> Finding:
     notes += [
         f"{n} equals base in the reference, shows nothing" for n, d in distances.items() if n != "base" and d < DISTINCT
     ]
+    if reason := lab.no_latents():
+        notes.append(f"what is decoded is compared, as the reference gives no latents: {reason}")
     if lab.limit() > PIPELINE:
         notes.append(
             f"the limit is {lab.limit():.1e}: what the reference's own run makes of a forward off by {PARITY:.0e}"

@@ -1,4 +1,4 @@
-"""``offload``: model-level offload swaps transformer and encoders, and the result stays."""
+"""``offload``: model-level offload swaps transformer and encoders, each is there when it computes, the result stays."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ def run(lab: Lab) -> Finding:
     fired: dict[str, int] = ran["fired"]
     transformer = fired.get(lab.port.transformer_class, 0)
     encoders = {name: count for name, count in fired.items() if name != lab.port.transformer_class}
-    if not fired and not swappable(lab.port):
+    if not fired and not (rest := swappable(lab.port)):
         return Finding(undeclared="vLLM-Omni swaps the denoiser with the encoders, and this pipeline has none")
+    staying = lab.staying()
+    if not fired and set(rest) <= staying.keys():
+        return Finding(undeclared="; ".join(f"{name} stays on the device: {staying[name]}" for name in rest))
     swapped = transformer >= alone["forwards"] and bool(encoders)
     checks = (
         Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()),
         Check(
             "transformer and encoders are swapped", swapped, "" if swapped else f"hooks that fired: {fired or 'none'}"
         ),
+        Check("what computes has its weights", not ran["away"], "; ".join(ran["away"][:4])),
     )
     shown = ", ".join(f"{name} {count}" for name, count in sorted(fired.items()))
-    return Finding(checks, (f"hooks fired: {shown or 'none'}", f"against the same run without it {error:.1e}"))
+    kept = tuple(f"{name} stays on the device: {why}" for name, why in staying.items())
+    return Finding(checks, (f"hooks fired: {shown or 'none'}", f"against the same run without it {error:.1e}", *kept))
 
 
 STAY = ("Scheduler", "Tokenizer", "TokenizerFast", "Processor", "ProcessorFast", "FeatureExtractor")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from omniport.verify.cases import BASE, EVEN
-from omniport.verify.features._tensor import exchange_checks, exchanged
+from omniport.verify.features._tensor import exchange_checks, exchanged, layers_check
 from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
 
 SHARE = 0.52
 """Most that one of two ranks may hold of the blocks' parameters at published size: half, and norms and biases."""
+
+LAYERS = 0.65
+"""Most that one of two ranks may hold of the layers of the tiny blocks: half of them whole on each would be 0.75."""
 
 PARALLEL = {"tensor_parallel_size": 2}
 
@@ -31,6 +34,7 @@ def run(lab: Lab) -> Finding:
     checks.append(
         Check("a rank holds less than the whole", max(held) < 0.9, f"{max(held):.3f} of the blocks", max(held), 0.9)
     )
+    checks += layers_check(alone, ranks, LAYERS)
     share, said = published_share([rank["published"] for rank in ranks])
     if share is not None:
         fault = f"one rank holds {share:.3f} of the blocks at published size: something is replicated"

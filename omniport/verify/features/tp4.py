@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniport.errors import OmniportError
 from omniport.verify.cases import EVEN
-from omniport.verify.features._tensor import exchange_checks, exchanged
+from omniport.verify.features._tensor import exchange_checks, exchanged, layers_check
 from omniport.verify.forks import RankError
 from omniport.verify.lab import PARITY, Lab
 from omniport.verify.results import Check, Finding
@@ -13,6 +13,9 @@ PARALLEL = {"tensor_parallel_size": 4}
 
 SHARE = 0.45
 """Most that one of four ranks may hold of the tiny blocks' parameters: its norms and biases are no small part."""
+
+LAYERS = 0.45
+"""Most that it may hold of their layers: half of them whole on every rank would be 0.625."""
 
 LESS = 0.9
 """Share of the blocks' parameters from which on a rank is said to hold all of them."""
@@ -54,6 +57,7 @@ def _four(lab: Lab, said: str = "") -> Finding:
     note = f"{held:.3f} of the blocks"
     checks.append(Check("a rank holds less than the whole", held < LESS, note, held, LESS))
     checks.append(Check("a rank holds its share", held <= SHARE, note, held, SHARE, main=False))
+    checks += layers_check(alone, ranks, LAYERS)
     evidence = (
         f"{said}one of 4 ranks holds {held:.3f} of the tiny blocks",
         f"per forward {exchanged(ranks[0])}",
