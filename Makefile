@@ -6,6 +6,9 @@ READY := .venv/.ready
 TORCH := 2.13.0
 VLLM := 0.30.0
 
+# How many processes run the tests; each needs up to 4 GB.
+WORKERS ?= 2
+
 DEMO := .demo/tree
 MODEL := black-forest-labs/FLUX.1-dev
 
@@ -97,8 +100,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A file of tests stays in one process, as what it makes for all of its tests is made once there.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
