@@ -36,6 +36,9 @@ ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     # One thread per rank: a second one makes forking unsafe, and ranks that share cores spin against each other.
     "OMP_NUM_THREADS": "1",
+    # With AMX a product in bfloat16 depends on how many rows there are: a sample alone gives another one than in a
+    # batch, and a port that does one after the other what the reference does at once would not be comparable.
+    "ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI",
     "TOKENIZERS_PARALLELISM": "false",
     # Nothing is fetched: every checkpoint is built here.
     "HF_HUB_OFFLINE": "1",
