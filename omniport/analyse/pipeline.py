@@ -25,6 +25,7 @@ from omniport.analyse.pipeline_components import (
     kept_buffers,
     settings,
 )
+from omniport.analyse.pipeline_entries import entered
 from omniport.analyse.pipeline_guidance import Guidance
 from omniport.analyse.pipeline_loop import denoiser_attributes, denoiser_members, find_span, handed_on, through_loop
 from omniport.analyse.pipeline_output import Output, Processed, find_output, find_processed
@@ -34,7 +35,7 @@ from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_swaps import swaps
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import CARRIED, STAGES, Decision, PipelinePlan, Why
+from omniport.plan.model import CARRIED, STAGES, STAYS, Decision, PipelinePlan, Why
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers
@@ -44,6 +45,7 @@ from omniport.rewrite.pipeline.perturbed import FIND
 from omniport.rewrite.pipeline.processor import buildable
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.nodes import each_node
+from omniport.source.syntax import code
 from omniport.source.tree import SourceTree
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class _Analysis(Guidance):
         normal = normalise(self.module, self.class_name, facts.request(self.dropped, self.decisions))
         self.gone(normal)
         kept = list(normal.methods.values())
+        self.staying(normal)
         self.strangers(normal, denoisers)
         members = self.members(denoiser_members(kept, denoisers))
         if (function := handed_on(kept, denoisers)) is not None:
@@ -270,6 +273,21 @@ class _Analysis(Guidance):
             if method != ENTRY:
                 why = self.why("every call leaves it None, or nothing reads it", methods[method])
                 self.dropped.append(Decision(f"{facts.PARAMETER} {method}.{name}", None, why))
+
+    def staying(self, normal: NormalClass) -> None:
+        """Encoders that something else than their forward runs: no offload may take them away."""
+        names = tuple(n for n, (_, role) in component_roles(tuple(self.decisions)).items() if role == "encoder")
+        own = {n.name: n for n in self.node.body if isinstance(n, ast.FunctionDef)}
+        if not entered(own, names):
+            return
+        kept = {
+            n: m
+            for n, method in normal.methods.items()
+            if isinstance(m := ast.parse(code(method)).body[0], ast.FunctionDef)
+        }
+        for name, call in entered(kept, names).items():
+            reason = f"{call}() runs a part of it, which offload cannot see: that wraps its forward"
+            self.decide(f"{STAYS} {name}", True, reason, self.line_in_class(f"{call}("))
 
     def strangers(self, normal: NormalClass, denoisers: Denoisers) -> None:
         """Refuse what the port would not have: members of DiffusionPipeline and of mixins."""

@@ -38,6 +38,7 @@ class TargetFeatures:
     profiler: bool  # DiffusionPipelineProfilerMixin
     step_execution: bool  # SupportsStepExecution
     component_protocol: str  # SupportsComponentDiscovery, SupportsModuleOffload, or "" for neither
+    resident_modules: bool  # its _resident_modules, which no offload moves
     cfg_mixin: bool  # CFGParallelMixin
     cfg_all_ranks: bool  # every CFG rank gets the combined noise
     cfg_generator: bool  # scheduler_step_maybe_with_cfg(generator=...)
@@ -206,6 +207,7 @@ _PROBES: dict[str, _Probe] = {
         ("SupportsComponentDiscovery", _matches(_INTERFACE, r"^class SupportsComponentDiscovery\b")),
         ("SupportsModuleOffload", _matches(_INTERFACE, r"^class SupportsModuleOffload\b")),
     ),
+    "resident_modules": _matches(_INTERFACE, r"^    _resident_modules\b"),
     "cfg_mixin": _matches(_CFG, r"^class CFGParallelMixin\b"),
     "cfg_all_ranks": _parameter(_CFG, "CFGParallelMixin.combine_cfg_noise", "positive_noise_pred"),
     "cfg_generator": _parameter(_CFG, "CFGParallelMixin.scheduler_step_maybe_with_cfg", "generator"),

@@ -27,8 +27,10 @@ GIVEN = frozenset({"device", "od_config", "progress_bar", "set_progress_bar_conf
 
 
 class _Access(cst.CSTTransformer):
-    def __init__(self, denoisers: Collection[str], settings: Collection[str], raw: Collection[str]) -> None:
-        self.denoisers, self.settings, self.raw = denoisers, settings, raw
+    def __init__(
+        self, denoisers: Collection[str], settings: Collection[str], raw: Collection[str], models: Collection[str]
+    ) -> None:
+        self.denoisers, self.settings, self.raw, self.models = denoisers, settings, raw, models
         self.shown = False  # inside a message, which may show the config as a whole
 
     def visit_FormattedStringExpression(self, node: cst.FormattedStringExpression) -> None:
@@ -49,6 +51,8 @@ class _Access(cst.CSTTransformer):
             return cst.parse_expression(RENAMED[name])
         if owner in self.denoisers and last in ("dtype", "device"):
             return cst.parse_expression("self.od_config.dtype" if last == "dtype" else "self.device")
+        if last == "device" and owner in self.models:
+            return cst.parse_expression("self.device")  # an offloaded model rests elsewhere than where it computes
         if owner.removesuffix(".config") in self.denoisers and owner.endswith(".config"):
             if last in self.raw:
                 return cst.parse_expression(f'self.od_config.tf_model_config.get("{last}")')
@@ -61,13 +65,18 @@ class _Access(cst.CSTTransformer):
 
 
 def rename(
-    node: cst.FunctionDef, denoisers: Collection[str], settings: Collection[str], raw: Collection[str] = ()
+    node: cst.FunctionDef,
+    denoisers: Collection[str],
+    settings: Collection[str],
+    raw: Collection[str] = (),
+    models: Collection[str] = (),
 ) -> cst.FunctionDef:
     """The method with every access of :data:`RENAMED`; config values of denoisers and settings as plain attributes.
 
     ``raw`` are config values that the denoiser's constructor does not take: the published config may have them.
+    ``models`` are the other components that compute, as ``self.x``: their device is that of the pipeline.
     """
-    new = transform(node, _Access(denoisers, settings, raw))
+    new = transform(node, _Access(denoisers, settings, raw, models))
     assert isinstance(new, cst.FunctionDef)
     return new
 

@@ -10,7 +10,7 @@ import libcst as cst
 from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.analyse.pipeline_output import Processed, find_output, find_processed
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import PipelinePlan, PortPlan
+from omniport.plan.model import STAYS, PipelinePlan, PortPlan
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.aliases import without_aliases
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
@@ -49,6 +49,8 @@ from omniport.source.tree import SourceModule, SourceTree
 if TYPE_CHECKING:
     from omniport.target.features import TargetFeatures
 
+#: roles of the components that compute, besides the denoisers
+_MODELS = ("encoder", "vae", "other")
 
 _LOAD_WEIGHTS = '''
 def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
@@ -174,7 +176,8 @@ def _methods(
     known = set(settings(plan.decisions))
     methods = [*helpers, *_functions(parse(guidance_methods(plan))), diffuse, *last]
     raw = {facts.name_of(d) for d in facts.of_kind(plan.decisions, facts.RAW)}
-    methods = [access.rename(m, denoisers.attributes, known, raw) for m in methods]
+    models = {f"self.{name}" for name, (_, role) in component_roles(plan.decisions).items() if role in _MODELS}
+    methods = [access.rename(m, denoisers.attributes, known, raw, models) for m in methods]
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     components = [name for name, (_, role) in component_roles(plan.decisions).items() if role != "dit"]
     methods = [without_modes(without_copies(m), components) for m in methods]
@@ -281,6 +284,7 @@ def _media(plan: PipelinePlan) -> list[str]:
 
 def _attributes(plan: PipelinePlan, features: TargetFeatures, methods: list[cst.FunctionDef]) -> str:
     roles = component_roles(plan.decisions)
+    staying = {facts.name_of(d) for d in facts.of_kind(plan.decisions, STAYS)}
     batch = facts.decision(plan.decisions, "request batch")
     text = "\nsupports_request_batch = True\n" if batch is not None and batch.value else ""
     by_role = {role: [n for n, (_, r) in roles.items() if r == role] for role in ("dit", "encoder", "vae")}
@@ -293,7 +297,9 @@ def _attributes(plan: PipelinePlan, features: TargetFeatures, methods: list[cst.
         text += f"dummy_run_num_frames = 0  # {cold.why.reason}\n"
     text += "\n"
     for role, names in by_role.items():
-        text += f"_{role}_modules: ClassVar[list[str]] = {names!r}\n"
+        text += f"_{role}_modules: ClassVar[list[str]] = {[n for n in names if n not in staying]!r}\n"
+    if staying and features.resident_modules:
+        text += f"_resident_modules: ClassVar[list[str]] = {[n for n in roles if n in staying]!r}\n"
     if features.profiler:
         decoders = [n for n, (_, role) in roles.items() if role in ("vae", "other")]
         targets = [f"{n}.forward" for n in by_role["encoder"]] + ["diffuse"]
