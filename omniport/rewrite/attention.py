@@ -14,6 +14,7 @@ from omniport.rewrite.dead import drop_dead_locals
 from omniport.rewrite.heads import whole_heads
 from omniport.rewrite.layers import KEY_STREAMS, linears_of
 from omniport.rewrite.same_dtype import drop_casts
+from omniport.rewrite.shared_layers import with_shared_layers
 from omniport.rewrite.split_heads import split_heads, widths_of
 from omniport.rewrite.syntax import (
     assignment,
@@ -93,13 +94,12 @@ class _Attention(cst.CSTTransformer):
         calls = [call for item in node.body.body if _method(item) for call in _calls(item)]
         replaced = [call for n, call in enumerate(calls, 1) if f"{prefix}{n} of {self.cls}" not in kept]
         names = _names(replaced, set(names_in(node)) - set(ATTENTION))
-        self.made = {call: (a, name) for call, a, name in zip(replaced, attentions, names, strict=True)}
+        masks = {call for call in replaced if _arguments(call).get("attn_mask", "None") != "None"}
+        each = {call: (a, name) for call, a, name in zip(replaced, attentions, names, strict=True)}
+        self.made = with_shared_layers(each, masks, set(names_in(node)))
         self.attention = attentions[0]
         self.whole = whole_heads(node, plan)
-        self.layers = {
-            name: layer if _arguments(call).get("attn_mask", "None") == "None" else masked
-            for call, (_, name) in self.made.items()
-        }
+        self.layers = {name: masked if call in masks else layer for call, (_, name) in self.made.items()}
         heads = f"heads in {self.cls}."
         self.local = {
             d.subject.removeprefix(heads): str(d.value)
@@ -115,12 +115,13 @@ class _Attention(cst.CSTTransformer):
     def construction(self) -> list[str]:
         """The lines that make the layers, with the heads of this rank."""
         own = [f"self.{KEY_STREAMS} = {KEY_STREAMS}"] if self.attention.key_streams else []
-        return [*own, *(self._construction(attention, name) for attention, name in self.made.values())]
+        layers = {name: attention for attention, name in self.made.values()}
+        return [*own, *(self._construction(attention, name) for name, attention in layers.items())]
 
     def _construction(self, attention: AttentionPlan, name: str) -> str:
         heads, kv_heads = attention.heads, attention.kv_heads
         main = next(iter(self.groups), None)
-        if main is not None and len(self.made) == 1:
+        if main is not None and len(self.layers) == 1:
             local, local_kv = f"self.{main}.num_heads", f"self.{main}.num_kv_heads"
         elif self.sharded:
             local, local_kv = (f"{n} // get_tensor_model_parallel_world_size()" for n in (heads, kv_heads))
