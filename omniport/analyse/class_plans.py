@@ -1,40 +1,16 @@
-"""How the classes of a port are named, and what the plan records of each: what it binds, what it folds, and why."""
+"""What the plan records of each class of a port: what it binds, what it folds, and why."""
 
 from __future__ import annotations
 
 import libcst as cst
 
 from omniport.analyse import knowledge
-from omniport.analyse.values import PRESENT, UNKNOWN, Const, Instances, present
+from omniport.analyse.values import PRESENT, Const, Instances, present
 from omniport.analyse.variants import Notes, Variant
 from omniport.plan.model import ClassPlan, Decision, Scalar, Why
 from omniport.source.slice import marker
 from omniport.source.syntax import code
 from omniport.source.walk import children, of_kind, walk
-
-
-def class_names(variants: dict[str, Variant], used: list[str]) -> dict[str, str]:
-    """The reference's name for the first variant of a class; further ones are named after the block using them."""
-    names: dict[str, str] = {}
-    for key in used:
-        variant = variants[key]
-        name = variant.origin.name
-        if name in names.values():
-            owner = next((variants[o].origin.name for o in variant.owners), "")
-            common = len(_common_prefix(owner, name))
-            stem = owner.removesuffix("Block").removesuffix("Transformer")
-            name = stem + (name[common:] or name)
-            if name in names.values() and _crosses(variant):
-                name = name.replace("Attention", "CrossAttention")
-            if name in names.values() or not stem:
-                name = f"{variant.origin.name}{sum(n.startswith(variant.origin.name) for n in names.values()) + 1}"
-        names[key] = name
-    return names
-
-
-def _crosses(variant: Variant) -> bool:
-    """Whether every call gives the attention another sequence to attend to."""
-    return present((variant.inputs or {}).get("encoder_hidden_states", UNKNOWN))
 
 
 def class_plan(variant: Variant, name: str, variants: dict[str, Variant], notes: Notes) -> ClassPlan:
@@ -78,13 +54,6 @@ def _reason(test: cst.BaseExpression, notes: Notes) -> str:
     return (
         "; ".join(known + [f"{name} is {value}" for name, value in facts.items()]) or "only a deprecated call uses it"
     )
-
-
-def _common_prefix(a: str, b: str) -> str:
-    length = 0
-    while length < min(len(a), len(b)) and a[length] == b[length]:
-        length += 1
-    return a[:length]
 
 
 def _ifs(node: cst.CSTNode) -> list[cst.If]:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import libcst as cst
 
 from omniport.analyse import knowledge, swaps
+from omniport.analyse.alike import join_alike
 from omniport.analyse.binding import bind, compared_with_none, parameters
 from omniport.analyse.carried import carried_parameters
-from omniport.analyse.class_plans import class_names, class_plan, where_of
+from omniport.analyse.class_names import class_names
+from omniport.analyse.class_plans import class_plan, where_of
 from omniport.analyse.closure import Closure
 from omniport.analyse.demand import NOTHING, Demand
 from omniport.analyse.interpret import Interpreter
@@ -115,8 +117,11 @@ class _Program:
         for place in swaps.unset(self.variants[self.root].swaps, self.swapped):
             raise UnsupportedError(f"{root} has no attention at {place} that a processor could be set on", module.file)
         used = self.reachable()
-        names = class_names(self.variants, used)
         order = sorted(used, key=lambda key: (key == self.root, self.depth(key)))
+        stands = join_alike(self.variants, order, self.notes, class_names(self.variants, used, self.root))
+        used, order = ([key for key in keys if stands[key] == key] for keys in (used, order))
+        own = class_names(self.variants, used, self.root)
+        names = {key: own[other] for key, other in stands.items()}
         return Specialised(
             classes=tuple(self.folded(self.variants[key], names) for key in order),
             plans=tuple(class_plan(self.variants[key], names[key], self.variants, self.notes) for key in order),

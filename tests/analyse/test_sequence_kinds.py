@@ -107,4 +107,8 @@ def test_published_models_that_need_these_rules(diffusers: SourceTree) -> None:
     assert split["image_rotary_emb"].streams == ("hidden_states",) and split["temb"].rank == 3
     assert region(diffusers, "CosmosTransformer3DModel").required == ("text_context",)
     layers = planned(diffusers, "CosmosTransformer3DModel").attentions
-    assert {a.class_name: a.local for a in layers} == {"Attention": False, "CosmosAttention": True, "Attention2": True}
+    assert {a.class_name: a.local for a in layers} == {
+        "Attention": False,
+        "CosmosAttention": True,
+        "CosmosCrossAttention": True,
+    }

@@ -183,8 +183,8 @@ class _Expressions(cst.CSTTransformer):
         if isinstance(original_node.func, cst.Attribute) and original_node.func.attr.value in ("get", "pop"):
             return self._load(original_node, updated_node)
         made = self.notes.targets.get(original_node)
-        if isinstance(made, Instances) and len(made.variants) == 1:
-            name = self.names.get(next(iter(made.variants)))
-            if name is not None:
+        if isinstance(made, Instances):
+            found = {self.names.get(variant) for variant in made.variants}
+            if len(found) == 1 and (name := found.pop()) is not None:
                 return updated_node.with_changes(func=cst.Name(name))
         return updated_node
