@@ -32,6 +32,7 @@ from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.modes import without_modes
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
+from omniport.rewrite.pipeline.parameter_types import with_parameter_types
 from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.remarks import without_remarks
@@ -67,32 +68,44 @@ def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
 '''
 
 _PAIR = '''
-def combine_cfg_noise(self, positive_noise_pred, negative_noise_pred, true_cfg_scale, cfg_normalize=False, **kwargs):
+def combine_cfg_noise(
+    self,
+    positive_noise_pred: torch.Tensor | tuple[torch.Tensor, ...],
+    negative_noise_pred: torch.Tensor | tuple[torch.Tensor, ...],
+    true_cfg_scale: float,
+    cfg_normalize: bool = False,
+    **kwargs: Any,
+) -> {result}:
     """Hand both predictions back: the loop combines them in the model's own way."""
     return {positive}, {negative}
 '''
 
 _BRANCHES = '''
-def combine_multi_branch_cfg_noise(self, predictions, true_cfg_scale, cfg_normalize=False):
+def combine_multi_branch_cfg_noise(
+    self,
+    predictions: list[torch.Tensor | tuple[torch.Tensor, ...]],
+    true_cfg_scale: float | dict[str, float],
+    cfg_normalize: bool = False,
+) -> list[torch.Tensor | tuple[torch.Tensor, ...]]:
     """Hand all predictions back: the guider combines them."""
     return predictions
 '''
 
 _PREDICT = '''
-def predict_noise(self, {model}**kwargs):
+def predict_noise(self, {model}**kwargs: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
     """{doc}"""
     return {denoiser}(**kwargs){first}
 '''
 
 _PREDICT_LISTS = '''
-def predict_noise(self, {model}**kwargs):
+def predict_noise(self, {model}**kwargs: Any) -> tuple[torch.Tensor, ...]:
     """Run the denoiser and return the tensors of all its lists in one tuple, which is what ranks exchange."""
     predictions = {denoiser}(**kwargs)
     self._list_lengths = [None if found is None else len(found) for found in predictions]
     return tuple(tensor for found in predictions if found is not None for tensor in found)
 
 def _in_lists(self, tensors: tuple[torch.Tensor, ...]) -> list[list[torch.Tensor] | None]:
-    """The tensors that predict_noise returned, in the lists of the denoiser; both predictions have the same ones."""
+    """The tensors that predict_noise returned, in the lists of the denoiser: the same for both predictions."""
     rest = iter(tensors)
     return [None if length is None else [next(rest) for _ in range(length)] for length in self._list_lengths]
 '''
@@ -187,7 +200,8 @@ def _methods(
         tokenised_once(without_single_joins(plain_comparisons(m)))
         for m in without_idle_checks(with_times_read_once(with_times_kept(methods)), plan.arguments)
     ]
-    return [*on_own_device([init, *methods], plan.class_name), *_functions(parse(_load_weights(plan)))], post
+    methods = with_parameter_types(on_own_device([init, *methods], plan.class_name))
+    return [*methods, *_functions(parse(_load_weights(plan)))], post
 
 
 def _load_weights(plan: PipelinePlan) -> str:
@@ -227,13 +241,13 @@ def guidance_methods(plan: PipelinePlan) -> str:
     lists = form is not None and form.value == "lists"
     if lists:
         text = _PREDICT_LISTS.format(
-            model="model, " if model else "", denoiser="model" if model else "self.transformer"
+            model="model: nn.Module, " if model else "", denoiser="model" if model else "self.transformer"
         )
     elif whole or model or listed or bare:
         doc = "Run the denoiser that the round chose." if model else "Run the denoiser and return all that it predicts."
         start = facts.decision(plan.decisions, "prediction start")
         text = _PREDICT.format(
-            model=f"{'model, ' if model else ''}{f'{start.value}=0, ' if start else ''}",
+            model=f"{'model: nn.Module, ' if model else ''}{f'{start.value}: int = 0, ' if start else ''}",
             doc=f"{doc[:-1]}, and keep its tokens from ``{start.value}`` on." if start else doc,
             denoiser="model" if model else "self.transformer",
             first="" if whole or bare else f"[0][:, {start.value}:]" if start else "[0]",
@@ -245,8 +259,12 @@ def guidance_methods(plan: PipelinePlan) -> str:
     if together or facts.decision(plan.decisions, "predictions apart") is not None:
         text += _BRANCHES.replace("the guider combines them", "the loop combines them in the model's own way")
     if combine.value == "own" and not together:
-        several = "" if whole or listed or lists else "[0]"
-        text += _PAIR.format(positive=f"positive_noise_pred{several}", negative=f"negative_noise_pred{several}")
+        several = whole or listed or lists
+        text += _PAIR.format(
+            positive=f"positive_noise_pred{'' if several else '[0]'}",
+            negative=f"negative_noise_pred{'' if several else '[0]'}",
+            result="tuple[Any, Any]" if several else "tuple[torch.Tensor, torch.Tensor]",
+        )
     return text
 
 
