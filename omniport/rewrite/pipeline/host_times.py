@@ -33,17 +33,15 @@ def _read_once(diffuse: cst.FunctionDef, entry: cst.FunctionDef) -> cst.Function
         return diffuse
     known = schedules(diffuse, entry)
     loops = [loop for loop in of_kind(diffuse, cst.For) if element(loop, known)]
-    if len(loops) != 1 or _written(diffuse, known):
+    if len(loops) != 1 or elements_written(diffuse, known):
         return diffuse
     loop = loops[0]
     time = element(loop, known)
     taken = {name.value for name in of_kind(diffuse, cst.Name)}
     if time not in times(diffuse, known):
         return diffuse
-    over = loop.iter
-    while isinstance(over, cst.Call):  # enumerate, and a bar of progress
-        over = over.args[0].value
-    index = _index(loop)
+    over = iterated(loop)
+    index = index_of(loop)
     if index is not None and index in bound(suite(loop.body)):
         return diffuse
     free = next((name for name in ("i", "step", "index") if name not in taken), None)
@@ -55,16 +53,13 @@ def _read_once(diffuse: cst.FunctionDef, entry: cst.FunctionDef) -> cst.Function
         return diffuse
     new = changed(loop, body=indented(body, loop.body))
     if index is None:
-        target = cst.ensure_type(parse(f"{free}, {time} = 0\n")[0], cst.SimpleStatementLine).body[0]
-        counted = cst.Call(cst.Name("enumerate"), [cst.Arg(loop.iter)])
-        new = new.with_changes(target=cst.ensure_type(target, cst.Assign).targets[0].target, iter=counted)
-    return _ahead(diffuse, loop, new, reader.lists)
+        new = counted(new, str(free), time)
+    return ahead(diffuse, loop, new, parse("".join(f"{n} = {of}.tolist()\n" for of, n in reader.lists.items())))
 
 
-def _ahead(diffuse: cst.FunctionDef, loop: cst.For, new: cst.For, lists: dict[str, str]) -> cst.FunctionDef:
-    """The method with the lists ahead of the statement that holds the loop."""
-    lines = parse("".join(f"{name} = {text}.tolist()\n" for text, name in lists.items()))
-    lines[0] = lines[0].with_changes(leading_lines=[_COMMENT])
+def ahead(diffuse: cst.FunctionDef, loop: cst.For, new: cst.For, lines: Block) -> cst.FunctionDef:
+    """The method with ``lines``, which read the device, ahead of the statement that holds the loop."""
+    lines = [lines[0].with_changes(leading_lines=[_COMMENT]), *lines[1:]]
     body: Block = []
     for node in suite(diffuse.body):
         if node is loop or any(inner is loop for inner in of_kind(node, cst.For)):
@@ -74,13 +69,28 @@ def _ahead(diffuse: cst.FunctionDef, loop: cst.For, new: cst.For, lists: dict[st
     return changed(diffuse, body=indented(body, diffuse.body))
 
 
-def _written(diffuse: cst.FunctionDef, known: set[str]) -> bool:
+def iterated(loop: cst.For) -> cst.BaseExpression:
+    """What a loop goes over, ``enumerate`` and a bar of progress aside."""
+    over = loop.iter
+    while isinstance(over, cst.Call):
+        over = over.args[0].value
+    return over
+
+
+def counted(loop: cst.For, index: str, time: str) -> cst.For:
+    """The loop with ``index`` for the number of the round."""
+    target = cst.ensure_type(parse(f"{index}, {time} = 0\n")[0], cst.SimpleStatementLine).body[0]
+    rounds = cst.Call(cst.Name("enumerate"), [cst.Arg(loop.iter)])
+    return loop.with_changes(target=cst.ensure_type(target, cst.Assign).targets[0].target, iter=rounds)
+
+
+def elements_written(diffuse: cst.FunctionDef, known: set[str]) -> bool:
     """Whether an element of the schedule is assigned."""
     targets = [target.target for target in of_kind(diffuse, cst.AssignTarget)]
     return any(isinstance(t, cst.Subscript) and dotted(t.value) in known for t in targets)
 
 
-def _index(loop: cst.For) -> str | None:
+def index_of(loop: cst.For) -> str | None:
     """The name that counts the rounds of the loop."""
     counted = any(dotted(call.func) == "enumerate" for call in of_kind(loop.iter, cst.Call))
     return dotted(loop.target.elements[0].value) if counted and isinstance(loop.target, cst.Tuple) else None

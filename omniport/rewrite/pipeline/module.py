@@ -25,6 +25,7 @@ from omniport.rewrite.pipeline.doubled import without_doubled_remarks
 from omniport.rewrite.pipeline.filled import with_numbers_filled
 from omniport.rewrite.pipeline.forward import forward
 from omniport.rewrite.pipeline.guidance import guided, split
+from omniport.rewrite.pipeline.host_comparisons import with_times_compared_once
 from omniport.rewrite.pipeline.host_times import with_times_read_once
 from omniport.rewrite.pipeline.idle_checks import without_idle_checks
 from omniport.rewrite.pipeline.imports import import_lines
@@ -196,9 +197,9 @@ def _methods(
     methods = [without_modes(without_copies(m), components) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
+    read = with_times_compared_once(with_times_read_once(with_times_kept(methods)))
     methods = [
-        tokenised_once(without_single_joins(plain_comparisons(m)))
-        for m in without_idle_checks(with_times_read_once(with_times_kept(methods)), plan.arguments)
+        tokenised_once(without_single_joins(plain_comparisons(m))) for m in without_idle_checks(read, plan.arguments)
     ]
     methods = with_parameter_types(on_own_device([init, *methods], plan.class_name))
     return [*methods, *_functions(parse(_load_weights(plan)))], post
