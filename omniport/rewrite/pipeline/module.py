@@ -30,6 +30,7 @@ from omniport.rewrite.pipeline.host_times import with_times_read_once
 from omniport.rewrite.pipeline.idle_checks import without_idle_checks
 from omniport.rewrite.pipeline.imports import import_lines
 from omniport.rewrite.pipeline.init import constructor
+from omniport.rewrite.pipeline.inner_literals import with_literals_cut
 from omniport.rewrite.pipeline.loop import split_loop
 from omniport.rewrite.pipeline.modes import without_modes
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass, normalise, parameter_names
@@ -154,6 +155,8 @@ def pipeline_text(
     body = without_remarks(without_doubled_remarks(f"{post}\n\n{class_text}" if post else class_text))
     body = numbered_anew(body.strip()) + "\n"
     tree = ast.parse(body)
+    if (cut := with_literals_cut(body, tree)) != body:
+        body, tree = cut, ast.parse(cut)
     local = f".{name}_transformer"
     classes = {c.rsplit(".", 1)[1]: c.rsplit(".", 1)[0] for c, role in component_roles(pipeline.decisions).values()}
     classes[transformer] = local
