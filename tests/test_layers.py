@@ -33,7 +33,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rewrite",
         *(
             f"rewrite.pipeline.{name}"
-            for name in ("annotations", "forward", "imports", "init", "loop", "module", "post", "seeded", "strings")
+            for name in (
+                "annotations",
+                "forward",
+                "imports",
+                "init",
+                "loop",
+                "module",
+                "post",
+                "returned",
+                "seeded",
+                "strings",
+            )
         ),
     ),
     ("emit", "recorded"),

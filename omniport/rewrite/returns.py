@@ -27,23 +27,17 @@ def return_values(module: cst.Module) -> cst.Module:
     return made
 
 
-class _Join(cst.CSTTransformer):
-    def __init__(self) -> None:
-        self.depth = 0
+def joined_returns(function: cst.FunctionDef, depth: int) -> cst.FunctionDef:
+    """``function``, that stands ``depth`` blocks deep, with such pairs joined and its annotations as they are."""
+    made = transform(function, _Pairs(depth))
+    assert isinstance(made, cst.FunctionDef)
+    return made
+
+
+class _Pairs(cst.CSTTransformer):
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
         self.shared: set[str] = set()
-        self.returned: list[list[cst.Return]] = []
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        self.returned.append([])
-
-    def visit_Return(self, node: cst.Return) -> None:
-        self.returned[-1].append(node)
-
-    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
-        params = with_optional_types(updated_node.params)
-        if params is not updated_node.params:
-            updated_node = updated_node.with_changes(params=params)
-        return with_return_type(updated_node, self.returned.pop())
 
     def visit_Global(self, node: cst.Global) -> None:
         self.shared |= {item.name.value for item in node.names}
@@ -76,3 +70,21 @@ class _Join(cst.CSTTransformer):
             return updated_node
         joined = last.with_changes(leading_lines=first.leading_lines, body=[returned.with_changes(value=pair[1])])
         return updated_node.with_changes(body=[*body[:-2], joined])
+
+
+class _Join(_Pairs):
+    def __init__(self) -> None:
+        super().__init__()
+        self.returned: list[list[cst.Return]] = []
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
+        self.returned.append([])
+
+    def visit_Return(self, node: cst.Return) -> None:
+        self.returned[-1].append(node)
+
+    def leave_FunctionDef(self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef) -> cst.FunctionDef:
+        params = with_optional_types(updated_node.params)
+        if params is not updated_node.params:
+            updated_node = updated_node.with_changes(params=params)
+        return with_return_type(updated_node, self.returned.pop())

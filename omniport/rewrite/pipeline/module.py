@@ -38,6 +38,7 @@ from omniport.rewrite.pipeline.parameter_types import with_parameter_types
 from omniport.rewrite.pipeline.post import post_process
 from omniport.rewrite.pipeline.prepared import prepared
 from omniport.rewrite.pipeline.remarks import without_remarks
+from omniport.rewrite.pipeline.returned import with_values_returned
 from omniport.rewrite.pipeline.sections import numbered_anew
 from omniport.rewrite.pipeline.seeded import with_seed_restored
 from omniport.rewrite.pipeline.single import without_single_joins
@@ -206,7 +207,7 @@ def _methods(
         tokenised_once(without_single_joins(plain_comparisons(m))) for m in without_idle_checks(read, plan.arguments)
     ]
     methods = with_parameter_types(on_own_device([init, *methods], plan.class_name))
-    methods = [with_unread_parts(m) for m in methods]
+    methods = [with_values_returned(with_unread_parts(m)) for m in methods]
     return [*methods, *_functions(parse(_load_weights(plan)))], post
 
 
