@@ -65,6 +65,7 @@ def analyse(
         OmniportError: MODEL or the sources cannot be read, the path is none that is built yet, or a construct is not
             understood; the message names it.
     """
+    from omniport.analyse.pipeline_forwards import cached_as_counted
     from omniport.analyse.stages import staged_features
     from omniport.classify import classify
     from omniport.emit import default_name
@@ -89,6 +90,7 @@ def analyse(
     config = config_keys(denoiser.component, denoiser.published, transformer.plan, tree.version)
     features = staged_features(transformer.plan.features, pipeline)
     complete = replace(transformer.plan, decisions=(*transformer.plan.decisions, *config), features=features)
+    complete = cached_as_counted(complete, pipeline)
     plan = PortPlan(port_name, classified, complete, pipeline, todos=())
     return Analysis(plan, repo, tree, transformer.normal, transformer.header)
 

@@ -217,7 +217,7 @@ def generate(
         port.transformer,
         header=found.header,
         attributes=port.pipeline.transformer_attributes,
-        separate_cfg=port.pipeline.dispatched,
+        separate_cfg=port.pipeline.separate_cfg,
         features=target.features,
         stages=port.staged,
     )

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from typing import Literal
 
 import libcst as cst
 
 from omniport.analyse import pipeline_knowledge as knowledge
+from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import GIVEN
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
+from omniport.analyse.pipeline_forwards import Forwards, count_branches, count_forwards
 from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_record import Record
 from omniport.errors import UnsupportedError
-from omniport.plan.model import Decision
+from omniport.plan.model import FORWARDS, Decision
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass
 from omniport.rewrite.pipeline.prepared import prepared
+from omniport.source.nodes import each_node
 from omniport.source.syntax import code
 
 Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
 
 
 class Guidance(Record):
-    """Decides about the calls of the denoiser."""
+    """Decides about the calls of the denoiser.
+
+    ``unpaired`` is the call with its predictions as single calls, ``conditions`` how many each guider makes (0: not
+    known).
+    """
+
+    unpaired: cst.FunctionDef
+    conditions: tuple[int, ...] = ()
 
     def given(self, methods: list[cst.FunctionDef], denoisers: Denoisers, line: int) -> None:
         """Arguments that ports of denoisers leave out elsewhere, and for which this pipeline has a value."""
@@ -42,16 +53,17 @@ class Guidance(Record):
             self.decide(f"{GIVEN} {key}", True, "the pipeline passes a value, so the denoiser's port takes it", line)
 
     def guidance(self, normal: NormalClass, denoisers: Denoisers, line: int) -> tuple[Way, Guided]:
-        entry = prepared(normal.entry, denoisers)
+        entry = self.unpaired = prepared(normal.entry, denoisers)
         way: Way = "sequential"
         if doubling(entry, denoisers):
             helpers = tuple(m for n, m in normal.methods.items() if n not in (ENTRY, "__init__"))
             try:
-                form = guided(split(entry, helpers, denoisers, (self.module.file, line)), denoisers)
+                self.unpaired = split(entry, helpers, denoisers, (self.module.file, line))
+                form = guided(self.unpaired, denoisers)
                 if not form.pairs:
                     raise UnsupportedError("the doubled batch cannot be split: its two calls form no pair")
             except UnsupportedError as refusal:
-                form = guided(entry, denoisers)
+                self.unpaired, form = entry, guided(entry, denoisers)
                 if form.pairs and not doubled_for_denoiser(normal.entry, helpers, denoisers):
                     return self.paired(way, form, line)
                 self.decide("guidance", "whole", f"one doubled batch on every rank: {refusal.construct}", line)
@@ -60,8 +72,11 @@ class Guidance(Record):
         else:
             form = guided(entry, denoisers)
         if form.branches:
-            for subject, reason, node in guiders(self.source, self.module, self.call, tuple(self.decisions)):
+            for subject, conditions, reason, node in guiders(
+                self.source, self.module, self.call, tuple(self.decisions)
+            ):
                 self.decisions.append(Decision(subject, True, self.why(reason, node)))
+                self.conditions += (conditions,)
             self.decide("guidance", "branches", "a guider object says which calls a round makes", line)
             return "branches", form
         if not form.pairs:
@@ -70,6 +85,26 @@ class Guidance(Record):
             self.decide("guidance", way, f"{form.single} predictions a step, none of them a pair", line)
             return way, form
         return self.paired(way, form, line)
+
+    def forwards(self, normal: NormalClass, form: Guided, denoisers: Denoisers) -> None:
+        """How many forwards a step makes, counted before two predictions become one call."""
+        if form.branches:
+            counted = count_branches(max(self.conditions) if self.conditions and all(self.conditions) else 0)
+        else:
+            helpers = [method for name, method in normal.methods.items() if name != ENTRY]
+            counted = count_forwards(self.unpaired, helpers, denoisers)
+        self.decide(FORWARDS, counted.number, counted.reason, self._shown(counted, denoisers))
+
+    def _shown(self, counted: Forwards, denoisers: Denoisers) -> int:
+        """The line that shows it."""
+        if counted.method:
+            return self.line_in_class(f"def {counted.method}(")
+        if counted.at and (line := self.line_with(_question(counted.at))) != self.call.lineno:
+            return line
+        names = denoisers.names(self.unpaired)
+        made = [n for n in each_node(self.call) if isinstance(n, ast.Call) and reading.dotted(n.func) in names]
+        lines = sorted(node.lineno for node in made)
+        return lines[min(counted.site, len(lines) - 1)] if lines else self.call.lineno
 
     def paired(self, way: Way, form: Guided, line: int) -> tuple[Way, Guided]:
         """The decisions about pairs of predictions."""
@@ -103,4 +138,4 @@ class Guidance(Record):
 def _question(guard: str) -> str:
     """A pattern of ``if guard:``, some of whose names may be attributes of the pipeline in the source."""
     own = re.sub(r"(?<![\w.\\])(?=[a-z_])", r"(?:self\\._?)?", re.escape(guard))
-    return rf"\bif {own}:"
+    return rf"\b(?:el)?if {own}:"

@@ -14,12 +14,15 @@ from omniport.source.nodes import each_node
 from omniport.source.tree import SourceModule, SourceTree
 
 ROOT = "BaseGuidance"  # of which both methods count calls and do nothing else
+CONDITIONS = "num_conditions"
 
 
 def guiders(
     source: SourceTree, module: SourceModule, call: ast.FunctionDef, decisions: tuple[Decision, ...]
-) -> Iterator[tuple[str, str, ast.AST]]:
+) -> Iterator[tuple[str, int, str, ast.AST]]:
     """Subject, reason and place of a decision for every guider class that the call may run with.
+
+    With the largest number of calls that it makes of one, 0 if its class does not say.
 
     Raises:
         UnsupportedError: a class changes the denoiser for a branch: hooks on its layers, or another model.
@@ -37,7 +40,8 @@ def guiders(
         if changed := _changes(source, where, name):
             what = f"guider {name}: {changed} changes the denoiser for one branch, whose layers are the port's own"
             raise UnsupportedError(what, module.file, getattr(node, "lineno", 0))
-        yield f"guider {name}", f"its class leaves the denoiser alone: no {PREPARE} of its own", node
+        calls = _conditions(source, where, name)
+        yield f"guider {name}", calls, f"its class leaves the denoiser alone: no {PREPARE} of its own", node
 
 
 def _changes(source: SourceTree, where: str, name: str) -> str:
@@ -54,3 +58,25 @@ def _changes(source: SourceTree, where: str, name: str) -> str:
         if found is not None and (inherited := _changes(source, found[0].name, found[1])):
             return inherited
     return ""
+
+
+def _conditions(source: SourceTree, where: str, name: str) -> int:
+    """The largest ``num_conditions`` of a guider class: all numbers that its property adds up; 0 if it is no sum."""
+    module = source.module(where)
+    node = module.definitions.get(name) if module is not None else None
+    if not isinstance(node, ast.ClassDef):
+        return 0
+    method = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == CONDITIONS), None)
+    if method is None:
+        found = [source.resolve(where, reading.dotted(base) or "") for base in node.bases]
+        return max((_conditions(source, place[0].name, place[1]) for place in found if place is not None), default=0)
+    total = 0
+    for inner in each_node(method):
+        if isinstance(inner, ast.Assign | ast.AugAssign):
+            added = isinstance(inner, ast.Assign) or isinstance(inner.op, ast.Add)
+            if not added or not isinstance(inner.value, ast.Constant) or not isinstance(inner.value.value, int):
+                return 0
+            total += inner.value.value
+        elif isinstance(inner, ast.Return) and not isinstance(inner.value, ast.Name):
+            return 0
+    return total

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from omniport.analyse.precision import checkpoint_tables, kept_names
-from omniport.plan.model import PipelinePlan, TransformerPlan
+from omniport.plan.model import FORWARDS, PipelinePlan, TransformerPlan
 
 
 def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def pipeline_facts(plan: PipelinePlan | None, denoisers: tuple[str, ...], reason
         "denoisers": list(denoisers),
         "output": plan.output,
         "guidance": plan.cfg,
+        "forwards a step": next((d.value for d in plan.decisions if d.subject == FORWARDS), None),
         "arguments": {a.name: a.source for a in plan.arguments},
         "dropped": [d.subject for d in plan.dropped],
         "decisions": sorted({d.subject for d in plan.decisions}),

@@ -15,6 +15,7 @@ from omniport.corpus.proofs import Proofs
 from omniport.corpus.results import REFERENCE, StageResult
 from omniport.corpus.run import WORKERS, verify_ports
 from omniport.errors import OmniportError
+from omniport.plan.model import PipelinePlan, TransformerPlan
 from omniport.source.tree import SourceTree
 from omniport.verify.pipelines import RECIPES, Recipe
 from omniport.verify.repairs import IN_WORKER
@@ -106,10 +107,10 @@ def job_of(written: Written) -> dict[str, Any]:
 
 def write_transformers(tree: Path, written: Mapping[str, Written], source: Path | None) -> dict[str, list[StageResult]]:
     """Port the transformer of each pipeline next to it; why not, by pipeline, as a failed ``import``."""
-    groups: dict[tuple[tuple[str, ...], Demand], list[tuple[str, str, tuple[str, ...], bool]]] = {}
+    groups: dict[tuple[tuple[str, ...], Demand], list[tuple[str, str, tuple[str, ...], PipelinePlan]]] = {}
     for w in written.values():
         if w.code is not None and w.plan is not None:
-            wanted = (w.name, w.port, w.plan.transformer_attributes, w.plan.dispatched)
+            wanted = (w.name, w.port, w.plan.transformer_attributes, w.plan)
             groups.setdefault((w.transformers, demand_of(w.plan)), []).append(wanted)
     jobs = [(tree, source, *key, wanted) for key, wanted in sorted(groups.items(), key=lambda g: -len(g[1]))]
     gc.freeze()
@@ -121,9 +122,10 @@ def write_transformers(tree: Path, written: Mapping[str, Written], source: Path 
 
 
 def _write_group(
-    job: tuple[Path, Path | None, tuple[str, ...], Demand, list[tuple[str, str, tuple[str, ...], bool]]],
+    job: tuple[Path, Path | None, tuple[str, ...], Demand, list[tuple[str, str, tuple[str, ...], PipelinePlan]]],
 ) -> dict[str, str]:
     """Write the ports of one transformer class; pipeline -> why it has none."""
+    from omniport.analyse.pipeline_forwards import cached_as_counted
     from omniport.port import analyse_transformer
     from omniport.rewrite.transformer import render_transformer
     from omniport.target.tree import installed_target
@@ -133,16 +135,17 @@ def _write_group(
         if len(classes) != 1:
             raise OmniportError(f"denoisers of {len(classes)} classes: {', '.join(classes)}")
         found = analyse_transformer(SourceTree.locate(source), classes[0], demand=demand)
-        made: dict[tuple[tuple[str, ...], bool], str] = {}
-        for _, port, attributes, separate in wanted:
-            key = (attributes, separate)
+        made: dict[tuple[tuple[str, ...], bool, TransformerPlan], str] = {}
+        for _, port, attributes, pipeline in wanted:
+            plan = cached_as_counted(found.plan, pipeline)
+            key = (attributes, pipeline.separate_cfg, plan)
             if key not in made:
                 made[key] = render_transformer(
                     found.normal,
-                    found.plan,
+                    plan,
                     header=found.header,
                     attributes=attributes,
-                    separate_cfg=separate,
+                    separate_cfg=pipeline.separate_cfg,
                     features=installed_target().features,
                 )
             (tree / f"{MODELS}/{port}/{port}_transformer.py").write_text(made[key], "utf-8")

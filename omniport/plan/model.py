@@ -344,6 +344,9 @@ STAGES = "pipeline stages"
 """Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
 STAYS = "stays"  # kind of the decision about a component that model-level offload must leave on the device
+FORWARDS = "forwards a step"
+"""Subject of the decision how many forwards of a denoiser a step makes: None if no cache can count them."""
+
 CARRIED = "carried"
 """Kind of the decision about a dict in which a pipeline passes data to its denoiser: parameter, and its keys."""
 
@@ -373,6 +376,12 @@ class PipelinePlan:
     def dispatched(self) -> bool:
         """Whether a round of guidance makes one call for each branch, which ranks can share."""
         return self.cfg in DISPATCHED
+
+    @property
+    def separate_cfg(self) -> bool:
+        """Whether a step makes two forwards of one denoiser, which a cache has to tell apart."""
+        counted = (d.value == 2 for d in self.decisions if d.subject == FORWARDS)
+        return next(counted, self.dispatched)
 
 
 @sealed(frozen=True)

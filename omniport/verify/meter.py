@@ -59,13 +59,15 @@ class Reading:
     """What one rank did.
 
     ``queries`` are the query lengths at every attention call before any all-to-all, ``samples`` how many sequences it
-    is given, ``blocks`` the token counts of every block call by parameter name (:func:`token_counts`),
-    ``block_parameters`` the elements this rank holds of the block lists, ``parameters`` of the whole transformer.
-    ``token_gathers`` are gathers of ``[..., rows, channels]`` with as many rows as the shortest stream that attention
-    takes, ``masks`` the calls of attention with a mask, ``block_collectives`` those of each call of a block.
+    is given, ``blocks`` the token counts of every block call by parameter name (:func:`token_counts`), ``tokens`` both
+    lengths added up for each forward, ``block_parameters`` the elements this rank holds of the block lists,
+    ``parameters`` of the whole transformer.  ``token_gathers`` are gathers of ``[..., rows, channels]`` with as many
+    rows as the shortest stream that attention takes, ``masks`` the calls of attention with a mask,
+    ``block_collectives`` those of each call of a block.
     """
 
     forwards: int = 0
+    tokens: list[int] = field(default_factory=list)
     queries: list[int] = field(default_factory=list)
     samples: list[int] = field(default_factory=list)
     blocks: dict[str, list[int]] = field(default_factory=dict)
@@ -164,7 +166,13 @@ class Meter:
         self._undo.append(lambda: setattr(module, "_omni_original_forward", inner))
 
     def _on_forward(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._count_tokens()  # what the last blocks of the forward before were given
         self.reading.forwards += 1
+        self.reading.tokens.append(0)
+
+    def _took(self, tokens: int) -> None:
+        if self.reading.tokens:
+            self.reading.tokens[-1] += tokens
 
     def _on_attention(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         query = args[0] if args else kwargs["query"]
@@ -175,6 +183,7 @@ class Meter:
         self._shortest = min(self._shortest, least) if self.reading.queries else max(least, self._shortest)
         self.reading.queries.append(int(query.shape[1]))
         self.reading.samples.append(self._batch)
+        self._took(int(query.shape[1]))
         masks = (getattr(value, "attn_mask", None) for value in (*args, *kwargs.values()))
         self.reading.masks += any(mask is not None for mask in masks)
 
@@ -188,4 +197,5 @@ class Meter:
         for shapes in self._given:
             for name, count in token_counts(shapes, self._batch).items():
                 self.reading.blocks.setdefault(name, []).append(count)
+                self._took(count)
         self._given.clear()

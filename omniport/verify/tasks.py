@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -281,20 +282,36 @@ def measured(
     ``all`` are the forwards of all denoisers: a pipeline may have one for each side of its guidance.
 
     A step of the loop may call its scheduler twice, or one for each of two modalities: what has no forward in between
-    is one step.
+    is one step.  ``rounds`` are the forwards of each denoiser in the steps in which it runs, and those behind the last.
     """
     pipeline = worker.worker.model_runner.pipeline
     schedulers = {type(c) for c in vars(pipeline).values() if hasattr(c, "step") and hasattr(c, "set_timesteps")}
     transformer = getattr(pipeline, checkpoint.transformer_component(port))
     begun: set[int] = set()
+    counts: list[list[int]] = []  # of all denoisers, at every step
     others = [m for m in pipeline.children() if type(m) is type(transformer) and m is not transformer]
     ran: list[nn.Module] = []
     hooks = [module.register_forward_hook(lambda module, *_: ran.append(module)) for module in others]
-    with Meter(transformer) as meter, trace.recorded(schedulers, lambda: begun.add(meter.reading.forwards)):
+
+    def count() -> None:
+        counts.append([meter.reading.forwards, *(sum(module is m for module in ran) for m in others)])
+
+    def on_step() -> None:
+        begun.add(meter.reading.forwards)
+        count()
+
+    with Meter(transformer) as meter, trace.recorded(schedulers, on_step):
         latents = run_call(worker, config, call, parameters, form)
+    count()
     for hook in hooks:
         hook.remove()
-    return {**meter.reading.to_data(), "steps": len(begun), "all": meter.reading.forwards + len(ran)}, latents
+    counted = {"steps": len(begun), "all": meter.reading.forwards + len(ran), "rounds": rounds(counts)}
+    return {**meter.reading.to_data(), **counted}, latents
+
+
+def rounds(counts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """How many forwards each denoiser made in each step in which it made any; ``counts`` are those so far."""
+    return [[b - a for a, b in pairwise([0, *so_far]) if b > a] for so_far in zip(*counts, strict=True)]
 
 
 def published_share(port: Port, config: Any, rank: Rank) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def source(context: Context) -> str:
         name=context.plan.name,
         pipeline_class=context.plan.pipeline.class_name,
         blocks=[(b.attribute, b.pattern) for b in context.plan.transformer.blocks],
-        separate_cfg=context.guided,
+        separate_cfg=context.plan.pipeline.separate_cfg,
     )
     return format_files({"enabler.py": text}, ruff_settings(context.root), context.root)[0]["enabler.py"]
 

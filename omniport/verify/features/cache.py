@@ -34,9 +34,16 @@ def run(lab: Lab) -> Finding:
         return Finding(tuple(checks), (proofs[0].detail,))
     reading = lab.pipeline_alone()["readings"][BASE]
     forwards, ran = reading["forwards"], reading["steps"]
-    told = forwards == ran * (2 if separate else 1)
+    rounds, branches = reading["rounds"], 2 if separate else 1
+    told = forwards == ran * branches and all(set(each) <= {branches} for each in rounds)
     note = f"{forwards} forwards in {ran} steps, has_separate_cfg is {separate}"
-    checks.append(Check("has_separate_cfg says how many forwards a step makes", told, "" if told else note))
+    wrong = f"{note}; by step {' and '.join(map(str, rounds))}"
+    checks.append(Check("has_separate_cfg says how many forwards a step makes", told, "" if told else wrong))
+    tokens = [sorted(set(reading["tokens"][branch::branches])) for branch in range(branches)]
+    alike = all(len(found) == 1 for found in tokens)
+    checks.append(Check("every step takes as many tokens", alike, "" if alike else f"{reading['tokens']} by forward"))
+    if not told or not alike:
+        return Finding(tuple(checks), (proofs[0].detail, note))
     exact = lab.pipeline_with("cache0", {"cache_backend": "cache_dit", "cache_config": NEVER}, BASE)
     error = lab.compare("pipeline.cache0.pt", lab.pipeline_file({}))[BASE]
     checks.append(Check("pipeline, threshold 0", error <= lab.limit(), value=error, limit=lab.limit()))
