@@ -99,7 +99,7 @@ class _Analysis(Guidance):
         line = self.line_of("self.transformer(")
         self.given(kept, denoisers, line)
         way, form = self.guidance(normal, denoisers, line)
-        self.forwards(normal, form, denoisers)
+        self.forwards(normal, form, denoisers, {a.name for a in arguments if a.why.reason.startswith("extra:")})
         output = find_output(form.entry, self.module.file, self.line_of("    return "))
         self.loop_names(form.entry, denoisers, line)
         processed = self.result(normal, form.entry, output)

@@ -2,21 +2,23 @@
 
 cache-dit counts forwards: with ``has_separate_cfg`` every second one belongs to the other branch of guidance, without
 it each is a step.  Where a step makes one more now and then, all that follows is reused for the wrong branch, and
-nothing raises.  So what is not one or two in every step of one loop is refused.
+nothing raises.  So what is not one or two in every step of one loop is refused; where it is one or two as long as some
+arguments of a request are at their defaults, the port refuses other values of these while there is a cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import libcst as cst
 
-from omniport.plan.model import FORWARDS, PipelinePlan, TransformerPlan
-from omniport.rewrite.pipeline.blocks import Block, Statement, bound, head_bound, inner_blocks, reads, suite
+from omniport.analyse.step_slice import slice_of
+from omniport.analyse.step_values import StepValues, Value
+from omniport.plan.model import FORWARDS, PipelinePlan, Scalar, TransformerPlan
+from omniport.rewrite.pipeline.blocks import Block, Statement, inner_blocks, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
-from omniport.rewrite.pipeline.liveness import live_in
 from omniport.source.syntax import code, dotted
 
 ONE = "a step makes one forward"
@@ -33,6 +35,7 @@ class Forwards(NamedTuple):
     """``number`` of forwards a step, None if a cache is refused, with the reason.
 
     What shows it: the condition ``at`` of the call, else the ``method``, else the denoiser's call number ``site``.
+    ``needs`` are arguments with the values at which alone it is so; ``otherwise`` what happens at others.
     """
 
     number: int | None
@@ -40,6 +43,8 @@ class Forwards(NamedTuple):
     at: str = ""
     site: int = 0
     method: str = ""
+    needs: tuple[tuple[str, Scalar], ...] = ()
+    otherwise: str = ""
 
 
 class _Refused(Exception):
@@ -53,8 +58,18 @@ class _Site(NamedTuple):
     guards: tuple[cst.BaseExpression, ...]
 
 
-def count_forwards(entry: cst.FunctionDef, helpers: Iterable[cst.FunctionDef], denoisers: Denoisers) -> Forwards:
-    """What the loop of ``entry`` says, whose predictions are single calls; ``helpers`` are the other methods."""
+def count_forwards(
+    entry: cst.FunctionDef,
+    helpers: Iterable[cst.FunctionDef],
+    denoisers: Denoisers,
+    defaults: Mapping[str, Scalar] | None = None,
+) -> Forwards:
+    """What the loop of ``entry`` says, whose predictions are single calls.
+
+    Args:
+        helpers: the other methods.
+        defaults: of the arguments of which a port may refuse other values while there is a cache.
+    """
     names = denoisers.names(entry)
     for helper in helpers:
         if denoiser_calls(helper, denoisers.names(helper)):
@@ -62,18 +77,44 @@ def count_forwards(entry: cst.FunctionDef, helpers: Iterable[cst.FunctionDef], d
     sites = list(_sites(suite(entry.body), names, (), ()))
     try:
         loop = _loop(sites)
-        block = suite(entry.body) if loop is None else suite(loop.body)
-        varying = set() if loop is None else _varying(loop)
-        counts = {n: _Counted(frozenset({n}), varying).largest(block) for n in _names(sites)}
     except _Refused as refusal:
         return refusal.found
+    guards = {id(guard): guard for site in sites for guard in site.guards}
+    part = None if loop is None else slice_of(entry, loop, list(guards.values()))
+
+    def count(at: Mapping[str, Scalar]) -> tuple[Forwards, frozenset[str]]:
+        values = None if loop is None or part is None else StepValues(entry, loop, part, at)
+        return _count(suite(entry.body if loop is None else loop.body), values, sites)
+
+    found, _ = count({})
+    if found.number is not None or loop is None or not defaults:
+        return found
+    alike, by = count(defaults)
+    if alike.number is None:
+        return found
+    needs = {name: value for name, value in defaults.items() if name in by}
+    for name in list(needs):
+        fewer = {n: v for n, v in needs.items() if n != name}
+        if fewer and count(fewer)[0] == alike:
+            needs = fewer
+    return alike._replace(needs=tuple(needs.items()), otherwise=found.reason, at=found.at, site=found.site)
+
+
+def _count(block: Block, values: StepValues | None, sites: Sequence[_Site]) -> tuple[Forwards, frozenset[str]]:
+    """What a step makes, whose statements are ``block``, and on which defaults of arguments that rests."""
+    counted = {n: _Counted(frozenset({n}), values) for n in _names(sites)}
+    try:
+        counts = {n: one.largest(block) for n, one in counted.items()}
+    except _Refused as refusal:
+        return refusal.found, frozenset()
+    by = frozenset().union(*(one.by for one in counted.values()))
     if len(set(counts.values())) > 1:
-        return Forwards(None, SIDES.format(", ".join(f"{n} {k}" for n, k in counts.items())))
+        return Forwards(None, SIDES.format(", ".join(f"{n} {k}" for n, k in counts.items()))), by
     number = max(counts.values(), default=0)
     if number > 2:
-        return Forwards(None, SEVERAL.format(number), site=len(sites) - 1)
+        return Forwards(None, SEVERAL.format(number), site=len(sites) - 1), by
     each = f", each of {', '.join(counts)}" if len(counts) > 1 else ""
-    return Forwards(number, (TWO if number == 2 else ONE) + each)
+    return Forwards(number, (TWO if number == 2 else ONE) + each), by
 
 
 def count_branches(conditions: int) -> Forwards:
@@ -120,9 +161,17 @@ def _sites(
         if isinstance(node, cst.For | cst.While):
             loops_inside, guards_inside = (*loops, node), guards
         else:
-            loops_inside, guards_inside = loops, (*guards, node.test) if isinstance(node, cst.If) else guards
+            loops_inside, guards_inside = loops, (*guards, *_tests(node))
         for part in inner_blocks(node):
             yield from _sites(suite(part), names, loops_inside, guards_inside)
+
+
+def _tests(node: Statement) -> Iterable[cst.BaseExpression]:
+    """The conditions of ``if`` and each ``elif``."""
+    branch: cst.CSTNode | None = node
+    while isinstance(branch, cst.If):
+        yield branch.test
+        branch = branch.orelse
 
 
 def _loop(sites: Sequence[_Site]) -> cst.For | cst.While | None:
@@ -141,8 +190,9 @@ def _loop(sites: Sequence[_Site]) -> cst.For | cst.While | None:
 class _Counted:
     """Counts the forwards of ``names`` over a block that is run once a step."""
 
-    def __init__(self, names: frozenset[str], varying: set[str]) -> None:
-        self.names, self.varying = names, varying
+    def __init__(self, names: frozenset[str], values: StepValues | None) -> None:
+        self.names, self.values = names, values
+        self.by: frozenset[str] = frozenset()
 
     def largest(self, block: Block) -> int:
         """The largest of the numbers that a run may have, each for all of its steps."""
@@ -166,41 +216,22 @@ class _Counted:
         raise _Refused(f"a {type(node).__name__.lower()} statement within a step runs the denoiser")
 
     def _either(self, node: cst.If) -> frozenset[int]:
-        body = self._numbers(suite(node.body))
+        test = Value() if self.values is None else self.values.test(node)
+        self.by |= test.by
+        if test.known and test.known[0]:
+            return self._numbers(suite(node.body))
         orelse = frozenset({0})
         if isinstance(node.orelse, cst.If):
             orelse = self._either(node.orelse)
         elif node.orelse is not None:
             orelse = self._numbers(suite(node.orelse.body))
-        if self.varying & set(reads(node.test)):
-            test = _text(node.test)
-            raise _Refused((OTHER if body == orelse else UNLIKE).format(test), test)
+        if test.known:
+            return orelse
+        body = self._numbers(suite(node.body))
+        if test.varies:
+            text = _text(node.test)
+            raise _Refused((OTHER if body == orelse else UNLIKE).format(text), text)
         return body | orelse
-
-
-def _varying(loop: cst.For | cst.While) -> set[str]:
-    """Names whose value may differ from step to step: what follows from the loop's own, or from the step before."""
-    body = suite(loop.body)
-    found = head_bound(loop) | (live_in(body) & bound(body))
-    while True:
-        before = len(found)
-        _spread(body, found, False)
-        if len(found) == before:
-            return found
-
-
-def _spread(block: Block, found: set[str], chosen: bool) -> None:
-    """Add to ``found`` what the block binds from it; ``chosen``: whether the block runs in some steps only."""
-    for node in block:
-        if isinstance(node, cst.SimpleStatementLine):
-            if chosen or found & set(reads(node)):
-                found |= head_bound(node)
-            continue
-        some = chosen or isinstance(node, cst.For | cst.While | cst.Try)
-        if isinstance(node, cst.If):
-            some = some or bool(found & set(reads(node.test)))
-        for part in inner_blocks(node):
-            _spread(suite(part), found, some)
 
 
 def _text(node: cst.CSTNode) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from typing import Literal
 
 import libcst as cst
@@ -16,14 +17,17 @@ from omniport.analyse.pipeline_forwards import Forwards, count_branches, count_f
 from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_record import Record
 from omniport.errors import UnsupportedError
-from omniport.plan.model import FORWARDS, Decision
+from omniport.plan.model import ALIKE, FORWARDS, Decision
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass
 from omniport.rewrite.pipeline.prepared import prepared
+from omniport.rewrite.pipeline.walk import all_parameters
 from omniport.source.nodes import each_node
-from omniport.source.syntax import code
+from omniport.source.syntax import code, constant
+
+_SCALARS = frozenset({bool, int, float})
 
 Way = Literal["none", "embedded", "sequential", "batched", "whole", "branches"]
 
@@ -86,14 +90,23 @@ class Guidance(Record):
             return way, form
         return self.paired(way, form, line)
 
-    def forwards(self, normal: NormalClass, form: Guided, denoisers: Denoisers) -> None:
-        """How many forwards a step makes, counted before two predictions become one call."""
+    def forwards(self, normal: NormalClass, form: Guided, denoisers: Denoisers, free: Collection[str]) -> None:
+        """How many forwards a step makes, counted before two predictions become one call.
+
+        ``free``: arguments that a request need not give, and of which a port may refuse what breaks a cache.
+        """
         if form.branches:
             counted = count_branches(max(self.conditions) if self.conditions and all(self.conditions) else 0)
         else:
             helpers = [method for name, method in normal.methods.items() if name != ENTRY]
-            counted = count_forwards(self.unpaired, helpers, denoisers)
-        self.decide(FORWARDS, counted.number, counted.reason, self._shown(counted, denoisers))
+            literals = {p.name.value: constant(p.default) for p in all_parameters(self.unpaired.params) if p.default}
+            defaults = {n: v for n, v in literals.items() if n in free and (v is None or type(v) in _SCALARS)}
+            counted = count_forwards(self.unpaired, helpers, denoisers, defaults)
+        line = self._shown(counted, denoisers)
+        at = ", ".join(f"{name}={value!r}" for name, value in counted.needs)
+        self.decide(FORWARDS, counted.number, f"{counted.reason}{at and f', as long as {at}'}", line)
+        for name, value in counted.needs:
+            self.decide(f"{ALIKE} {name}", value, f"with another value {counted.otherwise}", line)
 
     def _shown(self, counted: Forwards, denoisers: Denoisers) -> int:
         """The line that shows it."""

@@ -347,6 +347,10 @@ STAYS = "stays"  # kind of the decision about a component that model-level offlo
 FORWARDS = "forwards a step"
 """Subject of the decision how many forwards of a denoiser a step makes: None if no cache can count them."""
 
+ALIKE = "alike"
+"""Kind of the decision that steps make equally many forwards only while an argument has one value: argument, and value.
+A port refuses others where there is a cache."""
+
 CARRIED = "carried"
 """Kind of the decision about a dict in which a pipeline passes data to its denoiser: parameter, and its keys."""
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omniport.plan.model import DISPATCHED, STAYS
+from omniport.plan.model import ALIKE, DISPATCHED, STAYS
 from omniport.target.manifest import load
 from omniport.verify.cases import BASE, EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
@@ -122,6 +122,12 @@ class Lab:
             if entry["name"] == feature and not entry["supported"]:
                 return _reason(entry["why"])
         return ""
+
+    def needed_by_cache(self) -> dict[str, Any]:
+        """Arguments of a request that have to keep one value while there is a cache, as the plan says, with it."""
+        plan = load(self.port.manifest_path).plan.get("pipeline", {})
+        kept = (d for d in plan.get("decisions", ()) if d["subject"].startswith(f"{ALIKE} "))
+        return {d["subject"].removeprefix(f"{ALIKE} "): d["value"] for d in kept}
 
     def refused_inputs(self) -> tuple[str, ...]:
         """Inputs of the transformer that cannot be given with sequence parallelism, as the plan says."""
@@ -237,6 +243,18 @@ class Lab:
             return proving.run_with(self.port, self.work, rank, options, case, f"pipeline.{what}.pt")
 
         answer: dict[str, Any] = self.fork(f"pipeline.{what}", task)[0]
+        return answer
+
+    def refusals(self, options: dict[str, Any], case: str, changed: dict[str, Any]) -> dict[str, str]:
+        """What the port's pipeline raises on one case with each of ``changed``; "" of those that it takes."""
+        self.reference()
+
+        def task(rank: Rank) -> Any:
+            from omniport.verify import proving
+
+            return proving.refusals(self.port, self.work, rank, options, case, changed)
+
+        answer: dict[str, str] = self.fork("refusals", task)[0]
         return answer
 
     def compare(self, got: str, expected: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from omniport.verify.away import offloaded
 from omniport.verify.forks import Rank
 from omniport.verify.port import Port
 from omniport.verify.proofs import Proof, Subject
+from omniport.verify.requests import run_call
 
 
 def prove(
@@ -83,6 +85,25 @@ def run_with(port: Port, work: Path, rank: Rank, options: dict[str, Any], name: 
     contexts = {n: manager.get_context(n) for n in getattr(transformer, "_context_names", ())} if manager else {}
     reused = {n: list(c.get_cached_steps()) for n, c in contexts.items()}
     return {"forwards": reading["forwards"], "fired": dict(fired), "away": list(away.faults), "reused": reused}
+
+
+def refusals(
+    port: Port, work: Path, rank: Rank, options: dict[str, Any], name: str, changed: dict[str, Any]
+) -> dict[str, str]:
+    """What a request raises that gives one of ``changed``, by argument; "" if it is served."""
+    torch.set_num_threads(1)
+    config, worker = tasks.start_pipeline(port, work, rank, {}, options)
+    calls, parameters = tasks.pipeline_calls(port)
+    raised: dict[str, str] = {}
+    for argument, value in changed.items():
+        call = replace(calls[name], arguments={**calls[name].arguments, argument: value})
+        try:
+            run_call(worker, config, call, parameters)
+        except Exception as error:
+            raised[argument] = f"{type(error).__name__}: {error}"
+        else:
+            raised[argument] = ""
+    return raised
 
 
 def stage(port: Port, work: Path, rank: Rank, parallel: dict[str, Any], expected: str) -> Proof:

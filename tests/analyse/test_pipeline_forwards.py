@@ -33,10 +33,10 @@ from omniport.rewrite.pipeline.denoiser import Denoisers
 DENOISERS = Denoisers((("self.transformer", ("x",)), ("self.other", ("x",))))
 
 
-def counted(body: str, helper: str = "") -> Forwards:
+def counted(body: str, helper: str = "", **defaults: Scalar) -> Forwards:
     text = "def __call__(self, latents, scale, skip):\n" + "".join(f"    {line}\n" for line in body.splitlines())
     methods = [cst.parse_statement(f"def {helper}(self, x):\n    return self.transformer(x)\n")] if helper else []
-    return count_forwards(cst.parse_statement(text), methods, DENOISERS)  # type: ignore[arg-type]
+    return count_forwards(cst.parse_statement(text), methods, DENOISERS, defaults)  # type: ignore[arg-type]
 
 
 def steps(*lines: str) -> str:
@@ -94,6 +94,32 @@ def test_a_branch_that_only_some_steps_run_is_refused(condition: tuple[str, ...]
 def test_a_condition_that_a_step_changes_for_the_next_one_is_refused() -> None:
     found = counted(steps("if first:", PAIR[2], "first = False"))
     assert found.number is None and found.at == "first"
+
+
+SOME = steps(*PAIR, "if skip is not None and i > 2:", "    s = self.transformer(latents, t)")
+
+
+def test_steps_that_differ_by_an_argument_are_counted_at_its_default() -> None:
+    found = counted(SOME, skip=None)
+    assert found.number == 2 and found.reason == TWO and found.needs == (("skip", None),)
+    assert found.at == "skip is not None and i > 2" and found.otherwise == UNLIKE.format(found.at)
+    assert counted(steps(*PAIR, "if skip:", "    s = self.transformer(t)"), skip=0.0).needs == (("skip", 0.0),)
+
+
+def test_arguments_that_do_not_matter_are_not_needed() -> None:
+    assert counted(SOME, scale=1.0, skip=None).needs == (("skip", None),)
+    assert counted(steps(*PAIR), scale=1.0, skip=None).needs == ()
+    assert counted(steps(PAIR[0], "if scale > 1:", PAIR[2]), scale=1.0).needs == (), "the same in all steps"
+
+
+def test_a_default_at_which_steps_differ_does_not_help() -> None:
+    assert counted(SOME, skip=[0]) == counted(SOME) and counted(SOME).number is None  # type: ignore[arg-type]
+    assert counted(SOME, scale=1.0) == counted(SOME)
+
+
+def test_a_loop_that_runs_again_is_refused_at_every_default() -> None:
+    inner = "\n".join(f"    {line}" for line in SOME.splitlines())
+    assert counted(f"for chunk in chunks:\n{inner}", skip=None) == Forwards(None, AGAIN)
 
 
 def test_calls_of_the_steps_that_differ_are_refused() -> None:

@@ -119,8 +119,9 @@ class Run:
         return all(found) if found else None
 
 
-def write_twin(port: Port, twin: str) -> Job:
-    """Write a broken twin beside ``port`` and make the job that verifies it."""
+def write_twin(port: Port, twin: str, features: tuple[str, ...] = ()) -> Job:
+    """Write a broken twin beside ``port`` and make the job that verifies it, in ``features`` or those of the tests."""
+    name = f"twin_{Path(twin).name}"
     base = next(iter(port.paths))
     post = f"from {port.pipeline_module} import {port.post_process} as post_process\n"
     (base / "twin_base.py").write_text(
@@ -128,14 +129,14 @@ def write_twin(port: Port, twin: str) -> Job:
         f"from {port.transformer_module} import {port.transformer_class} as Transformer\n"
         + (post if port.post_process else "post_process = None\n")
     )
-    shutil.copy(BROKEN / f"{twin}.py", base / f"twin_{twin}.py")
+    shutil.copy(BROKEN / f"{twin}.py", base / f"{name}.py")
     data = json.loads(port.manifest_path.read_text())
-    names = {"pipeline_module": f"twin_{twin}", "pipeline_class": "Pipeline"}
-    names |= {"transformer_module": f"twin_{twin}", "transformer_class": "Transformer", "post_process": "post_process"}
+    names = {"pipeline_module": name, "pipeline_class": "Pipeline"}
+    names |= {"transformer_module": name, "transformer_class": "Transformer", "post_process": "post_process"}
     data["port"] |= names
-    data["name"] = f"twin_{twin}"
-    written = write_manifest(port.root, f"twin_{twin}", data)
-    job = make_job(written, features_of(twin))
+    data["name"] = name
+    written = write_manifest(port.root, name, data)
+    job = make_job(written, features or features_of(twin))
     return replace(job, port=replace(job.port, paths=port.paths))
 
 

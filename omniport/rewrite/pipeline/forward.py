@@ -7,6 +7,7 @@ import libcst as cst
 from omniport.analyse.pipeline_knowledge import FIRST_PROMPT
 from omniport.analyse.pipeline_output import Output, Processed, returned
 from omniport.plan.model import ArgumentPlan, PipelinePlan
+from omniport.rewrite.pipeline.alike import steps_alike
 from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, rewrite_lines, suite
 from omniport.rewrite.pipeline.facts import decision
 from omniport.rewrite.pipeline.liveness import drop_dead_stores
@@ -80,7 +81,7 @@ def _head(plan: PipelinePlan, batched: bool) -> str:
 
 
 def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
-    """Binding statements; a value that only ``x = x or default`` reads is bound in that statement."""
+    """Binding statements; a value that only ``x = x or default`` reads is bound in that statement.  What is refused."""
     lines: list[str] = []
     for argument in plan.arguments:
         merged = _merged(argument, block)
@@ -88,7 +89,7 @@ def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
             lines.append(f"{argument.name} = {argument.source}\n")
         else:
             block = merged
-    return parse("".join(lines)), block
+    return [*parse("".join(lines)), *steps_alike(plan.decisions)], block
 
 
 def _merged(argument: ArgumentPlan, block: Block) -> Block | None:

@@ -51,5 +51,23 @@ def run(lab: Lab) -> Finding:
     steps = min((len(steps) for steps in loose["reused"].values()), default=0)
     reused = not any(exact["reused"].values()) and steps > 0
     checks.append(Check("pipeline, steps reused", reused, "" if reused else f"{exact['reused']}, {loose['reused']}"))
+    if needed := lab.needed_by_cache():
+        options = {"cache_backend": "cache_dit", "cache_config": NEVER}
+        raised = lab.refusals(options, BASE, {name: _other(value) for name, value in needed.items()})
+        wrong = "; ".join(f"{n}: {text or 'served'}" for n, text in raised.items() if not _refused(text, n))
+        checks.append(Check("requests that a cache cannot count are refused", not wrong, wrong))
+        note += f", refused with others than {', '.join(f'{n}={v!r}' for n, v in needed.items())}"
     evidence = (proofs[0].detail, note, f"the pipeline reuses {steps} of {ran} steps, none at threshold 0")
     return Finding(tuple(checks), evidence)
+
+
+def _other(value: Any) -> Any:
+    """Another value than that of an argument, and as good a one."""
+    if value is None or isinstance(value, bool):
+        return [0] if value is None else not value
+    return value + 1 if isinstance(value, int) else value + (0.5 if value < 0.5 else -0.5)
+
+
+def _refused(raised: str, argument: str) -> bool:
+    """Whether what was raised is the refusal: it says that the cache is the reason, and names the argument."""
+    return "cache_dit" in raised and argument in raised
