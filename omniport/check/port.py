@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from omniport.check.finding import Finding
-from omniport.check.source import SourceFile, class_attributes, last_name
+from omniport.check.source import SourceFile, class_attributes, last_name, method
 from omniport.check.tree import Tree, shown, tree_of
 from omniport.errors import OmniportError
 from omniport.records import dataclass
@@ -117,9 +117,24 @@ def _dit_modules(file: SourceFile) -> Iterator[str]:
                     yield element.value
 
 
+@functools.lru_cache(8)
+def attention_names(file: SourceFile) -> tuple[str, ...]:
+    """``Attention``, and the classes of a file that take after it and only change what its kernel is given.
+
+    Not those that have arguments of their own, and not those that send some calls to another kernel.
+    """
+    names = ["Attention"] if file.imports.get("Attention") == ATTENTION else []
+    for node in file.nodes(ast.ClassDef) if names else ():  # a class stands behind its bases
+        own = method(node, "__init__") is not None or "sdpa_fallback" in file.lines_of(node)
+        if not own and any(isinstance(base, ast.Name) and base.id in names for base in node.bases):
+            names.append(node.name)
+    return tuple(names)
+
+
 def is_attention(file: SourceFile, call: ast.Call) -> bool:
-    """Whether ``call`` constructs vLLM-Omni's own attention layer."""
-    return isinstance(call.func, ast.Name) and file.imports.get(call.func.id, "") == ATTENTION
+    """Whether ``call`` constructs vLLM-Omni's own attention layer, or one of the file that takes after it."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    return file.imports.get(name) == ATTENTION or name in attention_names(file)
 
 
 def find_ports(path: Path) -> Iterator[tuple[str, list[Path]]]:

@@ -157,11 +157,9 @@ def attention_calls(code: str) -> tuple[int, int]:
         if isinstance(node, ast.ImportFrom) and node.module == "vllm_omni.diffusion.attention.layer"
         for name in node.names
     }
-    imported |= {
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) in imported for base in node.bases)
-    }
+    for node in tree.body:  # a class stands behind its bases
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) in imported for base in node.bases):
+            imported.add(node.name)
     calls = [ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.Call)]
     return sum(c in imported for c in calls), sum(c in OWN_CALLS for c in calls)
 

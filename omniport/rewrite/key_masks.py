@@ -4,6 +4,8 @@ The masks are followed from the root's forward to the attention calls, and what 
 makes biases of them on their way goes (:mod:`omniport.rewrite.mask_forms`).  ``if mask.ndim == 2:`` holds: a port's
 pipeline gives masks as its tokenizers do.
 
+Keys that a mask hides are left out where all layers get the same one (:mod:`omniport.rewrite.keyed_attention`).
+
 Masks over pairs of kept tokens are masks over keys, too, for a layer of their own
 (:mod:`omniport.rewrite.padded_attention`).  A class whose masks are not all of one kind keeps them, and its layer
 (:mod:`omniport.rewrite.masked_attention`): other masks over pairs of queries and keys, masks whose type or axes no line
@@ -19,6 +21,8 @@ from collections.abc import Sequence
 import libcst as cst
 
 from omniport.rewrite.dead import drop_dead_locals
+from omniport.rewrite.keyed_attention import CLASS as KEYED
+from omniport.rewrite.keyed_attention import one_for_all, pad_once
 from omniport.rewrite.mask_flow import Edits, Masks, mask_of, remarks, speaks_of_masks
 from omniport.rewrite.masked_attention import CLASS
 from omniport.rewrite.padded_attention import CLASS as PADDED
@@ -52,7 +56,10 @@ def key_masks(module: cst.Module, root: str, layer: str, *, cross: bool) -> cst.
             if item.name.value in masks.forwards:
                 item = _edited(item, masks.forwards[item.name.value], edits)
             if (made := good.get(item.name.value)) is not None:
-                item = replaced(item, functools.partial(_plain, layer=made, cross=cross))
+                shared = one_for_all(item)
+                made = KEYED if shared and made == layer else made
+                plain = replaced(item, functools.partial(_plain, layer=made, cross=cross))
+                item = pad_once(plain) if shared and plain is not item else plain
         body.append(item)
     return module.with_changes(body=body)
 

@@ -21,6 +21,9 @@ from omniport.rewrite.hoist import hoist_functions
 from omniport.rewrite.host_tables import place_tables
 from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.key_masks import key_masks
+from omniport.rewrite.keyed_attention import CLASS as KEYED
+from omniport.rewrite.keyed_attention import HELPER as KEYED_LAYER
+from omniport.rewrite.keyed_attention import PAD, PAD_HELPER, forget_masks
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lean_rotation import lean_rotations
 from omniport.rewrite.lists import drop_dropout, gather_lists
@@ -62,6 +65,8 @@ ALIAS = "OmniAttention"
 #: name -> the module a port imports it from.  Only names that the written code uses are imported.
 IMPORTS: dict[str, str] = {
     "Iterable": "collections.abc",
+    "replace": "dataclasses",
+    "lru_cache": "functools",
     "islice": "itertools",
     "F": "torch.nn",
     "apply_rotary_emb": "diffusers.models.embeddings",
@@ -176,6 +181,7 @@ def render_transformer(
     root = normal.root
     module = _each_class(module, lambda node: place_tables(node, plan, kept) if node.name.value == root else node)
     module, context = perturb(module, plan, normal.root)
+    module = _each_class(module, lambda node: forget_masks(node, module) if node.name.value == root else node)
     return _assemble(module, plan, header, norm + fused_norm + rotate + lean + tables + context, layer)
 
 
@@ -218,11 +224,15 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     )
     gated = GATED_HELPER if f"{GATED}(" in classes else ""
     more += MASKED_LAYER.format(base=layer) if f"{MASKED}(" in classes else ""
-    more += PADDED_LAYER.format(base=layer) if f"{PADDED}(" in classes else ""
+    padded = f"{PADDED}(" in classes
+    keyed = padded or f"{KEYED}(" in classes
+    more += KEYED_LAYER.format(base=layer) if keyed else ""
+    more += PAD_HELPER if f"{PAD}(" in classes else ""
+    more += PADDED_LAYER.format(base=KEYED) if padded else ""
     rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)
     own = {item.name.value for item in module.body if isinstance(item, cst.ClassDef | cst.FunctionDef)}
-    own |= set(imported_names(module))
+    own |= {*imported_names(module), *([] if keyed else ["replace", "lru_cache"])}
     wanted = [(name, source) for name, source in IMPORTS.items() if name in words - own]
     spelled = {ALIAS: f"Attention as {ALIAS}", NORM: f"RMSNorm as {NORM}", "F": "functional as F"}
     spelled[FUSED_NORM] = f"rms_norm as {FUSED_NORM}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from omniport.rewrite.key_masks import key_masks
+from omniport.rewrite.keyed_attention import HELPER as KEYED
 from omniport.rewrite.padded_attention import HELPER
 
 MODEL = """
@@ -131,7 +134,7 @@ def rewritten(form: tuple[str, str, str], role: str = "", *, cross: bool = True)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_masks_over_keys_have_two_axes(form: tuple[str, str, str]) -> None:
     before, after = rewritten(form)
-    assert "self.attn = Attention(" in after
+    assert "self.attn = KeyMaskedAttention(" in after
     for gone in ("None, None", "unsqueeze", ".view(", "-10000", ".ndim", ".repeat("):
         assert gone not in after
     x, mask = torch.randn(2, 7, 8), torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
@@ -173,7 +176,7 @@ APART = """keys = encoder_attention_mask.bool()
 
 def test_what_becomes_of_another_mask_over_the_same_keys_is_its_own_matter() -> None:
     _, after = rewritten(("pass", APART, "mask"))
-    assert "self.attn = Attention(" in after
+    assert "self.attn = KeyMaskedAttention(" in after
     assert "x = block(x, keys)\n" in after
     assert "other_mask = keys[:, None, None, :]\n" in after
     before, kept = rewritten(("pass", APART.replace("other_mask[", "mask["), "mask"))
@@ -200,7 +203,7 @@ def test_a_mask_that_is_dropped_is_seen() -> None:
 
 def test_cross_attention_needs_a_target_that_takes_its_masks() -> None:
     role = ', role="cross"'
-    assert "self.attn = Attention(" in rewritten(FORMS["a bias"], role)[1]
+    assert "self.attn = KeyMaskedAttention(" in rewritten(FORMS["a bias"], role)[1]
     assert "self.attn = MaskedAttention(" in rewritten(FORMS["a bias"], role, cross=False)[1]
 
 
@@ -234,7 +237,8 @@ def run(text: str, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, l
             return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).nan_to_num()
 
     names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F, "Attention": Attention, "MaskedAttention": Attention}
-    exec(HELPER.format(base="Attention"), names)
+    names |= {"lru_cache": lru_cache, "replace": replace}
+    exec(KEYED.format(base="Attention") + HELPER.format(base="KeyMaskedAttention"), names)
     names["AttentionMetadata"] = SimpleNamespace
     exec(text, names)
     return names["ToyModel"]()(x, mask), given
@@ -255,5 +259,5 @@ def test_masks_are_followed_into_runs_of_a_list_and_into_a_member_that_may_be_mi
     good, none, other = (text.replace("{second}", second) for second in ("mask", "None", "mask[:, :, None, None]"))
     for source in (good, none):
         after = key_masks(cst.parse_module(source), "ToyModel", "Attention", cross=True).code
-        assert "self.attn = Attention(" in after and "[:, None, None, :]" not in after
+        assert "self.attn = KeyMaskedAttention(" in after and "[:, None, None, :]" not in after
     assert key_masks(cst.parse_module(other), "ToyModel", "Attention", cross=True).code == other

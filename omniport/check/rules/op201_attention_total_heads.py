@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
-from omniport.check.port import Port, is_attention
+from omniport.check.port import Port, attention_names, is_attention
 from omniport.check.source import SourceFile, constant, dotted, keyword, method, parameters, walk
 
 _SHARDED = ("QKVParallelLinear", "ColumnParallelLinear", "MergedColumnParallelLinear")
@@ -78,7 +78,7 @@ class AttentionTotalHeads(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file in port.files:
-            for call in file.calls("Attention"):
+            for call in file.calls(*attention_names(file)):
                 cls = file.enclosing_class(call)
                 if cls is None or not is_attention(file, call) or not _sharded(file, cls):
                     continue

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
-from omniport.check.port import Port, is_attention
+from omniport.check.port import Port, attention_names, is_attention
 from omniport.check.source import SourceFile, constant, keyword
 
 _SHARDS = ("ColumnParallelLinear", "MergedColumnParallelLinear", "QKVParallelLinear", "RowParallelLinear")
@@ -68,7 +68,7 @@ class TpIgnored(Rule):
             return
         for file in port.files:
             if file.mentions("Attention"):
-                for call in file.calls("Attention"):
+                for call in file.calls(*attention_names(file)):
                     if is_attention(file, call):
                         yield self.at(file, call, "no layer is sharded, and more than one rank is not refused")
                         return

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
-from omniport.check.port import Port, is_attention
+from omniport.check.port import Port, attention_names, is_attention
 from omniport.check.source import SourceFile, class_attributes
 
 _MAPPING = "stacked_params_mapping"
@@ -104,7 +104,7 @@ class FusedLinearWithoutLora(Rule):
 
 
 def _has_attention(file: SourceFile) -> bool:
-    return any(is_attention(file, call) for call in file.calls("Attention"))
+    return any(is_attention(file, call) for call in file.calls(*attention_names(file)))
 
 
 def _names_parts(file: SourceFile) -> bool:

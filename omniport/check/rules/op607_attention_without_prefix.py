@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
-from omniport.check.port import Port, is_attention
+from omniport.check.port import Port, attention_names, is_attention
 from omniport.check.source import has_star, keyword, method, parameters
 
 
@@ -57,7 +57,7 @@ class AttentionWithoutPrefix(Rule):
         for file in port.files:
             if not file.mentions("Attention"):
                 continue
-            for call in file.calls("Attention"):
+            for call in file.calls(*attention_names(file)):
                 cls = file.enclosing_class(call)
                 if cls is None or not is_attention(file, call) or has_star(call) or keyword(call, "prefix") is not None:
                     continue

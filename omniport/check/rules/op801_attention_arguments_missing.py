@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
-from omniport.check.port import Port, is_attention
+from omniport.check.port import Port, attention_names, is_attention
 from omniport.check.source import has_star, keyword
 
 _REQUIRED = ("num_heads", "head_size", "causal", "softmax_scale")
@@ -53,7 +53,7 @@ class AttentionArgumentsMissing(Rule):
         for file in port.files:
             if not file.mentions("Attention"):
                 continue
-            for call in file.calls("Attention"):
+            for call in file.calls(*attention_names(file)):
                 if not is_attention(file, call) or has_star(call):
                     continue
                 missing = [n for n in _REQUIRED[len(call.args) :] if keyword(call, n) is None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from omniport.check.model import Finding, Rule
 from omniport.check.modules import layers
-from omniport.check.port import Port, is_attention
+from omniport.check.port import ATTENTION, Port
 from omniport.check.source import Function, dotted, last_name, method, parameters, walk
 
 
@@ -79,7 +79,7 @@ class MaskDropped(Rule):
 
     def check(self, port: Port) -> Iterator[Finding]:
         for file in port.files:
-            if not any(is_attention(file, call) for call in file.calls("Attention")):
+            if file.imports.get("Attention") != ATTENTION:
                 continue
             for cls in file.nodes(ast.ClassDef):
                 forward = method(cls, "forward")

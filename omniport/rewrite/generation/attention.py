@@ -11,7 +11,7 @@ from omniport.rewrite.syntax import dotted
 if TYPE_CHECKING:
     from omniport.target.features import TargetFeatures
 
-_LAYERS = ("Attention", "OmniAttention")
+_LAYERS = ("Attention", "OmniAttention", "KeyMaskedAttention")
 
 
 def _lacking(features: TargetFeatures) -> set[str]:
