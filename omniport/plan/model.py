@@ -343,7 +343,9 @@ DISPATCHED = ("sequential", "batched", "branches")
 STAGES = "pipeline stages"
 """Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
-STAYS = "stays"  # kind of the decision about a component that model-level offload must leave on the device
+STAYS = "stays"
+"""Kind of the decision about a component that model-level offload must leave on the device."""
+
 FORWARDS = "forwards a step"
 """Subject of the decision how many forwards of a denoiser a step makes: None if no cache can count them."""
 
