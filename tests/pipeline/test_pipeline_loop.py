@@ -130,12 +130,29 @@ def test_annotations_of_arguments_reach_diffuse() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "annotation"),
+    [
+        ("scale: float = None", ": float | None"),
+        ("scale: float | None = None", ": float | None"),
+        ("scale: float = 1.0", ": float"),
+        ("scale: float", ": float"),
+    ],
+)
+def test_an_argument_that_is_none_by_default_may_be_none(given: str, annotation: str) -> None:
+    _, diffuse = split(entry().replace("scale: float", given))
+    assert f"    scale{annotation},\n" in diffuse
+
+
+@pytest.mark.parametrize(
     ("line", "annotation"),
     [
         ("timesteps, n = retrieve_timesteps(ts)", ": torch.Tensor"),
         ("timesteps = self.scheduler.timesteps", ": torch.Tensor"),
-        ("if ts:\n        timesteps = self.scheduler.timesteps\n    else:\n        timesteps = ts", ": list[int]"),
-        ("timesteps = ts", ": list[int]"),
+        (
+            "if ts:\n        timesteps = self.scheduler.timesteps\n    else:\n        timesteps = ts",
+            ": list[int] | None",
+        ),
+        ("timesteps = ts", ": list[int] | None"),
     ],
 )
 def test_times_of_the_scheduler_are_a_tensor(line: str, annotation: str) -> None:

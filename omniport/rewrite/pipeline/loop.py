@@ -8,6 +8,7 @@ import libcst as cst
 
 from omniport.analyse.pipeline_loop import find_span
 from omniport.plan.model import PipelinePlan
+from omniport.rewrite.optional_types import with_optional_types
 from omniport.rewrite.pipeline.blocks import Block, Statement, bound, head_bound, indented, parse, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, keyword_arguments
 from omniport.rewrite.pipeline.facts import decision
@@ -91,7 +92,9 @@ def _spaced(block: Block) -> Block:
 def _method(
     entry: cst.FunctionDef, names: list[str], results: list[str], before: Block, inside: Block
 ) -> cst.FunctionDef:
-    annotations = {p.name.value: p.annotation for p in entry.params.params if p.annotation is not None}
+    annotations = {
+        p.name.value: p.annotation for p in with_optional_types(entry.params).params if p.annotation is not None
+    }
     lines = "".join(f"    {n}{_annotation(n, annotations, before, results)},\n" for n in names)
     returned = ", ".join(results)
     kind = ""
