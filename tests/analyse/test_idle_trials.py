@@ -44,7 +44,7 @@ def skipped(tree: SourceTree, name: str, monkeypatch: pytest.MonkeyPatch, idle: 
     return counts[0], counts[1]
 
 
-@pytest.mark.parametrize("name", ["ZImageTransformer2DModel", "MotifVideoTransformer3DModel"])
+@pytest.mark.parametrize("name", ["HiDreamImageTransformer2DModel", "MotifVideoTransformer3DModel"])
 def test_what_is_not_tried_changes_nothing(diffusers: SourceTree, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     idle, different = skipped(diffusers, name, monkeypatch, _idle)
     assert idle > 3 and not different

@@ -87,7 +87,7 @@ def compared(tree: SourceTree, name: str, monkeypatch: pytest.MonkeyPatch) -> tu
 
 @pytest.mark.parametrize(
     "name",
-    ["Lumina2Transformer2DModel", "LTX2VideoTransformer3DModel", "ZImageTransformer2DModel", "WanTransformer3DModel"],
+    ["Lumina2Transformer2DModel", "LTX2VideoTransformer3DModel", "CosmosTransformer3DModel", "WanTransformer3DModel"],
 )
 def test_a_recalled_call_does_what_following_it_does(
     diffusers: SourceTree, name: str, monkeypatch: pytest.MonkeyPatch

@@ -80,7 +80,7 @@ class _Place:
 
 
 def find_region(normal: NormalForm, source: SourceTree | None, decided: Decisions, kept: frozenset[Site]) -> Region:
-    """The longest region that begins where attention begins.
+    """The longest region that begins where attention on tokens of the result begins.
 
     Args:
         kept: attention calls that stay those of the reference, which know nothing of other ranks.
@@ -133,26 +133,34 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     ranks = _ranks(body)
     refused: Refused | None = None
     front = False
-    # lists of blocks before single modules with attention, such as refiners of the text
-    for start in sorted(starts, key=lambda at: not isinstance(body[at], ast.For)):
-        alive = {name for name, value in traces[start].env.items() if isinstance(value, Tensor)}
-        carriers = frozenset(alive & _stored(body[start : starts[-1] + 1]))
-        primary = carriers & live(body[starts[-1] + 1 :])
+    read = live(body[starts[-1] + 1 :])
+    alive = {at: {name for name, value in traces[at].env.items() if isinstance(value, Tensor)} for at in starts}
+    carried = {at: frozenset(alive[at] & _stored(body[at : starts[-1] + 1])) for at in starts}
+    lists = [at for at in starts if isinstance(body[at], ast.For)]
+    parts = [at for at in lists if not carried[at] & read]
+    end: int | None = None
+    # lists of blocks before single modules with attention, such as refiners of the text, and those that change tokens
+    # of the result before those that change the parts it is made of
+    for start in sorted(starts, key=lambda at: (at not in lists, at in parts)):
+        if end is not None and (start > end or start not in parts):
+            continue  # it would leave blocks with all tokens, and has no more than they
+        carriers, primary = carried[start], carried[start] & read
+        front = front or any(at < start for at in parts)
         # where the tokens of the result are not there yet, blocks most likely work on their parts
         part = task if primary else replace(task, left=[min(task.left[0], _STATEMENTS // 4)])
         spent = refused is not None and task.left[0] <= 0  # one more walk is made, which tells little
         for batch in (0, 1) if _turned(body[:start]) else (0,):
-            place = _Place(start, carriers, frozenset(primary), starts[-1], batch)
+            place = _Place(start, carriers, primary, starts[-1], batch)
             try:
                 found = _search(part, place)
                 task.places.append(place)
                 return replace(found, front=front), ranks
             except Refused as error:
                 refused = refused if batch or spent else error
-        behind = [at for at in starts if at > start and isinstance(body[at], ast.For)]
+        behind = [at for at in lists if at > start]
         joined = bool(behind) and any(_others(traces[start].env[n], traces[behind[0]].env.get(n)) for n in primary)
-        if primary & _stored(body[start : start + 1]) and isinstance(body[start], ast.For) and not joined:
-            break  # what comes later would leave these blocks with all tokens, and has no more than they
+        if primary & _stored(body[start : start + 1]) and start in lists and not joined:
+            end = start
         front = front or joined or not primary
     assert refused is not None
     raise refused
@@ -272,7 +280,7 @@ def _search(task: _Task, place: _Place, given: dict[str, Form] | None = None) ->
                 or (not furthest and _explains(refused, result, form))
             ):
                 furthest = (alike, tried, trial, result)
-                if not isinstance(result, Refused) or _explains(refused, result, form):
+                if not isinstance(result, Refused) or _explains(refused, result, form) or trial.settles(alike, form):
                     break
         if furthest is not None:
             _, forms, best, found = furthest
@@ -317,6 +325,13 @@ class _Trial:
     def idle(self, label: str, form: Form) -> bool:
         """Whether a value may have this form and all is refused as before."""
         return label in (self.unread if form is None or form is True else self.unmet)
+
+    def settles(self, labels: tuple[str, ...], form: Form) -> bool:
+        """Whether values have the number of axes that was tried: what is in the way now are others of unknown shape.
+
+        Of a tuple that says nothing: it may be taken apart before anything asks what is in it.
+        """
+        return type(form) is int and bool(self.unranked) and not any(label in labels for label, _ in self.unranked)
 
     def alike(self, label: str) -> tuple[str, ...]:
         """The labels that are tried together: tables of one tuple have one rank."""
