@@ -290,17 +290,11 @@ def config_keys(
     Raises:
         OmniportError: a key that the constructor does not take, in a config that may be newer than the reference.
     """
-    from packaging.version import InvalidVersion, Version
-
     file = f"{component}/config.json"
     keys = {key for key in published if not key.startswith("_")}
     unknown = sorted(keys - set(transformer.parameters))
     written = published.get("_diffusers_version")
-    try:
-        older = isinstance(written, str) and Version(written) <= Version(version)
-    except InvalidVersion:
-        older = False
-    if unknown and not older:
+    if unknown and not _no_newer(written, version):
         raise OmniportError(
             f"{file} has keys that {transformer.class_name} of this diffusers does not take: "
             f"{', '.join(unknown)}; use a newer diffusers with --source DIR"
@@ -311,6 +305,16 @@ def config_keys(
         reason = f"diffusers {written} wrote the config; the constructor of {version} takes no such key any more"
         decisions.append(Decision("ignored config keys", ", ".join(unknown), Why(reason, file, 0)))
     return tuple(decisions)
+
+
+def _no_newer(written: object, version: str) -> bool:
+    """Whether a config was written by this version or an older one."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return isinstance(written, str) and Version(written) <= Version(version)
+    except InvalidVersion:
+        return False
 
 
 def plan(

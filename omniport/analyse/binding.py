@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import libcst as cst
 
 from omniport.analyse import knowledge
@@ -11,14 +14,25 @@ from omniport.source.walk import of_kind
 
 Env = dict[str, Value]
 
+_RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*\Z")
+
 
 def torch_version(operator: object, version: object) -> bool:
     """Decide ``is_torch_version(operator, version)`` for every torch that the target runs on."""
+    lowest, asked = _ordered(knowledge.TORCH, str(version))
+    table = {">=": lowest >= asked, ">": lowest > asked, "<": lowest < asked, "<=": lowest <= asked}
+    return bool(table.get(str(operator), False))
+
+
+def _ordered(*versions: str) -> list[Any]:
+    """Versions as what orders them: packaging takes longer to import than the numbers of a release take to compare."""
+    if all(_RELEASE.match(version) for version in versions):
+        numbers = [[int(part) for part in version.split(".")] for version in versions]
+        longest = max(map(len, numbers))
+        return [[*release, *[0] * (longest - len(release))] for release in numbers]
     from packaging.version import Version
 
-    lowest, asked = Version(knowledge.TORCH), Version(str(version))
-    table = {">=": lowest >= asked, ">": lowest > asked, "<": lowest < asked, "<=": lowest <= asked}
-    return table.get(str(operator), False)
+    return list(map(Version, versions))
 
 
 def parameters(node: cst.FunctionDef) -> list[cst.Param]:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import tokenize
 from collections.abc import Mapping
@@ -126,6 +127,8 @@ def _ruff(base: Path, settings: Path, root: Path | None, command: list[str], nam
 
 
 def _binary() -> str:
+    if (installed := Path(sys.executable).with_name("ruff")).is_file():
+        return str(installed)  # where ruff's own search ends, too, once it has read how Python was built
     try:
         from ruff import find_ruff_bin
 

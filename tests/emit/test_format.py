@@ -1,5 +1,6 @@
 """Generated files are fixed and formatted under the tree's own settings."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,13 +52,19 @@ def test_broken_settings_are_named(tmp_path: Path):
         format_files({"a.py": "def (\n"}, None)
 
 
-def test_no_ruff(monkeypatch: pytest.MonkeyPatch):
+def test_ruff_of_another_place_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert format_files({"a.py": "x  = 1\n"}, None)[0] == {"a.py": "x = 1\n"}
+
+
+def test_no_ruff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import ruff
 
     def gone():
         raise FileNotFoundError
 
     monkeypatch.setattr(ruff, "find_ruff_bin", gone)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(OmniportError, match="ruff is not installed"):
         format_files({"a.py": "x = 1\n"}, None)
