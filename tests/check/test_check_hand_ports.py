@@ -180,6 +180,13 @@ def test_a_whole_tree_takes_seconds(timed: tuple[Report, float]) -> None:
 def test_every_finding_was_reviewed_and_few_are_false_alarms(timed: tuple[Report, float]) -> None:
     found = sorted((f.code, f.path.rpartition("diffusion/models/")[2], f.line) for f in timed[0].findings)
     rows = reviewed()
+    judged = {row[:3] for row in rows}
+    missing = [
+        f"| {code} | {file} | {line} | VERDICT | REASON |"
+        for code, file, line in found
+        if (code, file, line) not in judged
+    ]
+    assert not missing, "open each, and add to docs/check-hand-written.md:\n" + "\n".join(missing)
     assert found == sorted(row[:3] for row in rows)
     alarms = sum(verdict == "false alarm" for *_, verdict in rows)
     assert all(verdict in ("defect", "false alarm") for *_, verdict in rows)
