@@ -8,10 +8,14 @@ not there weighs nothing, as one that is masked.
 The device is asked for them once in a forward, at its first layer, as hand-written ports ask in theirs. What was read
 is forgotten when the next forward begins: a mask may have been written into, and masks of old requests go. A class that
 makes a mask of its own in each layer would ask in each: its layer stays as it is, but for masks that are padded, which
-are padded once. A compiler is given the mask, for it has no sizes that depend on data.
+are padded once. A compiler is given the mask, for it has no sizes that depend on data. Where all of the model is
+compiled, forgetting is not: with HSDP, vLLM-Omni keeps attention out of the graphs, and it asks there as it does in any
+forward.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import libcst as cst
 
@@ -24,6 +28,8 @@ from omniport.source.walk import of_kind
 #: The class in a port, and the function that pads its masks; each with what it keeps for the layers of a forward.
 CLASS, READ = "KeyMaskedAttention", "kept_keys"
 PAD, MADE = "pad_keys", "padded_keys"
+#: The function that forgets what was kept.
+FORGET = "forget_masks"
 
 HELPER = '''
 
@@ -58,7 +64,12 @@ def pad_keys(mask: torch.Tensor, pad: tuple[int, int]) -> torch.Tensor:
     return F.pad(mask, pad, value=True) if torch.compiler.is_compiling() else padded_keys(mask, pad)
 '''
 
-_FORGET = "if not torch.compiler.is_compiling():  # a mask may be another than in the last forward\n"
+_FORGET_HELPER = '''
+
+@torch.compiler.disable
+def forget_masks() -> None:
+    """A mask may be another than in the last forward: with HSDP attention is not compiled even if the model is."""
+'''
 
 
 def one_for_all(node: cst.ClassDef) -> bool:
@@ -84,16 +95,28 @@ def pad_once(node: cst.ClassDef) -> cst.ClassDef:
 def forget_masks(root: cst.ClassDef, module: cst.Module) -> cst.ClassDef:
     """The root, whose forward forgets what was read of masks if the module reads any."""
     forward = method(root, "forward")
-    called = {dotted(call.func) for call in of_kind(module, cst.Call)}
-    names = [READ] if called & {CLASS, PADDED} else []
-    names += [MADE] if PAD in called else []
-    if forward is None or not names:
+    if forward is None or not _kept(of_kind(module, cst.Call)):
         return root
     body = list(forward.body.body)
     place = int(forward.get_docstring() is not None)
-    lines = statements(_FORGET + "".join(f"    {name}.cache_clear()\n" for name in names))
-    made = forward.with_changes(body=forward.body.with_changes(body=[*body[:place], *lines, *body[place:]]))
+    made = forward.with_changes(
+        body=forward.body.with_changes(body=[*body[:place], *statements(f"{FORGET}()\n"), *body[place:]])
+    )
     return replaced(root, lambda part: made if part is forward else None)
+
+
+def forgetting(module: cst.Module) -> str:
+    """The function that forgets, for a module whose root calls it; else nothing."""
+    calls = of_kind(module, cst.Call)
+    if not any(dotted(call.func) == FORGET for call in calls):
+        return ""
+    return _FORGET_HELPER + "".join(f"    {name}.cache_clear()\n" for name in _kept(calls))
+
+
+def _kept(calls: Iterable[cst.Call]) -> list[str]:
+    """The functions of a module that keep something of masks."""
+    called = {dotted(call.func) for call in calls}
+    return [*([READ] if called & {CLASS, PADDED} else []), *([MADE] if PAD in called else [])]
 
 
 def _given(node: cst.ClassDef) -> set[str]:

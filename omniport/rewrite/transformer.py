@@ -23,7 +23,7 @@ from omniport.rewrite.join_norms import JoinNorms
 from omniport.rewrite.key_masks import key_masks
 from omniport.rewrite.keyed_attention import CLASS as KEYED
 from omniport.rewrite.keyed_attention import HELPER as KEYED_LAYER
-from omniport.rewrite.keyed_attention import PAD, PAD_HELPER, forget_masks
+from omniport.rewrite.keyed_attention import PAD, PAD_HELPER, forget_masks, forgetting
 from omniport.rewrite.layers import PACK_INPUT, Constructor, check_complete, linears_of, parallel_classes
 from omniport.rewrite.lean_rotation import lean_rotations
 from omniport.rewrite.lists import drop_dropout, gather_lists
@@ -228,6 +228,7 @@ def _assemble(module: cst.Module, plan: TransformerPlan, header: str, more: str,
     keyed = padded or f"{KEYED}(" in classes
     more += KEYED_LAYER.format(base=layer) if keyed else ""
     more += PAD_HELPER if f"{PAD}(" in classes else ""
+    more += forgetting(module)
     more += PADDED_LAYER.format(base=KEYED) if padded else ""
     rest = layers + helpers(plan, classes) + more + gated + cached_blocks(plan) + "\n\n" + classes
     words = _words(rest)

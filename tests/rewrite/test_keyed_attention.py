@@ -13,8 +13,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
-from omniport.rewrite.keyed_attention import HELPER, PAD_HELPER, forget_masks, one_for_all, pad_once
+from omniport.rewrite.keyed_attention import HELPER, PAD_HELPER, forget_masks, forgetting, one_for_all, pad_once
 from omniport.rewrite.padded_attention import HELPER as PADDED
 
 
@@ -159,12 +160,20 @@ class ToyBlock(nn.Module):
 """
 
 
-def model(*, forgets: bool = True, pads: bool = False) -> tuple[Any, dict[str, Any]]:
-    module = cst.parse_module(ROOT)
+def model(
+    text: str = ROOT, *, forgets: bool = True, pads: bool = False, folds: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    """A model as it is written; one that ``folds`` asks whether it is compiled before it forgets."""
+    module = cst.parse_module(text)
     root, *others = module.body
     assert isinstance(root, cst.ClassDef)
     root = forget_masks(root, module) if forgets else root
-    made = names(MADE + PAD_HELPER + cst.Module([root, *others]).code)
+    written = cst.Module([root, *others])
+    helper = forgetting(written)
+    assert (helper != "") == forgets
+    asking = "if not torch.compiler.is_compiling():\n            kept_keys.cache_clear()\n"
+    code = written.code.replace("forget_masks()\n", asking) if folds else written.code
+    made = names(MADE + PAD_HELPER + helper + code)
     toy = made["ToyModel"]()
     toy.layers, toy.pads = [made["KeyMaskedAttention"]() for _ in range(5)], pads
     return toy, made
@@ -214,13 +223,39 @@ def test_the_root_forgets_behind_its_docstring_and_only_what_is_read() -> None:
     module = cst.parse_module(ROOT)
     root = module.body[0]
     assert isinstance(root, cst.ClassDef)
-    text = cst.Module([forget_masks(root, module)]).code
-    assert text.index("Of a model") < text.index("kept_keys.cache_clear()\n") < text.index("# 1. blocks")
-    assert text.count("cache_clear()") == 2
-    plain = cst.parse_module(ROOT.replace("pad_keys(mask, (0, 0))", "mask"))
-    assert cst.Module([forget_masks(plain.body[0], plain)]).code.count("cache_clear()") == 1  # type: ignore[arg-type]
+    made = cst.Module([forget_masks(root, module), *module.body[1:]])
+    assert made.code.index("Of a model") < made.code.index("        forget_masks()\n") < made.code.index("# 1. blocks")
+    assert forgetting(made).count("cache_clear()") == 2
+    plain = cst.parse_module(made.code.replace("pad_keys(mask, (0, 0))", "mask"))
+    assert forgetting(plain).count("cache_clear()") == 1
     other = cst.parse_module(ROOT.replace("KeyMaskedAttention(", "Attention(").replace("pad_keys(", "pad("))
     assert forget_masks(other.body[0], other) is other.body[0]  # type: ignore[arg-type]
+    assert forgetting(other) == ""
+
+
+BESIDE = "query = query + self.layers[0]._run_local_attention(query, key, value, AttentionMetadata(attn_mask=mask))\n"
+APART = ROOT.replace("# 1. blocks\n", f"query = query * 2\n        {BESIDE}")
+
+
+@pytest.mark.parametrize("folds", [False, True], ids=["made", "broken"])
+@torch.inference_mode()
+def test_a_compiled_model_whose_attention_is_not_reads_masks_anew(folds: bool) -> None:
+    """As with HSDP: vLLM-Omni keeps attention out of the graphs, and what stands in front of the first is compiled."""
+    toy, made = model(APART, folds=folds)
+    outside: Any = torch.compiler.disable
+    for layer in toy.layers:
+        layer._run_local_attention = outside(layer._run_local_attention)
+    torch.compiler.reset()
+    counter: Any = CompileCounter()
+    forward: Any = torch.compile(toy.forward, backend=counter)
+    mask = MASK.clone()
+    before = forward(*tensors(), mask)
+    assert made["kept_keys"].cache_info().misses > 0  # it is asked although the model is compiled
+    mask[0, 0] = False
+    after = forward(*tensors(), mask)
+    expected = model(APART)[0](*tensors(), mask.clone())
+    assert counter.frame_count > 0 and (before - expected).abs().max() > 1e-3
+    assert torch.equal(after, expected) == (not folds)
 
 
 def test_padding_that_is_a_query_has_zeros() -> None:
