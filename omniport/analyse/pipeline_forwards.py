@@ -20,6 +20,7 @@ from omniport.plan.model import FORWARDS, PipelinePlan, Scalar, TransformerPlan
 from omniport.rewrite.pipeline.blocks import Block, Statement, inner_blocks, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.source.syntax import code, dotted
+from omniport.source.walk import of_kind
 
 ONE = "a step makes one forward"
 TWO = "a step makes two forwards, one for each branch of guidance"
@@ -28,6 +29,8 @@ BESIDES = "forwards besides those of the steps{}: cache-dit counts each as one o
 SEVERAL = "a step makes up to {} forwards: cache-dit tells two apart"
 UNLIKE = "steps make different numbers of forwards, by `{}`: cache-dit tells the branches apart by counting"
 OTHER = "steps make different calls, by `{}`: what one keeps does not fit the other"
+WITHIN = "a {} within a step runs the denoiser"
+NONE = "no step makes a forward of the denoiser"
 SIDES = "denoisers run differently often in a step ({}), and are of one class, which declares it once"
 
 
@@ -74,12 +77,14 @@ def count_forwards(
     for helper in helpers:
         if denoiser_calls(helper, denoisers.names(helper)):
             return Forwards(None, BESIDES.format(f", in {helper.name.value}"), method=helper.name.value)
-    sites = list(_sites(suite(entry.body), names, (), ()))
     try:
+        sites = list(_sites(suite(entry.body), names, (), ()))
         loop = _loop(sites)
     except _Refused as refusal:
         return refusal.found
     guards = {id(guard): guard for site in sites for guard in site.guards}
+    if loop is not None:
+        guards |= {id(guard): guard for guard in _ending(suite(loop.body))}
     part = None if loop is None else slice_of(entry, loop, list(guards.values()))
 
     def count(at: Mapping[str, Scalar]) -> tuple[Forwards, frozenset[str]]:
@@ -110,7 +115,9 @@ def _count(block: Block, values: StepValues | None, sites: Sequence[_Site]) -> t
     by = frozenset().union(*(one.by for one in counted.values()))
     if len(set(counts.values())) > 1:
         return Forwards(None, SIDES.format(", ".join(f"{n} {k}" for n, k in counts.items()))), by
-    number = max(counts.values(), default=0)
+    number = max(counts.values())
+    if not number:
+        return Forwards(None, NONE), by
     if number > 2:
         return Forwards(None, SEVERAL.format(number), site=len(sites) - 1), by
     each = f", each of {', '.join(counts)}" if len(counts) > 1 else ""
@@ -156,14 +163,20 @@ def _sites(
         if not denoiser_calls(node, names):
             continue
         if isinstance(node, cst.SimpleStatementLine):
+            for part in (part for kind in _UNCERTAIN for part in of_kind(node, kind)):
+                if denoiser_calls(part, names):
+                    raise _Refused(WITHIN.format(_UNCERTAIN[type(part)]), _text(part))
             yield from (_Site(call, loops, guards) for call in denoiser_calls(node, names))
             continue
+        blocks = inner_blocks(node)
+        if len(denoiser_calls(node, names)) > sum(len(denoiser_calls(block, names)) for block in blocks):
+            raise _Refused(WITHIN.format(f"{_kind(node)}'s head" if blocks else _kind(node)))
         if isinstance(node, cst.For | cst.While):
             loops_inside, guards_inside = (*loops, node), guards
         else:
             loops_inside, guards_inside = loops, (*guards, *_tests(node))
-        for part in inner_blocks(node):
-            yield from _sites(suite(part), names, loops_inside, guards_inside)
+        for block_inside in blocks:
+            yield from _sites(suite(block_inside), names, loops_inside, guards_inside)
 
 
 def _tests(node: Statement) -> Iterable[cst.BaseExpression]:
@@ -174,8 +187,32 @@ def _tests(node: Statement) -> Iterable[cst.BaseExpression]:
         branch = branch.orelse
 
 
+def _kind(node: Statement) -> str:
+    return type(node).__name__.removesuffix("Def").lower()
+
+
+def _ends(node: cst.CSTNode) -> bool:
+    """Whether a statement of a step may end the step: by ``continue``, but of a loop within."""
+    if isinstance(node, cst.SimpleStatementLine):
+        return any(isinstance(small, cst.Continue) for small in node.body)
+    if not isinstance(node, cst.If | cst.With | cst.Try):
+        return False
+    return any(_ends(inner) for block in inner_blocks(node) for inner in suite(block))
+
+
+def _ending(block: Block) -> Iterable[cst.BaseExpression]:
+    """The conditions of what may end a step."""
+    for node in block:
+        if isinstance(node, cst.If | cst.With | cst.Try) and _ends(node):
+            yield from _tests(node)
+            for part in inner_blocks(node):
+                yield from _ending(suite(part))
+
+
 def _loop(sites: Sequence[_Site]) -> cst.For | cst.While | None:
     """The one loop that all calls stand in; None if none stands in any."""
+    if not sites:
+        raise _Refused(NONE)
     innermost = [site.loops[-1] if site.loops else None for site in sites]
     steps = innermost[-1]
     for number, (site, loop) in enumerate(zip(sites, innermost, strict=True)):
@@ -187,6 +224,13 @@ def _loop(sites: Sequence[_Site]) -> cst.For | cst.While | None:
     return steps
 
 
+class _Numbers(NamedTuple):
+    """How many forwards there may have been: where a step goes on behind a block, and where that has ended it."""
+
+    going: frozenset[int]
+    ended: frozenset[int] = frozenset()
+
+
 class _Counted:
     """Counts the forwards of ``names`` over a block that is run once a step."""
 
@@ -196,42 +240,71 @@ class _Counted:
 
     def largest(self, block: Block) -> int:
         """The largest of the numbers that a run may have, each for all of its steps."""
-        return max(self._numbers(block))
+        going, ended = self._numbers(block, begun=False, more=False)
+        return max(going | ended, default=0)
 
-    def _numbers(self, block: Block) -> frozenset[int]:
-        found = frozenset({0})
-        for node in block:
-            if denoiser_calls(node, self.names):
-                more = self._of(node)
-                found = frozenset(a + b for a in found for b in more)
-        return found
+    def _numbers(self, block: Block, *, begun: bool, more: bool) -> _Numbers:
+        """What a block makes in a step that may have ``begun`` to make forwards, and make ``more`` behind it."""
+        going, ended = frozenset({0}), frozenset[int]()
+        for at, node in enumerate(block):
+            if not going:
+                break
+            if denoiser_calls(node, self.names) or _ends(node) or _leaves(node):
+                later = more or any(denoiser_calls(n, self.names) for n in block[at + 1 :])
+                made = self._of(node, begun or any(going), later)
+                ended |= {a + b for a in going for b in made.ended}
+                going = frozenset(a + b for a in going for b in made.going)
+        return _Numbers(going, ended)
 
-    def _of(self, node: Statement) -> frozenset[int]:
+    def _of(self, node: Statement, begun: bool, more: bool) -> _Numbers:
         if isinstance(node, cst.If):
-            return self._either(node)
+            return self._either(node, begun, more)
         if isinstance(node, cst.With):
-            return self._numbers(suite(node.body))
+            return self._numbers(suite(node.body), begun=begun, more=more)
         if isinstance(node, cst.SimpleStatementLine):
-            return frozenset({len(denoiser_calls(node, self.names))})
-        raise _Refused(f"a {type(node).__name__.lower()} statement within a step runs the denoiser")
+            made = frozenset({len(denoiser_calls(node, self.names))})
+            if _ends(node):
+                return _Numbers(frozenset(), made)
+            return _Numbers(frozenset() if _leaves(node) else made)  # what leaves the loop is no step like others
+        raise _Refused(WITHIN.format(_kind(node)))
 
-    def _either(self, node: cst.If) -> frozenset[int]:
+    def _either(self, node: cst.If, begun: bool, more: bool) -> _Numbers:
         test = Value() if self.values is None else self.values.test(node)
         self.by |= test.by
         if test.known and test.known[0]:
-            return self._numbers(suite(node.body))
-        orelse = frozenset({0})
+            return self._numbers(suite(node.body), begun=begun, more=more)
+        orelse = _Numbers(frozenset({0}))
         if isinstance(node.orelse, cst.If):
-            orelse = self._either(node.orelse)
+            orelse = self._either(node.orelse, begun, more)
         elif node.orelse is not None:
-            orelse = self._numbers(suite(node.orelse.body))
+            orelse = self._numbers(suite(node.orelse.body), begun=begun, more=more)
         if test.known:
             return orelse
-        body = self._numbers(suite(node.body))
+        body = self._numbers(suite(node.body), begun=begun, more=more)
         if test.varies:
-            text = _text(node.test)
-            raise _Refused((OTHER if body == orelse else UNLIKE).format(text), text)
-        return body | orelse
+            calls = denoiser_calls(node, self.names)
+            if calls or (begun and more and body.ended != orelse.ended):  # a step without any counts as none
+                text = _text(node.test)
+                raise _Refused((OTHER if calls and body == orelse else UNLIKE).format(text), text)
+        return _Numbers(body.going | orelse.going, body.ended | orelse.ended)
+
+
+#: What runs a call never, once or several times, and how it is named.
+_UNCERTAIN: dict[type[cst.CSTNode], str] = {
+    cst.Lambda: "lambda",
+    cst.ListComp: "comprehension",
+    cst.SetComp: "comprehension",
+    cst.DictComp: "comprehension",
+    cst.GeneratorExp: "comprehension",
+    cst.IfExp: "conditional expression",
+    cst.BooleanOperation: "boolean operation",
+}
+
+
+def _leaves(node: Statement) -> bool:
+    """Whether a line always leaves the loop."""
+    left = (cst.Break, cst.Return, cst.Raise)
+    return isinstance(node, cst.SimpleStatementLine) and any(isinstance(small, left) for small in node.body)
 
 
 def _text(node: cst.CSTNode) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import libcst as cst
 
 from omniport.records import dataclass
-from omniport.rewrite.pipeline.blocks import Block, Statement, bound, head_bound, inner_blocks, reads, suite
+from omniport.rewrite.pipeline.blocks import Block, Statement, bound, head_bound, inner_blocks, reads, statements, suite
 from omniport.rewrite.pipeline.liveness import live_in
 
 Nodes = tuple[cst.CSTNode, ...]
@@ -36,7 +36,8 @@ def slice_of(entry: cst.FunctionDef, loop: cst.For | cst.While, tests: Collectio
             asked += reads(*sources)
             slicer.kept.update(map(id, places))
     body = suite(loop.body)
-    return Slice(frozenset(slicer.kept), frozenset(live_in(body) & bound(body) & found))
+    made = bound(body).union(*(changed(small) for small in _lines(body)))
+    return Slice(frozenset(slicer.kept), frozenset(live_in(body) & made & found))
 
 
 class _Slicer:
@@ -52,7 +53,7 @@ class _Slicer:
             names, places = head_bound(node), (*around, node)
             sources: Nodes = (node, *tests)
             if isinstance(node, cst.SimpleStatementLine):
-                names |= _changed(node)
+                names |= set[str]().union(*map(changed, node.body))
             elif isinstance(node, cst.If):
                 sources = (node.test, *tests)
                 self.walk(suite(node.body), sources, places)
@@ -75,7 +76,29 @@ class _Slicer:
                 self.binders.setdefault(name, []).append((sources, places))
 
 
-def _changed(line: cst.SimpleStatementLine) -> set[str]:
-    """Names of which a line binds an element."""
-    targets = [t.target for small in line.body if type(small) is cst.Assign for t in small.targets]
-    return {t.value.value for t in targets if type(t) is cst.Subscript and type(t.value) is cst.Name}
+def changed(small: cst.BaseSmallStatement) -> set[str]:
+    """Names of whose values a line binds an element or an attribute, or calls a method for what it does."""
+    targets: list[cst.BaseExpression] = []
+    if isinstance(small, cst.Assign):
+        targets = [t.target for t in small.targets]
+    elif isinstance(small, cst.AugAssign | cst.AnnAssign | cst.Del):
+        targets = [small.target]
+    elif isinstance(small, cst.Expr) and isinstance(small.value, cst.Call):
+        owner = getattr(small.value.func, "value", None)  # not of self: its methods are called for all sorts of things
+        return {owner.value} - {"self"} if isinstance(owner, cst.Name) else set()
+    parts = [e.value for t in targets for e in (t.elements if isinstance(t, cst.Tuple | cst.List) else ())]
+    return {name for target in (*targets, *parts) if (name := _owner(target))}
+
+
+def _owner(target: cst.BaseExpression) -> str:
+    """The name that ``target``, an element or attribute, is reached from; "" if it is none."""
+    node = target
+    while isinstance(node, cst.Subscript | cst.Attribute):
+        node = node.value
+    return node.value if isinstance(node, cst.Name) and node is not target else ""
+
+
+def _lines(block: Block) -> Iterator[cst.BaseSmallStatement]:
+    for node in statements(block):
+        if isinstance(node, cst.SimpleStatementLine):
+            yield from node.body

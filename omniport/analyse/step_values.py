@@ -2,7 +2,8 @@
 
 The statements before the loop and those of one step are followed in order.  Of a value is known whether it may differ
 from step to step, which it is if it is one literal, and its bounds if it is a share of the schedule: a time taken from
-a number starts at that number (``1000 - t``), and a step's number over that of all steps is one at most.
+the number that schedules start at is none below zero (``1000 - t``), and a step's number over that of all steps is one
+at most.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 
 import libcst as cst
 
-from omniport.analyse.step_slice import Slice
+from omniport.analyse.step_slice import Slice, changed
 from omniport.plan.model import Scalar
 from omniport.rewrite.pipeline.blocks import Block, bound, head_bound, inner_blocks, reads, small_bound, suite
 from omniport.rewrite.pipeline.walk import target_names
@@ -27,6 +28,8 @@ _AROUND = frozenset({"enumerate", "self.progress_bar"})
 _MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
 #: Methods, and functions of one argument, that keep what is known of a number or of the elements of a tensor.
 _KEEPING = frozenset({"float", "double", "item", "tolist", "cpu", "to", "expand", "flatten", "view", "repeat"})
+#: What diffusers' schedules start at, in steps of training or as a share.
+_STARTS = (1000, 1)
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     cst.Add: operator.add,
     cst.Subtract: operator.sub,
@@ -146,6 +149,11 @@ class StepValues:
         return value if by == value.by else value._replace(by=by)
 
     def _line(self, small: cst.BaseSmallStatement, names: Known) -> None:
+        for name in changed(small):  # what of it is changed is not known
+            old = self._named(name, names)
+            names[name] = self._marked(
+                Value(old.varies or self._varies(small, names), by=old.by | self._by(small, names))
+            )
         if isinstance(small, cst.Assign | cst.AnnAssign) and small.value is not None:
             value = self._marked(self._of(small.value, names))
             targets = [t.target for t in small.targets] if isinstance(small, cst.Assign) else [small.target]
@@ -161,9 +169,6 @@ class StepValues:
         if isinstance(target, cst.Name):
             names[target.value] = value._replace(part="times") if target.value == self._times else value
             return
-        if isinstance(target, cst.Subscript) and isinstance(target.value, cst.Name):
-            old = names.get(target.value.value, Value())
-            names[target.value.value] = Value(old.varies or value.varies, by=old.by | value.by)
         made = isinstance(source, cst.Call) and dotted(source.func) in _MAKERS
         elements = [e.value for e in target.elements] if isinstance(target, cst.Tuple) else []
         self._bind(target_names(target), Value(value.varies, by=value.by), names)
@@ -289,7 +294,7 @@ class StepValues:
         if None not in numbers:
             zero = kind is cst.Divide and not numbers[1]
             return plain if zero else plain._replace(known=(compute(*numbers),))
-        if kind is cst.Subtract and right.part == "times" and numbers[0] is not None and numbers[0] > 0:
+        if kind is cst.Subtract and right.part == "times" and numbers[0] in _STARTS:
             return plain._replace(span=(0.0, float(numbers[0])))
         if left.part == "step" and kind is cst.Add and type(numbers[1]) is int:
             return plain._replace(part="step", shift=left.shift + numbers[1])
@@ -351,26 +356,35 @@ def _span(value: Value) -> Span | None:
 
 def _joined(one: Value, other: Value, test: Value) -> Value:
     if one is other or (one.known and one.known == other.known and type(one.known[0]) is type(other.known[0])):
-        return one
+        return one._replace(by=one.by | other.by)
     spans = [_span(v) for v in (one, other) if v.known != (None,)]  # what compares a number with None fails
     span = None if None in spans or not spans else (min(s[0] for s in spans if s), max(s[1] for s in spans if s))
     by = one.by | other.by | test.by
     return Value(one.varies or other.varies or test.varies, span=span, by=by)
 
 
+def _around(loop: cst.For) -> tuple[cst.BaseExpression, int]:
+    """What a loop runs over, without what is around it, and how often it is counted; -1 if not from zero."""
+    over: cst.BaseExpression = loop.iter
+    counted = 0
+    while isinstance(over, cst.Call) and (name := dotted(over.func)) in _AROUND and over.args:
+        if name == "enumerate":
+            counted = counted + 1 if len(over.args) == 1 and counted >= 0 else -1
+        over = over.args[0].value
+    return over, counted
+
+
 def _iterated(loop: cst.For) -> str:
     """The dotted name of what a loop runs over, bare or counted; "" if it has none."""
-    over: cst.BaseExpression = loop.iter
-    while isinstance(over, cst.Call) and dotted(over.func) in _AROUND and over.args:
-        over = over.args[0].value
-    return dotted(over) or ""
+    return dotted(_around(loop)[0]) or ""
 
 
 def _own(loop: cst.For) -> Sequence[tuple[str, str]]:
     """The names that a loop over the times gives a step's number and its time, with what they are."""
-    if not _iterated(loop):
+    over, counted = _around(loop)
+    if not dotted(over):
         return ()
     if isinstance(loop.target, cst.Name):
-        return ((loop.target.value, "times"),)
+        return ((loop.target.value, "times"),) if not counted else ()
     found = [dotted(e.value) or "" for e in loop.target.elements] if isinstance(loop.target, cst.Tuple) else []
-    return tuple(zip(found, ("step", "times"), strict=True)) if len(found) == 2 and "" not in found else ()
+    return tuple(zip(found, ("step", "times"), strict=True)) if counted == 1 and len(found) == 2 and all(found) else ()

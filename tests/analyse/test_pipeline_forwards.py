@@ -8,11 +8,13 @@ import pytest
 from omniport.analyse.pipeline_forwards import (
     AGAIN,
     BESIDES,
+    NONE,
     ONE,
     OTHER,
     SEVERAL,
     TWO,
     UNLIKE,
+    WITHIN,
     Forwards,
     cached_as_counted,
     count_branches,
@@ -125,6 +127,71 @@ def test_a_loop_that_runs_again_is_refused_at_every_default() -> None:
 def test_calls_of_the_steps_that_differ_are_refused() -> None:
     found = counted(steps("if i == 0:", "    p = self.transformer(both)", "else:", "    p = self.transformer(one)"))
     assert found == Forwards(None, OTHER.format("i == 0"), "i == 0")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (PAIR[0], "if t > 1:", "    continue", *PAIR[1:]),
+        (PAIR[0], "with bar:", "    if i < 3:", "        continue", *PAIR[1:]),
+        (PAIR[0], "if scale:", "    if i < 3:", "        continue", *PAIR[1:]),
+        (PAIR[0], "if scale:", "    pass", "elif i < 3:", "    continue", *PAIR[1:]),
+        ("with bar:", f"    {PAIR[0]}", "    if i < 3:", "        continue", *PAIR[1:]),
+        ("if i < 3:", f"    {PAIR[0]}", "    continue", *PAIR),
+    ],
+)
+def test_a_step_that_ends_early_is_unlike_the_others(lines: tuple[str, ...]) -> None:
+    found = counted(steps(*lines))
+    assert found.number is None and found.reason == UNLIKE.format(found.at)
+    assert found.at in ("i < 3", "t > 1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"),
+    [
+        ((*PAIR, "if i < 3:", "    continue", "latents = step(p)"), 2),
+        (("if i < 3:", "    continue", *PAIR), 2),  # a step without any is none to cache-dit
+        (("if i < 3:", "    pass", "elif t:", "    continue", *PAIR), 2),
+        (("if skip:", "    continue", *PAIR), 2),
+        (("if skip:", "    p = self.transformer(t)", "    continue", *PAIR), 2),
+        (("for k in range(3):", "    if i < k:", "        continue", *PAIR), 2),
+        (("if i > 3:", "    break", *PAIR), 2),
+        (("p = self.transformer(t)", "if skip:", "    continue", "n = self.transformer(t)"), 2),
+    ],
+)
+def test_steps_that_end_alike_are_counted(lines: tuple[str, ...], number: int) -> None:
+    assert counted(steps(*lines)).number == number
+
+
+def test_steps_that_end_early_by_an_argument_are_counted_at_its_default() -> None:
+    found = counted(steps(PAIR[0], "if skip is not None and i in skip:", "    continue", *PAIR[1:]), skip=None)
+    assert found.number == 2 and found.needs == (("skip", None),)
+    assert counted(steps("if skip is None:", "    continue", *PAIR), skip=None).needs == ()
+    at = "skip is None and i > 3"
+    assert counted(steps(PAIR[0], f"if {at}:", "    continue", *PAIR[1:]), skip=None).reason == UNLIKE.format(at)
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("p = [self.transformer(x) for x in latents]", "comprehension"),
+        ("p = self.transformer(t) if scale else None", "conditional expression"),
+        ("p = scale and self.transformer(t)", "boolean operation"),
+        ("p = apply(lambda x: self.transformer(x))", "lambda"),
+        ("if self.transformer(t):\n    pass", "if's head"),
+        ("for x in self.transformer(t):\n    pass", "for's head"),
+        ("def ask(x):\n    return self.transformer(x)", "function"),
+    ],
+)
+def test_a_call_of_which_no_statement_says_how_often_it_runs_is_refused(line: str, what: str) -> None:
+    assert counted(steps(*line.splitlines())).reason == WITHIN.format(what)
+    assert counted(steps(*line.splitlines(), PAIR[0])).reason == WITHIN.format(what)
+    assert counted(line + "\n" + steps(PAIR[0])).number is None
+
+
+def test_no_forward_is_refused() -> None:
+    assert counted(steps("p = step(latents)")) == Forwards(None, NONE)
+    assert counted(steps("if skip is not None:", *(f"    {p}" for p in PAIR)), skip=None).number == 2
 
 
 def test_more_than_two_forwards_are_refused() -> None:
