@@ -18,14 +18,12 @@ import libcst as cst
 from omniport.analyse.step_slice import Slice, changed
 from omniport.plan.model import Scalar
 from omniport.rewrite.pipeline.blocks import Block, bound, head_bound, inner_blocks, reads, small_bound, suite
+from omniport.rewrite.pipeline.schedule import AROUND, MAKERS
 from omniport.rewrite.pipeline.walk import target_names
 from omniport.source.syntax import constant, dotted
 
 Span = tuple[float, float]
 
-_AROUND = frozenset({"enumerate", "self.progress_bar"})
-#: Functions that return the times of all steps and the number of steps.
-_MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
 #: Methods, and functions of one argument, that keep what is known of a number or of the elements of a tensor.
 _KEEPING = frozenset({"float", "double", "item", "tolist", "cpu", "to", "expand", "flatten", "view", "repeat"})
 #: What diffusers' schedules start at, in steps of training or as a share.
@@ -169,7 +167,7 @@ class StepValues:
         if isinstance(target, cst.Name):
             names[target.value] = value._replace(part="times") if target.value == self._times else value
             return
-        made = isinstance(source, cst.Call) and dotted(source.func) in _MAKERS
+        made = isinstance(source, cst.Call) and dotted(source.func) in MAKERS
         elements = [e.value for e in target.elements] if isinstance(target, cst.Tuple) else []
         self._bind(target_names(target), Value(value.varies, by=value.by), names)
         if made and len(elements) == 2 and dotted(elements[0]) == self._times:
@@ -367,7 +365,7 @@ def _around(loop: cst.For) -> tuple[cst.BaseExpression, int]:
     """What a loop runs over, without what is around it, and how often it is counted; -1 if not from zero."""
     over: cst.BaseExpression = loop.iter
     counted = 0
-    while isinstance(over, cst.Call) and (name := dotted(over.func)) in _AROUND and over.args:
+    while isinstance(over, cst.Call) and (name := dotted(over.func)) in AROUND and over.args:
         if name == "enumerate":
             counted = counted + 1 if len(over.args) == 1 and counted >= 0 else -1
         over = over.args[0].value

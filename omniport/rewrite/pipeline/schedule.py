@@ -12,9 +12,9 @@ from omniport.source.syntax import dotted
 from omniport.source.walk import of_kind
 
 _SCHEDULER = "self.scheduler.timesteps"
-_AROUND = frozenset({"enumerate", "self.progress_bar"})
+AROUND = frozenset({"enumerate", "self.progress_bar"})
 #: Functions of the reference that return the scheduler's timesteps first.
-_MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
+MAKERS = frozenset({"retrieve_timesteps", "self.get_timesteps"})
 
 
 def with_diffuse(
@@ -73,7 +73,7 @@ def _from_scheduler(line: cst.Assign) -> bool:
     if isinstance(target, cst.Name):
         return dotted(value) == _SCHEDULER
     first = target.elements[0].value if isinstance(target, cst.Tuple) else None
-    return dotted(first) == "timesteps" and isinstance(value, cst.Call) and dotted(value.func) in _MAKERS  # type: ignore[arg-type]
+    return dotted(first) == "timesteps" and isinstance(value, cst.Call) and dotted(value.func) in MAKERS  # type: ignore[arg-type]
 
 
 def _lines(block: Block) -> list[cst.SimpleStatementLine]:
@@ -107,7 +107,7 @@ def element(node: cst.For, known: set[str]) -> str:
     """The name that a loop over the timesteps gives each of them."""
     over: cst.BaseExpression = node.iter
     counted = False
-    while isinstance(over, cst.Call) and dotted(over.func) in _AROUND and len(over.args) == 1:
+    while isinstance(over, cst.Call) and dotted(over.func) in AROUND and len(over.args) == 1:
         counted |= dotted(over.func) == "enumerate"
         over = over.args[0].value
     if dotted(over) not in known:
