@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from omniport.plan.model import CARRIED, Decision, PipelinePlan
+from omniport.plan.model import Decision, PipelinePlan
+from omniport.plan.subjects import CARRIED
 from omniport.records import dataclass
 
 GIVEN, MEMBER, SHARED = "denoiser given", "denoiser member", "denoiser handed on"

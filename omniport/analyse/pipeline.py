@@ -35,7 +35,8 @@ from omniport.analyse.pipeline_stages import stages
 from omniport.analyse.pipeline_swaps import swaps
 from omniport.analyse.pipeline_warm_up import no_warm_up
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import CARRIED, STAGES, STAYS, Decision, PipelinePlan, Why
+from omniport.plan.model import Decision, PipelinePlan, Why
+from omniport.plan.subjects import CARRIED, STAGES, STAYS
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.blocks import suite
 from omniport.rewrite.pipeline.denoiser import Denoisers

@@ -16,7 +16,8 @@ import libcst as cst
 
 from omniport.analyse.step_slice import slice_of
 from omniport.analyse.step_values import StepValues, Value
-from omniport.plan.model import FORWARDS, PipelinePlan, Scalar, TransformerPlan
+from omniport.plan.model import PipelinePlan, Scalar, TransformerPlan
+from omniport.plan.subjects import FORWARDS
 from omniport.rewrite.pipeline.blocks import Block, Statement, inner_blocks, suite
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls
 from omniport.source.syntax import code, dotted

@@ -17,7 +17,8 @@ from omniport.analyse.pipeline_forwards import Forwards, count_branches, count_f
 from omniport.analyse.pipeline_guiders import guiders
 from omniport.analyse.pipeline_record import Record
 from omniport.errors import UnsupportedError
-from omniport.plan.model import ALIKE, FORWARDS, Decision
+from omniport.plan.model import Decision
+from omniport.plan.subjects import ALIKE, FORWARDS
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
 from omniport.rewrite.pipeline.narrowed import START

@@ -12,7 +12,15 @@ from collections.abc import Iterable
 from omniport.analyse.blocks import default_length
 from omniport.analyse.stage_loops import NotPlain, Run, read_runs
 from omniport.analyse.stage_names import numbers, stored
-from omniport.plan.model import STAGES, BlockListPlan, FeaturePlan, PipelinePlan, StagedList, StagesPlan, Why
+from omniport.plan.model import (
+    BlockListPlan,
+    FeaturePlan,
+    PipelinePlan,
+    StagedList,
+    StagesPlan,
+    Why,
+)
+from omniport.plan.subjects import STAGES
 from omniport.source.nodes import each_node
 from omniport.source.normal import NormalForm
 

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from omniport.analyse.precision import checkpoint_tables, kept_names
-from omniport.plan.model import FORWARDS, PipelinePlan, TransformerPlan
+from omniport.plan.model import PipelinePlan, TransformerPlan
+from omniport.plan.subjects import FORWARDS
 
 
 def transformer_facts(plan: TransformerPlan, normal: str) -> dict[str, Any]:

@@ -18,13 +18,13 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from pathlib import Path
 
 from omniport.errors import OmniportError
 from omniport.records import dataclass
 from omniport.source.nodes import each_node
 from omniport.source.toplevel import Definitions
+from omniport.target.bindings import Module, Names, absolute, read_names
 from omniport.target.kept import kept
 from omniport.target.parsed import parsed
 
@@ -137,44 +137,12 @@ class _Verdict:
     soft: bool  # not checked, rather than missing
 
 
-@dataclass
-class _Module:
-    """A module found: its file or its text; a folder without ``__init__`` has neither."""
-
-    name: str
-    path: Path | None = None
-    text: str | None = None
-    folder: Path | None = None
-
-    def read(self) -> str:
-        if self.text is None:
-            self.text = self.path.read_text("utf-8", errors="replace") if self.path else ""
-        return self.text
-
-    @property
-    def is_source(self) -> bool:
-        return self.path is None or self.path.suffix == ".py"
-
-
-@dataclass
-class _Names:
-    """What the body of a module binds."""
-
-    bound: set[str] = field(default_factory=set)
-    imported: dict[str, str] = field(default_factory=dict)  # local name -> module it is bound to by an import
-    exported: set[str] | None = None  # a literal __all__
-    strings: set[str] = field(default_factory=set)  # of a lazy module
-    lazy: bool = False  # replaces itself by a lazy module, or has __getattr__: strings name what it exports
-    dynamic: bool = False  # makes names at run time: __getattr__, globals()
-    broken: bool = False
-
-
 class _Read:
     """What was read of modules, by their names."""
 
     def __init__(self) -> None:
-        self.modules: dict[str, _Module | None] = {}
-        self.names: dict[str, _Names] = {}
+        self.modules: dict[str, Module | None] = {}
+        self.names: dict[str, Names] = {}
         self.definitions: dict[str, Definitions] = {}
 
 
@@ -226,23 +194,23 @@ class _Finder:
     def _known(self, top: str) -> bool:
         return any(n == top or n.startswith(f"{top}.") for n in self._overlay)
 
-    def find(self, name: str) -> _Module | None:
+    def find(self, name: str) -> Module | None:
         modules = self._read(name).modules
         if name not in modules:
             modules[name] = self._find(name)
         return modules[name]
 
-    def _find(self, name: str) -> _Module | None:
+    def _find(self, name: str) -> Module | None:
         parent, _, last = name.rpartition(".")
         if name in self._overlay:
             file, text = self._overlay[name]
             above = self.find(parent) if parent and file.endswith("/__init__.py") else None
-            return _Module(name, text=text, folder=above.folder / last if above and above.folder else None)
+            return Module(name, text=text, folder=above.folder / last if above and above.folder else None)
         if not parent:
             root = self._root(name)
             if root is None:
                 return None
-            return self._in_folder(name, root) if root.is_dir() else _Module(name, path=root)
+            return self._in_folder(name, root) if root.is_dir() else Module(name, path=root)
         above = self.find(parent)
         return self._in_folder(name, above.folder / last) if above is not None and above.folder is not None else None
 
@@ -265,16 +233,16 @@ class _Finder:
             self._disk.roots[top] = where
         return self._disk.roots[top]
 
-    def _in_folder(self, name: str, base: Path) -> _Module | None:
+    def _in_folder(self, name: str, base: Path) -> Module | None:
         """The module whose path without suffix is ``base``."""
         entries = self._listed(base.parent)
         if base.name in entries and base.is_dir():
             init = base / "__init__.py"
-            return _Module(name, path=init, folder=base) if init.is_file() else _Module(name, text="", folder=base)
+            return Module(name, path=init, folder=base) if init.is_file() else Module(name, text="", folder=base)
         if f"{base.name}.py" in entries and (source := base.parent / f"{base.name}.py").is_file():
-            return _Module(name, path=source)
+            return Module(name, path=source)
         compiled = next((e for e in entries if e.startswith(f"{base.name}.") and e.endswith("so")), None)
-        return _Module(name, path=base.parent / compiled) if compiled else None
+        return Module(name, path=base.parent / compiled) if compiled else None
 
     def _listed(self, folder: Path) -> list[str]:
         """The names in ``folder``; most that are looked for are names of classes, for which there is no file."""
@@ -291,7 +259,7 @@ class _Finder:
         target = self.names(above).imported.get(last)
         return target is not None and self.check(target, name) is None
 
-    def _defines(self, module: _Module, name: str) -> bool:
+    def _defines(self, module: Module, name: str) -> bool:
         """Whether a ``def``, ``class`` or assignment at the top level binds ``name``; parses nothing."""
         text = module.read()
         definitions = self._read(module.name).definitions
@@ -305,13 +273,13 @@ class _Finder:
             definitions[module.name] = Definitions(text)
         return name in definitions[module.name]
 
-    def names(self, module: _Module) -> _Names:
+    def names(self, module: Module) -> Names:
         names = self._read(module.name).names
         if module.name not in names:
-            names[module.name] = _read_names(module)
+            names[module.name] = read_names(module)
         return names[module.name]
 
-    def _binds(self, module: _Module, name: str) -> _Verdict | None:
+    def _binds(self, module: Module, name: str) -> _Verdict | None:
         if module.name.split(".")[0] in sys.stdlib_module_names and (
             module.name in sys.modules or not module.is_source  # Python's own: loaded, or compiled and safe to load
         ):
@@ -328,7 +296,7 @@ class _Finder:
             return _Verdict(f"{module.name} makes names at run time", soft=True)
         return _Verdict(f"{module.name} has no {name}", soft=False)
 
-    def _has(self, module: _Module, name: str, seen: set[str]) -> bool:
+    def _has(self, module: Module, name: str, seen: set[str]) -> bool:
         """Whether ``module`` binds ``name``, itself or by star imports; only files that hold the word are parsed."""
         seen.add(module.name)
         text = module.read() if module.is_source else ""
@@ -340,77 +308,9 @@ class _Finder:
             if name in names.bound or listed:
                 return True
         wanted = name.replace("_", "").lower()
-        stars = [_join(module, found) for found in _STAR.findall(text)] if "import *" in text else []
+        stars = [absolute(module, found) for found in _STAR.findall(text)] if "import *" in text else []
         for star in sorted(stars, key=lambda s: not wanted.startswith(s.rpartition(".")[2].replace("_", ""))):
             target = self.find(star) if star not in seen else None
             if target is not None and self._has(target, name, seen):
                 return True
         return False
-
-
-def _read_names(module: _Module) -> _Names:
-    names = _Names()
-    text = module.read()
-    try:
-        tree = parsed(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        names.broken = True
-        return names
-    names.lazy = "_LazyModule(" in text
-    names.dynamic = "define_import_structure(" in text  # transformers reads the list from its folders
-    _body(tree.body, names)
-    if names.lazy:
-        names.strings = {n.value for n in each_node(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    return names
-
-
-def _body(body: list[ast.stmt], names: _Names) -> None:
-    """Collect the bindings of statements that run at module level, whatever their conditions."""
-    for node in body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.bound.add(node.name)
-            if node.name == "__getattr__":
-                names.lazy = names.dynamic = True
-            continue
-        if isinstance(node, ast.ImportFrom):
-            names.bound.update(alias.asname or alias.name for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                local = alias.asname or alias.name.split(".")[0]
-                names.bound.add(local)
-                names.imported[local] = alias.name if alias.asname else local
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
-            _assignment(node, names)
-        for inner in ("body", "orelse", "finalbody"):
-            _body(getattr(node, inner, []), names)
-        for handler in getattr(node, "handlers", []):
-            _body(handler.body, names)
-        if isinstance(node, ast.For | ast.With | ast.Expr) and not names.dynamic:
-            names.dynamic = any(_is_globals(n) for n in each_node(node))
-        if isinstance(node, ast.For):
-            names.bound.update(n.id for n in each_node(node.target) if isinstance(n, ast.Name))
-
-
-def _assignment(node: ast.Assign | ast.AnnAssign | ast.AugAssign, names: _Names) -> None:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    for target in targets:
-        names.bound.update(n.id for n in each_node(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-        names.dynamic |= any(_is_globals(n) for n in each_node(target))
-        if isinstance(target, ast.Name) and target.id == "__all__" and isinstance(node.value, ast.List | ast.Tuple):
-            texts = [e.value for e in node.value.elts if isinstance(e, ast.Constant) and isinstance(e.value, str)]
-            names.exported = (names.exported or set()) | set(texts)
-
-
-def _is_globals(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "globals"
-
-
-def _join(module: _Module, written: str) -> str:
-    """The absolute name of a module as ``from`` writes it in ``module``."""
-    level = len(written) - len(written.lstrip("."))
-    if not level:
-        return written
-    is_package = module.folder is not None or (module.path is not None and module.path.name == "__init__.py")
-    parts = module.name.split(".")
-    drop = level - (1 if is_package else 0)
-    return ".".join([*(parts[:-drop] if drop else parts), *([written[level:]] if written[level:] else [])])

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omniport.plan.model import ALIKE, DISPATCHED, STAYS
+from omniport.plan.model import DISPATCHED
+from omniport.plan.subjects import ALIKE, STAYS
 from omniport.target.manifest import load
 from omniport.verify.cases import BASE, EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port

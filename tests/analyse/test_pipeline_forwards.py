@@ -21,7 +21,6 @@ from omniport.analyse.pipeline_forwards import (
     count_forwards,
 )
 from omniport.plan.model import (
-    FORWARDS,
     BlockListPlan,
     Decision,
     FeaturePlan,
@@ -30,6 +29,7 @@ from omniport.plan.model import (
     TransformerPlan,
     Why,
 )
+from omniport.plan.subjects import FORWARDS
 from omniport.rewrite.pipeline.denoiser import Denoisers
 
 DENOISERS = Denoisers((("self.transformer", ("x",)), ("self.other", ("x",))))

@@ -8,7 +8,8 @@ from typing import Any
 import libcst as cst
 import pytest
 
-from omniport.plan.model import ALIKE, FORWARDS, Decision, Scalar, Why
+from omniport.plan.model import Decision, Scalar, Why
+from omniport.plan.subjects import ALIKE, FORWARDS
 from omniport.rewrite.pipeline.alike import steps_alike
 
 

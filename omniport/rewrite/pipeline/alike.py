@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from omniport.plan.model import ALIKE, Decision
+from omniport.plan.model import Decision
+from omniport.plan.subjects import ALIKE
 from omniport.rewrite.pipeline.blocks import Block, parse
 from omniport.rewrite.pipeline.facts import name_of, of_kind
 

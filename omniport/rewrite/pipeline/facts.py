@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from omniport.plan.model import CARRIED, Decision
+from omniport.plan.model import Decision
+from omniport.plan.subjects import CARRIED
 from omniport.rewrite.pipeline.evaluate import PRESENT
 from omniport.rewrite.pipeline.normal import Request
 

@@ -10,7 +10,8 @@ import libcst as cst
 from omniport.analyse.pipeline_components import component_roles, settings
 from omniport.analyse.pipeline_output import Processed, find_output, find_processed
 from omniport.errors import UnsupportedError, refusing
-from omniport.plan.model import STAYS, PipelinePlan, PortPlan
+from omniport.plan.model import PipelinePlan, PortPlan
+from omniport.plan.subjects import STAYS
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.aliases import without_aliases
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
