@@ -9,8 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 
+from omniport.analyse.table_makers import kept_calls, makers, plain_module
 from omniport.plan.model import Decision, Why
-from omniport.source.nodes import each_node
+from omniport.source.nodes import each_node, methods
 from omniport.source.tree import SourceModule, SourceTree
 
 SUBJECT = "tables on the host"
@@ -29,54 +30,39 @@ def host_tables(tree: SourceTree, root: ast.ClassDef, imported: Mapping[str, str
         root: the root class in normal form.
         imported: names that its module imports from the reference, with the modules they are defined in.
     """
-    functions = {node.name: node for node in root.body if isinstance(node, ast.FunctionDef)}
-    called = dict.fromkeys(_called(functions["forward"]))
     found = []
-    for line in functions["__init__"].body if called else ():
-        if not (isinstance(line, ast.Assign) and isinstance(line.value, ast.Call)):
-            continue
-        target, cls = line.targets[0], line.value.func
-        if not (isinstance(target, ast.Attribute) and target.attr in called and isinstance(cls, ast.Name)):
-            continue
-        place = tree.resolve(imported[cls.id], cls.id) if cls.id in imported else None
-        if place is not None and place[0].definitions.is_class(place[1]):
-            source, node = place[0], place[0].class_def(place[1])
-            if _on_host(tree, source, node):
-                why = Why("makes its tables from sizes alone, on no device", source.file, node.lineno)
-                found.append(Decision(f"{SUBJECT} {target.attr}", cls.id, why))
+    for made in makers(tree, root, imported, dict.fromkeys(_called(methods(root)["forward"]))):
+        if _on_host(tree, made.source, made.node):
+            why = Why("makes its tables from sizes alone, on no device", made.source.file, made.node.lineno)
+            found.append(Decision(f"{SUBJECT} {made.attribute}", made.called, why))
     return found
 
 
 def _called(forward: ast.FunctionDef) -> Iterator[str]:
     """``rope`` of each line ``tables = self.rope(x)`` with a parameter ``x``."""
     given = {arg.arg for arg in forward.args.args}
-    for node in each_node(forward):
-        if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and len(node.targets) == 1):
-            continue
-        call, owner = node.value, node.value.func
+    for attribute, target, call in kept_calls(forward):
         one = len(call.args) == 1 and not call.keywords and isinstance(call.args[0], ast.Name)
-        own = isinstance(owner, ast.Attribute) and isinstance(owner.value, ast.Name) and owner.value.id == "self"
-        if own and one and isinstance(node.targets[0], ast.Name) and ast.unparse(call.args[0]) in given:
-            assert isinstance(owner, ast.Attribute)
-            yield owner.attr
+        if one and isinstance(target, ast.Name) and ast.unparse(call.args[0]) in given:
+            yield attribute
 
 
 def _on_host(tree: SourceTree, source: SourceModule, node: ast.ClassDef) -> bool:
     """Whether a class holds no tensor, and its forward makes a tuple of them from sizes and names no device."""
-    methods = {item.name: item for item in node.body if isinstance(item, ast.FunctionDef)}
-    if not {"__init__", "forward"} <= methods.keys() or [ast.unparse(base) for base in node.bases] != ["nn.Module"]:
+    if not plain_module(node):
         return False
+    own = methods(node)
     plain = all(
         ast.unparse(line) == "super().__init__()"
         or isinstance(line, ast.Assign)
         and not any(isinstance(part, ast.Call) for part in each_node(line))
-        for line in methods["__init__"].body
+        for line in own["__init__"].body
     )
-    forward = methods["forward"]
+    forward = own["forward"]
     calls = [part for part in each_node(forward) if isinstance(part, ast.Call)]
     return (
         plain
-        and all(not _places(method) for method in methods.values())
+        and all(not _places(method) for method in own.values())
         and _sizes_alone(forward)
         and any(_makes(tree, source, call) for call in calls)
         and _returns_tuple(tree, source, forward)

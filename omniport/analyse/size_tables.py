@@ -7,8 +7,9 @@ Rotary embeddings read the shape of the latents, hardly ever what they hold.  A 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from omniport.analyse.table_makers import kept_calls, makers, plain_module
 from omniport.analyse.written_into import Callables, written_into
 from omniport.plan.model import Decision, Why
 from omniport.source.nodes import each_node, methods
@@ -29,38 +30,26 @@ def size_tables(tree: SourceTree, classes: Sequence[ast.ClassDef], imported: Map
         classes: the classes in normal form, the root last.
         imported: names that their module imports from the reference, with the modules they are defined in.
     """
-    functions = methods(classes[-1])
-    sites = dict(_sites(functions["forward"]))
+    forward = methods(classes[-1])["forward"]
+    sites = {attribute: names for attribute, target, _ in kept_calls(forward) if (names := _names(target))}
     found = []
-    for line in functions["__init__"].body if sites else ():
-        if not (isinstance(line, ast.Assign) and isinstance(line.value, ast.Call)):
-            continue
-        target, cls = line.targets[0], line.value.func
-        if not (isinstance(target, ast.Attribute) and target.attr in sites and isinstance(cls, ast.Name)):
-            continue
-        place = tree.resolve(imported[cls.id], cls.id) if cls.id in imported else None
-        if place is None or not place[0].definitions.is_class(place[1]) or _uses(classes[-1], target.attr) != 2:
-            continue
-        node = place[0].class_def(place[1])
-        if _by_size(node) and not written_into(
-            sites[target.attr], functions["forward"], Callables(tree, classes, imported)
+    for made in makers(tree, classes[-1], imported, sites):
+        if (
+            _uses(classes[-1], made.attribute) == 2
+            and _by_size(made.node)
+            and not written_into(sites[made.attribute], forward, Callables(tree, classes, imported))
         ):
-            given = ast.unparse(methods(node)["forward"].args).removeprefix("self, ")
-            why = Why("makes its tables from sizes alone, and nothing writes into them", place[0].file, node.lineno)
-            found.append(Decision(f"{SUBJECT} {target.attr}", f"{cls.id}({given})", why))
+            given = ast.unparse(methods(made.node)["forward"].args).removeprefix("self, ")
+            reason = "makes its tables from sizes alone, and nothing writes into them"
+            why = Why(reason, made.source.file, made.node.lineno)
+            found.append(Decision(f"{SUBJECT} {made.attribute}", f"{made.called}({given})", why))
     return found
 
 
-def _sites(forward: ast.FunctionDef) -> Iterator[tuple[str, list[str]]]:
-    """``rope`` of the line ``tables = self.rope(x)``, with the names that get what it gives."""
-    for node in each_node(forward):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and len(node.targets) == 1:
-            owner, target = node.value.func, node.targets[0]
-            names = [target] if isinstance(target, ast.Name) else getattr(target, "elts", [])
-            own = isinstance(owner, ast.Attribute) and isinstance(owner.value, ast.Name) and owner.value.id == "self"
-            if own and names and all(isinstance(name, ast.Name) for name in names):
-                assert isinstance(owner, ast.Attribute)
-                yield owner.attr, [name.id for name in names]
+def _names(target: ast.expr) -> list[str]:
+    """The names that get what a module gives; none where something else gets it."""
+    names = [target] if isinstance(target, ast.Name) else getattr(target, "elts", [])
+    return [name.id for name in names] if all(isinstance(name, ast.Name) for name in names) else []
 
 
 def _uses(root: ast.ClassDef, name: str) -> int:
@@ -71,7 +60,7 @@ def _uses(root: ast.ClassDef, name: str) -> int:
 def _by_size(node: ast.ClassDef) -> bool:
     """Whether a module holds no weight and keeps nothing between calls, and reads sizes alone of its tensors."""
     own = methods(node)
-    if not {"__init__", "forward"} <= own.keys() or [ast.unparse(base) for base in node.bases] != ["nn.Module"]:
+    if not plain_module(node):
         return False
     forward = own["forward"]
     plain = all(ast.unparse(mark) == "torch.no_grad()" for mark in forward.decorator_list)
