@@ -33,17 +33,21 @@ def import_times(folder: Path) -> tuple[list[tuple[str, float]], list[str]]:
     return [(name, total / 1000) for name, total in least.most_common()], [n for n in HEAVY if n in least]
 
 
-def profile(folder: Path) -> Iterator[str]:
-    """Rows of the functions in which a scaffold of FLUX spends the most time of its own, all of it in one process."""
+def profile(folder: Path, *model: str) -> Iterator[str]:
+    """Rows of the functions in which a scaffold spends the most time of its own, all of it in one process.
+
+    ``model`` is what the command is given, FLUX if nothing.
+    """
     stats = folder / "scaffold.prof"
     # The command ends its process at once, before a profile is written: here it ends by an exception.
     code = (
         "import os, sys, cProfile; sys.argv[0] = 'omniport'; os._exit = sys.exit; "
         f"cProfile.run({MAIN!r}, {str(stats)!r})"
     )
-    arguments = ["scaffold", "diffusers:FluxPipeline", "--plugin", "profiled"]
+    arguments = ["scaffold", *(model or ("diffusers:FluxPipeline",)), "--plugin", "profiled"]
     done = run([sys.executable, "-c", code, *arguments], folder, {"OMNIPORT_ONE_PROCESS": "1"})
-    assert stats.exists(), done.output
+    if not stats.exists() or not (folder / "profiled").is_dir():
+        raise RuntimeError(f"no profile of a scaffold: {done.output}")
     found = pstats.Stats(str(stats), stream=io.StringIO())
     total = found.total_tt  # type: ignore[attr-defined]
     rows = sorted(found.stats.items(), key=lambda item: -item[1][2])  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evidence import import_times
+from benchmarks.evidence import SHOWN, import_times, profile
 from benchmarks.measure import Sample, median, run
 from benchmarks.run import BEGIN, END, row
 from benchmarks.scaffold import Stages
@@ -80,6 +80,19 @@ def test_a_stage_is_counted_where_it_is_done(tmp_path: Path, monkeypatch: pytest
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     times, heavy = import_times(tmp_path)
     assert heavy == [] and {"omniport", "typer"} <= {name for name, _ in times}
+
+
+def test_a_profile_says_where_a_scaffold_spends_its_time(tmp_path: Path) -> None:
+    rows = list(profile(tmp_path, "diffusers:DiTPipeline"))
+    assert len(rows) == SHOWN
+    functions, shares = zip(*((row.split("`")[1], int(row.split("|")[-2].strip(" %"))) for row in rows), strict=True)
+    assert len(set(functions)) == SHOWN
+    assert list(shares) == sorted(shares, reverse=True) and 0 < sum(shares) <= 100
+
+
+def test_a_scaffold_that_fails_has_no_profile(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="no profile of a scaffold: .*NoPipeline"):
+        list(profile(tmp_path, "diffusers:NoPipeline"))
 
 
 def test_the_section_is_written_into_its_page(tmp_path: Path) -> None:
