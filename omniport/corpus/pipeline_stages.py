@@ -6,9 +6,10 @@ import importlib
 import inspect
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from omniport.corpus.results import OWN_FAULT, StageError, StageResult
 from omniport.errors import OmniportError
 from omniport.verify import engine, trace
-from omniport.verify.calls import Call, calls_for, request, run_reference
+from omniport.verify.calls import SEVERAL, Call, calls_for, request, run_reference
 from omniport.verify.components.build import Builder, build_pipeline
 from omniport.verify.forks import Rank, place_of
 from omniport.verify.loading import load_reference
@@ -127,6 +128,10 @@ def _one_rank(job: Job, root: Path, work: Path, rank: Rank, done: Callable[[Stag
             if expected[call.name].skipped:
                 details.append(f"{call.name} not run: {expected[call.name].skipped}")
                 continue
+            if call.name == SEVERAL and makes_one(expected):
+                details.append(f"{call.name}: the reference makes one, the port refuses others")
+                problems += unrefused(partial(port_run, worker, config, call, signature))
+                continue
             got = port_run(worker, config, call, signature)
             if call.name == "base":
                 (work / f"{job.key}.forwards").write_text(str(got.forwards))
@@ -174,6 +179,20 @@ def _reference_run(pipeline: Any, call: Call) -> Run:
     if not all(torch.isfinite(t.float()).all() for t in output):
         raise StageError(f"{NOT_RUN}the reference's output of {call.name} is not finite")
     return Run(steps, output)
+
+
+def makes_one(runs: Mapping[str, Run]) -> bool:
+    """Whether the reference makes one output where several are asked for."""
+    return SEVERAL in runs and [t.shape for t in runs[SEVERAL].output] == [t.shape for t in runs["defaults"].output]
+
+
+def unrefused(run: Callable[[], Run]) -> list[str]:
+    """What is wrong with how a port takes a number of outputs that it cannot make: nothing if it refuses it."""
+    try:
+        run()
+    except ValueError as error:
+        return [] if "num_outputs_per_prompt" in str(error) else [f"{SEVERAL}: {_text(error)}"]
+    return [f"{SEVERAL}: served with one output, not refused"]
 
 
 def port_run(worker: Any, config: Any, call: Call, signature: inspect.Signature) -> Run:

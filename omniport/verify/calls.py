@@ -23,6 +23,9 @@ STRENGTH = 2 / 3  # two of three steps, however a pipeline rounds
 GUIDANCE_NAMES = ("true_cfg_scale", "guidance_scale")
 """The first that a pipeline has is the scale that switches its two branches on."""
 
+SEVERAL = "two outputs"
+"""Name of the call for several outputs of one prompt."""
+
 PERTURBATION, ADAPTIVE = "pag_scale", "pag_adaptive_scale"
 """The scale of guidance by perturbed attention, and how much it falls from one time to the next."""
 
@@ -206,7 +209,7 @@ def calls_for(signature: inspect.Signature, recipe: Recipe) -> list[Call]:
         calls.append(Call("guidance off", {**base, scale: 1.0}, prompts, latent=True))
     number = next((n for n in parameters if _FIELDS.get(n) == "num_outputs_per_prompt"), None)
     if number is not None:
-        calls.append(Call("two outputs", {**base, number: 2}, prompts, latent=True))
+        calls.append(Call(SEVERAL, {**base, number: 2}, prompts, latent=True))
     if base.get("prompt") == PROMPTS[0]:
         # A second text is an argument of one request, with which a port runs each request by itself.
         together = {k: v for k, v in base.items() if k != "prompt_2" or k in recipe.call}

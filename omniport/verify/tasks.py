@@ -16,7 +16,7 @@ from torch import nn
 from omniport.errors import OmniportError
 from omniport.target.manifest import load
 from omniport.verify import block_outputs, checkpoint, engine, module_tree, trace
-from omniport.verify.calls import Call, calls_for, run_reference
+from omniport.verify.calls import SEVERAL, Call, calls_for, run_reference
 from omniport.verify.cases import BASE, SEED
 from omniport.verify.components.build import recipe_of
 from omniport.verify.forks import Rank, place_of
@@ -176,6 +176,8 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
             if call.name == BASE:
                 raise
             skipped[call.name] = " ".join(str(error).split())[:200]
+    if (why := without_count(results)) is not None:
+        skipped[SEVERAL] = why
     torch.save(results, saved(work, "images"))
     return {
         "distances": {name: _distance(results[name], results[BASE]) for name in results if ": " not in name},
@@ -183,6 +185,15 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
         "gain": _gain(pipeline, port, results[BASE], form),
         "no_latents": no_latents,
     }
+
+
+def without_count(results: dict[str, list[torch.Tensor]]) -> str | None:
+    """Why the call for several outputs goes from ``results``: the reference made one, and a port refuses to."""
+    several = results.get(SEVERAL)
+    if several is None or [t.shape for t in several] != [t.shape for t in results[BASE]]:
+        return None
+    del results[SEVERAL]
+    return "the reference makes one output, whatever number is asked for"
 
 
 def _first_run(pipeline: Any, call: Call) -> tuple[list[torch.Tensor], str]:

@@ -61,6 +61,12 @@ def _batched(plan: PipelinePlan) -> bool:
     return found is not None and bool(found.value)
 
 
+def _counts(plan: PipelinePlan) -> str:
+    """What holds the number of outputs for each prompt; ``1`` where the reference makes one, whatever is asked."""
+    outputs = decision(plan.decisions, "outputs per prompt")
+    return str(outputs.value) if outputs is not None else "1"
+
+
 def _head(plan: PipelinePlan, batched: bool) -> str:
     what = "every request of the batch" if batched else "the request"
     text = f'    """Generate the outputs of {what}."""\n'
@@ -71,6 +77,12 @@ def _head(plan: PipelinePlan, batched: bool) -> str:
             "        return [output for one in alone for output in self.forward(one)]\n"
         )
     text += "    params = req.sampling_params_list[0]\n"
+    if _counts(plan) == "1":
+        makes = f"{plan.class_name} makes one output for each prompt"
+        text += (
+            "    if params.num_outputs_per_prompt != 1:\n"
+            f'        raise ValueError(f"{makes}: {{params.num_outputs_per_prompt=}} is not supported")\n'
+        )
     media = decision(plan.decisions, "media") is not None
     if media or any(FIRST_PROMPT in a.source for a in plan.arguments):
         text += f"    {FIRST_PROMPT} = req.prompts[0]\n"
@@ -113,8 +125,6 @@ def _merged(argument: ArgumentPlan, block: Block) -> Block | None:
 
 
 def _tail(plan: PipelinePlan, result: str, batched: bool) -> Block:
-    outputs = decision(plan.decisions, "outputs per prompt")
-    count = outputs.value if outputs is not None else 1
     text = (
         "output = DiffusionOutput(\n"
         f"    output={result},\n"
@@ -122,7 +132,7 @@ def _tail(plan: PipelinePlan, result: str, batched: bool) -> Block:
         ")\n"
     )
     if batched:
-        text += f"return split_diffusion_output_by_request(output, req, num_outputs_per_prompt={count})\n"
+        text += f"return split_diffusion_output_by_request(output, req, num_outputs_per_prompt={_counts(plan)})\n"
     else:
         text += "return [output]\n"
     block = parse(text)
