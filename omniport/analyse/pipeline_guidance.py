@@ -14,13 +14,14 @@ from omniport.analyse import pipeline_reading as reading
 from omniport.analyse.demand import GIVEN
 from omniport.analyse.knowledge import DROPPED_PARAMETERS
 from omniport.analyse.pipeline_forwards import Forwards, count_branches, count_forwards
-from omniport.analyse.pipeline_guiders import guiders
+from omniport.analyse.pipeline_guiders import guiders, scaled
 from omniport.analyse.pipeline_record import Record
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision
 from omniport.plan.subjects import ALIKE, FORWARDS
 from omniport.rewrite.pipeline.denoiser import Denoisers, denoiser_calls, keyword_arguments
 from omniport.rewrite.pipeline.guidance import Guided, doubled_for_denoiser, doubling, guided, split
+from omniport.rewrite.pipeline.guider_scale import SCALED
 from omniport.rewrite.pipeline.narrowed import START
 from omniport.rewrite.pipeline.normal import ENTRY, NormalClass
 from omniport.rewrite.pipeline.prepared import prepared
@@ -82,6 +83,9 @@ class Guidance(Record):
             ):
                 self.decisions.append(Decision(subject, True, self.why(reason, node)))
                 self.conditions += (conditions,)
+            for component, class_name in scaled(self.source, tuple(self.decisions)):
+                reason = f"{class_name} has its scale from its config; a request may give another"
+                self.decide(f"{SCALED} {component}", True, reason, line)
             self.decide("guidance", "branches", "a guider object says which calls a round makes", line)
             return "branches", form
         if not form.pairs:

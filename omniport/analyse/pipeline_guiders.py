@@ -15,6 +15,7 @@ from omniport.source.tree import SourceModule, SourceTree
 
 ROOT = "BaseGuidance"  # of which both methods count calls and do nothing else
 CONDITIONS = "num_conditions"
+SCALE = "guidance_scale"
 
 
 def guiders(
@@ -42,6 +43,21 @@ def guiders(
             raise UnsupportedError(what, module.file, getattr(node, "lineno", 0))
         calls = _conditions(source, where, name)
         yield f"guider {name}", calls, f"its class leaves the denoiser alone: no {PREPARE} of its own", node
+
+
+def scaled(source: SourceTree, decisions: tuple[Decision, ...]) -> Iterator[tuple[str, str]]:
+    """Name and class of every guider component whose constructor takes a guidance scale, which its config holds."""
+    for component, (dotted, _) in component_roles(decisions).items():
+        where, _, name = dotted.rpartition(".")
+        module = source.module(where) if f"{source.package}.guiders." in dotted else None
+        node = module.definitions.get(name) if module is not None else None
+        init = [n for n in node.body if _is_init(n)] if isinstance(node, ast.ClassDef) else []
+        if any(isinstance(m, ast.FunctionDef) and SCALE in {a.arg for a in m.args.args} for m in init):
+            yield component, name
+
+
+def _is_init(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and node.name == "__init__"
 
 
 def _changes(source: SourceTree, where: str, name: str) -> str:

@@ -10,6 +10,7 @@ from omniport.plan.model import ArgumentPlan, PipelinePlan
 from omniport.rewrite.pipeline.alike import steps_alike
 from omniport.rewrite.pipeline.blocks import Block, Statement, indented, parse, reads, rewrite_lines, suite
 from omniport.rewrite.pipeline.facts import decision
+from omniport.rewrite.pipeline.guider_scale import guider_scales
 from omniport.rewrite.pipeline.liveness import drop_dead_stores
 from omniport.source.syntax import dotted
 
@@ -93,7 +94,10 @@ def _head(plan: PipelinePlan, batched: bool) -> str:
 
 
 def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
-    """Binding statements; a value that only ``x = x or default`` reads is bound in that statement.  What is refused."""
+    """Binding statements; a value that only ``x = x or default`` reads is bound in that statement.
+
+    Behind them what is refused, and what the guiders are given.
+    """
     lines: list[str] = []
     for argument in plan.arguments:
         merged = _merged(argument, block)
@@ -101,7 +105,7 @@ def _prologue(plan: PipelinePlan, block: Block) -> tuple[Block, Block]:
             lines.append(f"{argument.name} = {argument.source}\n")
         else:
             block = merged
-    return [*parse("".join(lines)), *steps_alike(plan.decisions)], block
+    return [*parse("".join(lines)), *steps_alike(plan.decisions), *guider_scales(plan)], block
 
 
 def _merged(argument: ArgumentPlan, block: Block) -> Block | None:
