@@ -16,6 +16,7 @@ from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.aliases import without_aliases
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
+from omniport.rewrite.pipeline.caught import without_lost_results
 from omniport.rewrite.pipeline.common import without_common_lines
 from omniport.rewrite.pipeline.comparisons import plain_comparisons
 from omniport.rewrite.pipeline.copies import without_copies
@@ -200,7 +201,7 @@ def _methods(
     methods = [access.rename(m, denoisers.attributes, known, raw, models) for m in methods]
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     components = [name for name, (_, role) in component_roles(plan.decisions).items() if role != "dit"]
-    methods = [without_modes(without_copies(m), components) for m in methods]
+    methods = [without_modes(without_copies(without_lost_results(m)), components) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
     read = with_times_compared_once(with_times_read_once(with_times_kept(methods)))
