@@ -76,3 +76,39 @@ def test_true_and_false_choose_the_branch(calls: str, kept: str) -> None:
 def test_what_is_read_or_differs_stays(body: str, calls: str) -> None:
     method, _ = entry(body, calls)
     assert "steps" in method
+
+
+STARS = """
+class Pipe(DiffusionPipeline):
+    def __init__(self, transformer):
+        self.register_modules(transformer=transformer)
+
+    def check(self, prompt, **kwargs):
+        return {returned}
+
+    def __call__(self, prompt):
+        return {calls}
+"""
+
+
+def starred(returned: str, calls: str) -> str:
+    source = STARS.format(returned=returned, calls=calls)
+    request = Request((), (), (), frozenset(), frozenset(), frozenset())
+    return text([normalise(SourceModule("pipe", Path("pipe.py"), "pipe.py", source), "Pipe", request).methods["check"]])
+
+
+def test_arguments_of_any_name_go_where_no_call_gives_one_and_nothing_reads_them() -> None:
+    assert "def check(self, prompt):" in starred("f(prompt)", "self.check(prompt)")
+
+
+@pytest.mark.parametrize(
+    ("returned", "calls"),
+    [
+        ("f(prompt, **kwargs)", "self.check(prompt)"),
+        ("f(prompt)", "self.check(prompt, lora_scale=1)"),
+        ("f(prompt)", "self.check(prompt, **more)"),
+        ("f(prompt)", "map(self.check, prompt)"),
+    ],
+)
+def test_arguments_of_any_name_stay_elsewhere(returned: str, calls: str) -> None:
+    assert "**kwargs" in starred(returned, calls)

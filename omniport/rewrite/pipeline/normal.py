@@ -343,6 +343,15 @@ class _Work:
                 given = [v for s in sites or () if (v := s.get(name)) is not None]
                 if name not in used and all(pure(v) for v in given):
                     self._drop_parameter(method, name)
+            star = node.params.star_kwarg
+            if star is not None and sites is not None and star.name.value not in used:
+                self._drop_stars(method)  # every argument of every call has a parameter of its own
+
+    def _drop_stars(self, method: str) -> None:
+        node = self.methods[method]
+        params = node.params.with_changes(star_kwarg=None, params=without_last_comma(node.params.params))
+        self.methods[method] = node.with_changes(params=params)
+        self.dirty.add(method)
 
     def _drop_parameter(self, method: str, name: str) -> None:
         node = self.methods[method]
