@@ -82,6 +82,37 @@ def test_the_device_is_not_handed_on() -> None:
     assert lines(written(PIPELINE)) == lines(EXPECTED)
 
 
+QUESTION = "    if device is None:\n        device = self.device\n"
+ASKED = PIPELINE.replace("    device = device or self.device\n", QUESTION)
+
+
+def test_a_question_of_its_own_is_such_a_default_too() -> None:
+    assert "is None" in ASKED
+    assert lines(written(ASKED)) == lines(EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("        device = self.device\n", "        device = self.text_encoder.device\n"),
+        ("        device = self.device\n", "        device = self.device\n    else:\n        f(device)\n"),
+        ("        device = self.device\n", "        device = self.device\n        f(device)\n"),
+        ("    if device is None:", "    if prompt is None:"),
+        ("    if device is None:", "    if device is not None:"),
+    ],
+)
+def test_other_questions_stay(old: str, new: str) -> None:
+    assert old in ASKED
+    text = written(ASKED.replace(old, new))
+    assert "device=None" in text and new in text
+
+
+def test_the_question_stays_as_it_is_where_the_device_does() -> None:
+    source = ASKED.replace("self.encode(req.prompt, device=device)", "self.encode(req.prompt, device=req.device)")
+    text = written(source)
+    assert "def encode(self, prompt, device=None)" in text and QUESTION in text
+
+
 def test_a_local_that_is_read_often_stays() -> None:
     source = PIPELINE.replace("self.ids(3, device)", "self.ids(3, device), x.to(device)")
     assert "    device = self.device\n" in written(source)

@@ -13,7 +13,16 @@ from collections.abc import Sequence
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, changed, indented, suite, without_lines
+from omniport.rewrite.pipeline.blocks import (
+    Block,
+    Statement,
+    assigned,
+    changed,
+    indented,
+    parse,
+    suite,
+    without_lines,
+)
 from omniport.rewrite.pipeline.docs import trim
 from omniport.rewrite.pipeline.rename import replace_names
 from omniport.rewrite.pipeline.unused import without_last_comma
@@ -56,7 +65,8 @@ def on_own_device(methods: Sequence[cst.FunctionDef], owner: str) -> list[cst.Fu
     """
     if not any("device" in p.name.value for m in methods for p in all_parameters(m.params)):
         return list(methods)
-    found = {m.name.value: _method(m, owner) for m in methods}
+    short = [_on_one_line(m) for m in methods]
+    found = {m.name.value: _method(m, owner) for m in short}
     if len(found) < len(methods) or any(DEVICE in m.bindings for n, m in found.items() if n != "__init__"):
         return list(methods)
     sites = _sites(found)
@@ -64,7 +74,25 @@ def on_own_device(methods: Sequence[cst.FunctionDef], owner: str) -> list[cst.Fu
         pass
     if not any(m.dropped for m in found.values()):
         return list(methods)
-    return [_rewritten(m, found) for m in methods]
+    pairs = zip(methods, short, strict=True)
+    return [_rewritten(one if found[m.name.value].dropped else m, found) for m, one in pairs]
+
+
+def _on_one_line(method: cst.FunctionDef) -> cst.FunctionDef:
+    """The method with ``x = x or self.device`` for ``if x is None: x = self.device``."""
+    block = [_guard(node) or node for node in suite(method.body)]
+    return changed(method, body=indented(block, method.body))
+
+
+def _guard(node: Statement) -> Statement | None:
+    if not isinstance(node, cst.If) or node.orelse is not None or not isinstance(node.test, cst.Comparison):
+        return None
+    name, *rest = code(node.test).strip().split(maxsplit=1)
+    body = suite(node.body)
+    found = assigned(body[0]) if len(body) == 1 else None
+    if rest != ["is None"] or found is None or found[0] != name or dotted(found[1]) != DEVICE:
+        return None
+    return parse(f"{name} = {name} or {DEVICE}\n")[0].with_changes(leading_lines=node.leading_lines)
 
 
 def _method(node: cst.FunctionDef, owner: str) -> _Method:
