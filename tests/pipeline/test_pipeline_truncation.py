@@ -60,6 +60,11 @@ def test_ids_that_are_moved_are_still_known() -> None:
     assert "if found.attention_mask.all(dim=-1).any():" in new
 
 
+def test_a_comparison_on_several_lines_is_the_same() -> None:
+    new = run(("torch.equal(ids, whole):", "torch.equal(\n        ids, whole\n    ):"))
+    assert "    if found.attention_mask.all(dim=-1).any():\n        whole = " in new
+
+
 def test_comments_stay_above() -> None:
     assert "    # warn\n    if found.att" in run(("    whole = ", "    # warn\n    whole = "))
 

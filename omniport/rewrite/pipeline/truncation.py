@@ -101,8 +101,13 @@ def _compared(check: cst.If, whole: str) -> str | None:
         names = [dotted(a.value) for a in call.args]
         if dotted(call.func) == "torch.equal" and len(names) == 2 and names[1] == whole and names[0] is not None:
             same = f"{whole}.shape[-1] >= {names[0]}.shape[-1] and not torch.equal({names[0]}, {whole})"
-            return names[0] if " ".join(code(check.test).split()) == same and check.orelse is None else None
+            return names[0] if _packed(code(check.test)) == _packed(same) and check.orelse is None else None
     return None
+
+
+def _packed(text: str) -> str:
+    """Source on however many lines, without what is between its tokens."""
+    return "".join(text.split())
 
 
 def _only_warns(check: cst.If) -> bool:
