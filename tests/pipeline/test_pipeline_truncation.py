@@ -60,6 +60,19 @@ def test_ids_that_are_moved_are_still_known() -> None:
     assert "if found.attention_mask.all(dim=-1).any():" in new
 
 
+def test_ids_of_another_device_are_compared_before_they_are_moved() -> None:
+    new = run(("found.input_ids", "found.input_ids.to(self.device)"))
+    assert "if whole.shape[-1] >= found.input_ids.shape[-1] and not torch.equal(found.input_ids, whole):" in new
+    assert "    ids = found.input_ids.to(self.device)\n" in new and "return self.encoder(ids)" in new
+
+
+@pytest.mark.parametrize("moved", ["found.input_ids", "whole.input_ids"])
+def test_ids_of_one_device_are_compared_as_they_are(moved: str) -> None:
+    both = ("found.input_ids", "found.input_ids.to(d)"), ('"pt").input_ids', '"pt").input_ids.to(d)')
+    new = run(*(both if moved.startswith("found") else both[1:]))
+    assert "torch.equal(ids, whole)" in new
+
+
 def test_a_comparison_on_several_lines_is_the_same() -> None:
     new = run(("torch.equal(ids, whole):", "torch.equal(\n        ids, whole\n    ):"))
     assert "    if found.attention_mask.all(dim=-1).any():\n        whole = " in new

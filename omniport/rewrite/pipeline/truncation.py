@@ -1,14 +1,16 @@
 """A prompt is tokenised again, to warn of what was cut off it, only where something can have been.
 
 The reference tokenises every prompt twice and compares.  A prompt that was padded, or is shorter than the limit, was
-not cut: the port looks at the first result before it makes the second.  What it warns of is the same.
+not cut: the port looks at the first result before it makes the second.  What it warns of is the same.  Where only the
+first result has been moved to a device, its copy on the host is compared: PyTorch compares none across devices.
 """
 
 from __future__ import annotations
 
 import libcst as cst
 
-from omniport.rewrite.pipeline.blocks import Block, assigned, bound, indented, parse, reads, suite
+from omniport.rewrite.pipeline.blocks import Block, assigned, bound, changed, indented, parse, reads, suite
+from omniport.rewrite.pipeline.rename import replace_names
 from omniport.source.syntax import code, dotted
 from omniport.source.transform import transform
 from omniport.source.walk import of_kind
@@ -35,7 +37,8 @@ class _Guard(cst.CSTTransformer):
             question = self._question(block, i)
             if question is not None:
                 guard = parse(f"if {question}:\n    pass\n")[0]
-                inner = block[i].with_changes(leading_lines=[]), block[i + 1].with_changes(leading_lines=[])
+                check = _on_host(block, i)
+                inner = block[i].with_changes(leading_lines=[]), check.with_changes(leading_lines=[])
                 guard = guard.with_changes(leading_lines=block[i].leading_lines, body=indented(inner))
                 return indented([*block[:i], guard, *block[i + 2 :]], updated_node)
         return updated_node
@@ -103,6 +106,21 @@ def _compared(check: cst.If, whole: str) -> str | None:
             same = f"{whole}.shape[-1] >= {names[0]}.shape[-1] and not torch.equal({names[0]}, {whole})"
             return names[0] if _packed(code(check.test)) == _packed(same) and check.orelse is None else None
     return None
+
+
+def _on_host(block: Block, i: int) -> cst.If:
+    """The comparison behind ``block[i]``, which tokenises anew, with ids that are where the new ones are."""
+    check, again = cst.ensure_type(block[i + 1], cst.If), assigned(block[i])
+    cut = _compared(check, again[0]) if again is not None else None
+    made = _last(block[:i], cut) if cut is not None else None
+    if again is None or cut is None or made is None or not _moved(made) or _moved(again[1]):
+        return check
+    method = cst.ensure_type(cst.ensure_type(made, cst.Call).func, cst.Attribute)
+    return changed(check, test=replace_names(check.test, {cut: code(method.value)}))
+
+
+def _moved(value: cst.BaseExpression) -> bool:
+    return isinstance(value, cst.Call) and isinstance(value.func, cst.Attribute) and value.func.attr.value == "to"
 
 
 def _packed(text: str) -> str:
