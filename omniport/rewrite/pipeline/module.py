@@ -47,6 +47,7 @@ from omniport.rewrite.pipeline.single import without_single_joins
 from omniport.rewrite.pipeline.step_times import with_times_kept
 from omniport.rewrite.pipeline.strings import wrap_lines
 from omniport.rewrite.pipeline.truncation import tokenised_once
+from omniport.rewrite.pipeline.unread_attributes import without_unread_attributes
 from omniport.rewrite.pipeline.unread_parts import with_unread_parts
 from omniport.rewrite.pipeline.walk import calls
 from omniport.source.header import header as comment_at_top
@@ -208,7 +209,10 @@ def _methods(
     methods = [
         tokenised_once(without_single_joins(plain_comparisons(m))) for m in without_idle_checks(read, plan.arguments)
     ]
-    methods = with_parameter_types(on_own_device([init, *methods], plan.class_name))
+    methods = on_own_device([init, *methods], plan.class_name)
+    names = component_roles(plan.decisions)
+    methods = without_unread_attributes(methods, names, ("self", plan.class_name))
+    methods = with_parameter_types(methods)
     methods = [with_values_returned(with_unread_parts(m)) for m in methods]
     return [*methods, *_functions(parse(_load_weights(plan)))], post
 
