@@ -20,7 +20,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -31,6 +32,7 @@ PR_SET_PDEATHSIG = 1
 GRACE = 3.0  # seconds that the other ranks get once one has failed: they hang in a collective
 PORTS = 10_000  # how many TCP ports ranks may meet at
 STACKS = 0.5  # seconds for a hung rank to write its stacks
+LOOKS, APART = 6, 0.1  # how often, and how many seconds apart, it is looked whether a rank computes
 ATTEMPTS = 2  # how often the ranks may try to find each other
 MEETING, MET = 1, 2  # marks of a rank that looks for the others, and of one that has found them
 
@@ -57,9 +59,10 @@ class Rank:
 class Outcome:
     """What one rank answered: ``value``, or ``error`` with the end of its log.
 
-    ``lost``: the error is that of a lost connection.  ``silent``: there was no answer in time.  ``meeting``: the rank
-    had not found the others yet, so it had run nothing of the port.  ``missing``: the package that is not installed
-    and that the file ``raised_in`` imports.
+    ``lost``: the error is that of a lost connection.  ``silent``: there was no answer in time.  ``late``: nor was the
+    rank waiting for anything, it still computed, so nothing is known of the port.  ``meeting``: the rank had not found
+    the others yet, so it had run nothing of the port.  ``missing``: the package that is not installed and that the file
+    ``raised_in`` imports.
     """
 
     rank: int
@@ -69,6 +72,7 @@ class Outcome:
     log: str = ""
     lost: bool = False
     silent: bool = False
+    late: bool = False
     meeting: bool = False
     missing: str = ""
     raised_in: str = ""
@@ -127,7 +131,8 @@ def fork_ranks(task: Callable[[Rank], Any], world: int, *, logs: Path, name: str
     happens on a machine with too much to do, are tried once more.
 
     Raises:
-        RankError: a rank raised, died, or did not answer within ``limit`` seconds.
+        RankError: a rank raised, died, or did not answer within ``limit`` seconds.  One that still computed then is no
+            failure of the port: ``refused`` says that it took too long.
     """
     for _ in range(ATTEMPTS):
         outcomes = _attempt(task, world, logs, name, limit)
@@ -202,13 +207,42 @@ def _collect(children: list[tuple[int, Connection]], limit: float) -> dict[int, 
                 outcomes[rank] = Outcome(rank, error=DIED)
             if outcomes[rank].error:
                 end = min(end, time.monotonic() + GRACE)
+    failed = any(o.error for o in outcomes.values())
+    late = set() if failed else computing([children[rank][0] for rank in pending.values()])
     for rank in pending.values():
-        os.kill(children[rank][0], signal.SIGUSR1)  # its stacks go to its log
-        error = f"no answer within {limit:.0f} s, or while another rank failed"
-        outcomes[rank] = Outcome(rank, error=error, silent=True)
+        pid = children[rank][0]
+        os.kill(pid, signal.SIGUSR1)  # its stacks go to its log
+        error = "no answer while another rank failed" if failed else f"no answer within {limit:.0f} s, it only waited"
+        said = f"rank {rank} took longer than {limit:.0f} s" if pid in late else ""
+        outcomes[rank] = Outcome(rank, error=said or error, refused=said, silent=True, late=pid in late)
     if pending:
         time.sleep(STACKS)
     return outcomes
+
+
+def computing(leaders: Sequence[int]) -> set[int]:
+    """Those of some leaders of process groups that have something to do: they run, or would on an idle processor.
+
+    A rank that waits in a collective for one that never comes sleeps, and so does one that waits for a lock.
+    """
+    seen = Counter[int]()
+    for look in range(LOOKS if leaders else 0):
+        time.sleep(APART if look else 0)
+        seen.update(_busy_groups() & set(leaders))
+    return {leader for leader, often in seen.items() if often > LOOKS / 2}
+
+
+def _busy_groups() -> set[int]:
+    """Groups of processes of which a thread runs, is ready to, or waits for a disk."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/task/*/stat"):
+        try:
+            state, _, group = file.read_text().rpartition(")")[2].split()[:3]
+        except (OSError, ValueError):  # it has just ended
+            continue
+        if state in "RD":
+            found.add(int(group))
+    return found
 
 
 def _end(pid: int) -> None:

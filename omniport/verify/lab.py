@@ -25,6 +25,9 @@ PIPELINE = 1e-5
 LARGEST = 1e-4
 """The same of any run: see :meth:`Lab.limit`."""
 
+ALONE, TOGETHER = 240.0, 120.0
+"""Seconds for one rank, which has nobody to wait for, and for several, of which one may wait for ever."""
+
 
 class Lab:
     """Runs tasks in forks and remembers what they returned, or how they failed.
@@ -48,13 +51,14 @@ class Lab:
         finally:
             self.shared = before + time.monotonic() - started
 
-    def fork(self, name: str, task: Callable[[Rank], Any], world: int = 1, limit: float = 120.0) -> list[Any]:
+    def fork(self, name: str, task: Callable[[Rank], Any], world: int = 1) -> list[Any]:
         """Run ``task`` once per rank; the second call with the same name returns what the first did.
 
         Raises:
             RankError: a rank failed, now or the first time.
         """
         if name not in self._done:
+            limit = ALONE if world == 1 else TOGETHER
             try:
                 self._done[name] = fork_ranks(task, world, logs=self.logs, name=name, limit=limit)
             except RankError as error:

@@ -117,7 +117,7 @@ def find(feature: str, lab: Lab) -> Finding:
             where = Path(outcome.raised_in).name
             return Finding(refused=f"{where} needs {outcome.missing}, which is not installed", machine_failed=True)
         if outcome.refused:
-            return Finding(refused=outcome.refused, machine_failed=outcome.apart)
+            return Finding(refused=outcome.refused, machine_failed=outcome.apart or outcome.late)
         sys.stderr.write(f"--- {feature}, rank {outcome.rank}\n{outcome.log}\n")
         note = " ".join(outcome.error.split())
         return Finding((Check("runs", False, f"rank {outcome.rank}: {note[:600]}"),))

@@ -77,10 +77,52 @@ def test_a_rank_that_waits_for_ever_is_ended_with_its_stack(tmp_path: Path) -> N
         time.sleep(600)
 
     begun = time.monotonic()
-    with pytest.raises(RankError, match="no answer within 1 s") as error:
+    with pytest.raises(RankError, match="no answer within 1 s, it only waited") as error:
         fork_ranks(wait_for_ever, 1, logs=tmp_path, name="t", limit=1)
     assert time.monotonic() - begun < 5
     assert "wait_for_ever" in error.value.outcome.log
+    assert (error.value.outcome.refused, error.value.outcome.late) == ("", False)
+
+
+def compute_for_ever(rank: Rank) -> None:
+    while True:
+        sum(range(10_000))
+
+
+@pytest.mark.parametrize("waits", [None, 0, 1])
+def test_a_rank_that_still_computes_took_too_long_and_is_no_failure_of_the_port(
+    tmp_path: Path, waits: int | None
+) -> None:
+    """Also where the other one waits for it."""
+
+    def task(rank: Rank) -> None:
+        time.sleep(600) if rank.rank == waits else compute_for_ever(rank)
+
+    with pytest.raises(RankError, match="^rank . took longer than 1 s$") as error:
+        fork_ranks(task, 1 if waits is None else 2, logs=tmp_path, name="t", limit=1)
+    outcome = error.value.outcome
+    assert outcome.late and outcome.refused == outcome.error and outcome.rank != waits
+    assert "compute_for_ever" in outcome.log
+
+
+def test_ranks_that_wait_for_each_other_are_the_ports_failure(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        time.sleep(600)
+
+    with pytest.raises(RankError, match="it only waited") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t", limit=1)
+    assert (error.value.outcome.refused, error.value.outcome.late) == ("", False)
+
+
+def test_a_failure_explains_more_than_a_rank_that_computes_on(tmp_path: Path) -> None:
+    def task(rank: Rank) -> None:
+        if rank.rank == 0:
+            compute_for_ever(rank)
+        raise ValueError("the mistake")
+
+    with pytest.raises(RankError, match="the mistake") as error:
+        fork_ranks(task, 2, logs=tmp_path, name="t")
+    assert error.value.outcome.refused == ""
 
 
 def test_a_rank_that_dies_is_noticed(tmp_path: Path) -> None:

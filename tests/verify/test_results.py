@@ -95,7 +95,7 @@ def test_a_machine_that_fails_is_told_from_a_port_that_does(results: list[Featur
     assert VerifyReport("flux", ".", tuple(results), 1.0).exit_code == code
 
 
-def test_ranks_that_did_not_meet_leave_a_feature_untested(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_did_not_meet_or_took_too_long_leave_a_feature_untested(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way from a rank to the state; a rank that fails in the port stays the port's failure."""
     import sys
     from types import SimpleNamespace
@@ -116,6 +116,10 @@ def test_ranks_that_did_not_meet_leave_a_feature_untested(monkeypatch: pytest.Mo
     found = finding(apart)
     assert (found.state, found.reason, found.machine_failed) == ("not tested", apart.refused, True)
     found = finding(Outcome(1, error="RuntimeError: a mistake", meeting=True))
+    assert found.state == "unsupported" and not found.machine_failed
+    found = finding(Outcome(0, error="took 9 s", refused="took 9 s", silent=True, late=True))
+    assert (found.state, found.reason, found.machine_failed) == ("not tested", "took 9 s", True)
+    found = finding(Outcome(0, error="no answer within 9 s, it only waited", silent=True))
     assert found.state == "unsupported" and not found.machine_failed
     found = finding(Outcome(1, error="no recipe", refused="no recipe"))
     assert found.state == "not tested" and not found.machine_failed
