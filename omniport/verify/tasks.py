@@ -31,7 +31,9 @@ DISTURBANCE = 1e-5
 """Relative size of the noise by which it is measured what a run makes of an error of its transformer."""
 
 DECODED = {f"{BASE}: decoded": "np", f"{BASE}: file": "pil"}
-"""What is compared of a decoded output -> the output type that is asked for; files of pictures alone."""
+"""What is compared of a decoded output -> the output type that is asked for; files of pictures alone.
+
+Where the form of comparison is one of these types, the call itself shows it: see :func:`compared_form`."""
 
 _SAVED = {
     "checkpoint": "checkpoint",
@@ -170,7 +172,7 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
                 else:
                     pictures = hasattr(pipeline, "image_processor") or hasattr(pipeline, "video_processor")
                     for name, output_type in DECODED.items():
-                        if output_type != "pil" or pictures:
+                        if output_type != form and (output_type != "pil" or pictures):
                             results[name] = trace.tensors_of(run_reference(pipeline, call, output_type))
         except OmniportError as error:
             if call.name == BASE:

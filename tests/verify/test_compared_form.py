@@ -5,21 +5,30 @@ A call for two outputs is compared where the reference makes two.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from omniport.verify import tasks  # noqa: E402
 from omniport.verify.calls import Call  # noqa: E402
-from omniport.verify.tasks import _first_run, without_count  # noqa: E402
+from omniport.verify.tasks import _first_run, compare, reference_cases, saved, without_count  # noqa: E402
 
 pytestmark = pytest.mark.verify
 
 
 class Reference:
+    image_processor = True
+
     def __init__(self, gives: tuple[str, ...]) -> None:
         self.gives, self.asked = gives, []
+
+    def set_progress_bar_config(self, **_: Any) -> None:
+        """As diffusers' have it."""
 
     def __call__(self, output_type: str, **_: Any) -> Any:
         self.asked.append(output_type)
@@ -59,3 +68,44 @@ def test_two_outputs_are_compared() -> None:
         results = {"base": [torch.ones(1, 4)], "two outputs": several}
         assert without_count(results) is None and "two outputs" in results
     assert without_count({"base": [torch.ones(1, 4)]}) is None
+
+
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The cases of a reference that gives some kinds of output, and how often each was asked for."""
+
+    def run(*gives: str) -> tuple[Mapping[str, Any], list[str]]:
+        reference = Reference(gives)
+        port: Any = SimpleNamespace(reference_pipeline="tests.Reference")
+        calls = {"base": CALL, "defaults": Call("defaults", {}, ("a",), latent=True)}
+        monkeypatch.setattr("omniport.verify.checkpoint.import_object", lambda path: Reference)
+        monkeypatch.setattr(tasks, "load_reference", lambda cls, folder: (reference, {}))
+        monkeypatch.setattr(tasks, "recipe_of", lambda port: SimpleNamespace(repairs=()))
+        monkeypatch.setattr(tasks, "pipeline_calls", lambda port: (calls, {}))
+        monkeypatch.setattr(tasks, "_gain", lambda *_: 1.0)
+        reference_cases(port, tmp_path)
+        return torch.load(saved(tmp_path, "images")), reference.asked
+
+    return run
+
+
+def test_what_is_decoded_is_looked_at_besides_latents(cases: Any) -> None:
+    images, asked = cases("latent", "np", "pil")
+    assert sorted(images) == ["base", "base: decoded", "base: file", "defaults"]
+    assert asked == ["latent", "np", "pil", "latent"]
+
+
+def test_what_is_compared_anyway_is_decoded_once(cases: Any) -> None:
+    images, asked = cases("np", "pil")
+    assert sorted(images) == ["base", "base: file", "defaults"]
+    assert asked == ["latent", "np", "pil", "np"]
+
+
+@pytest.mark.parametrize(("gives", "shown"), [(("latent", "np", "pil"), "base: decoded"), (("np", "pil"), "base")])
+def test_a_broken_decode_shows_in_either_form(cases: Any, tmp_path: Path, gives: tuple[str, ...], shown: str) -> None:
+    """The broken twin: a port whose latents are right, and whose decoded output is not."""
+    images, _ = cases(*gives)
+    decoded = {"base: decoded", "base: file", *({"base", "defaults"} if "latent" not in gives else ())}
+    torch.save({n: [t * 1.01 if n in decoded else t for t in ts] for n, ts in images.items()}, tmp_path / "port.pt")
+    errors = compare(tmp_path, "port.pt", "images.reference.pt")
+    assert errors[shown] > 1e-3 and all((errors[name] == 0) == (name not in decoded) for name in errors)

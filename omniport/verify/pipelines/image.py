@@ -200,6 +200,11 @@ IMAGE: dict[str, Recipe] = {
     "QwenImageControlNetInpaintPipeline": Recipe(
         "the mask joins the channels of the ControlNet", configs={"controlnet": {"extra_condition_channels": 4}}
     ),
+    "QwenImageLayeredPipeline": Recipe(
+        "every layer has the area of 640 times 640 pixels, which no argument makes smaller",
+        call={"layers": 2},
+        cases={"two outputs": {"layers": 1}, "two prompts": {"layers": 1}},
+    ),
     "Lumina2Pipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "Lumina2Text2ImgPipeline": Recipe("Gemma 2 is annotated by its base class", _GEMMA2),
     "LuminaPipeline": Recipe("Gemma is annotated by its base class", _GEMMA),
