@@ -86,7 +86,7 @@ VAES: dict[str, Mapping[str, Any]] = {
         "layers_per_block": [1, 1, 1, 1, 1],
         "encoder_block_out_channels": [32, 32, 32, 32], "decoder_block_out_channels": [32, 32, 32, 32],
     },
-    "AutoencoderKLQwenImage": {"base_dim": 8, "num_res_blocks": 1},
+    "AutoencoderKLQwenImage": {"base_dim": 4, "num_res_blocks": 1},
     "AutoencoderKLWan": {"base_dim": 8, "num_res_blocks": 1},
     "AutoencoderOobleck": {
         "encoder_hidden_size": 8, "downsampling_ratios": [1, 2, 4], "channel_multiples": [1, 2, 4],
