@@ -10,6 +10,7 @@ from omniport.analyse import pipeline_knowledge as knowledge
 from omniport.analyse import pipeline_reading as reading
 from omniport.errors import UnsupportedError
 from omniport.plan.model import Decision, Why
+from omniport.plan.subjects import COMPONENT
 from omniport.rewrite.pipeline import facts
 from omniport.source.tree import SourceModule, SourceTree
 
@@ -65,7 +66,7 @@ def constructor_decisions(
             yield Decision(f"{facts.MADE} {name}", True, why)
         elif name in optional or default is not None:
             why = Why("optional component that model_index.json does not have", *place)
-            yield Decision(f"{facts.COMPONENT} {name}", None, why)
+            yield Decision(f"{COMPONENT} {name}", None, why)
         else:
             raise UnsupportedError(f"component {name} is required, and model_index.json does not name it", *place)
 
@@ -91,7 +92,7 @@ def _component(source: SourceTree, name: str, library: str, class_name: str, pla
     if role == "other" and not _is_module(source, dotted):
         role = "settings"
     why = Why(f"{role}: model_index.json names {library}.{class_name}", *place)
-    return Decision(f"{facts.COMPONENT} {name}", dotted, why)
+    return Decision(f"{COMPONENT} {name}", dotted, why)
 
 
 def _dotted(source: SourceTree, library: str, class_name: str) -> str | None:
@@ -171,7 +172,7 @@ def component_role(name: str, dotted: str) -> str:
 def component_roles(decisions: tuple[Decision, ...]) -> dict[str, tuple[str, str]]:
     """Component -> (dotted class, role), in the order of the reference's constructor."""
     found: dict[str, tuple[str, str]] = {}
-    for decision in facts.of_kind(decisions, facts.COMPONENT):
+    for decision in facts.of_kind(decisions, COMPONENT):
         found[facts.name_of(decision)] = (str(decision.value), decision.why.reason.split(":")[0])
     return found
 

@@ -6,6 +6,9 @@ from __future__ import annotations
 STAGES = "pipeline stages"
 """Subject of the decision whether stages of a pipeline can share the denoiser that the loop calls."""
 
+COMPONENT = "component"
+"""Kind of the decision about a component: its class, and a reason that begins with its role."""
+
 STAYS = "stays"
 """Kind of the decision about a component that model-level offload must leave on the device."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omniport.plan.model import DISPATCHED
-from omniport.plan.subjects import ALIKE, STAYS
+from omniport.plan.subjects import ALIKE, COMPONENT, STAYS
 from omniport.target.manifest import load
 from omniport.verify.cases import BASE, EVEN, ODD
 from omniport.verify.forks import Rank, RankError, fork_ranks, reserve_port
@@ -144,6 +144,13 @@ class Lab:
         plan = load(self.port.manifest_path).plan.get("pipeline", {})
         found = [d for d in plan.get("decisions", ()) if d["subject"].startswith(f"{STAYS} ")]
         return {d["subject"].partition(" ")[2]: _reason(d["why"]) for d in found}
+
+    def beside(self) -> dict[str, str]:
+        """Components that no offload of vLLM-Omni is told of, as they are no encoder, and their classes."""
+        plan = load(self.port.manifest_path).plan.get("pipeline", {})
+        found = [d for d in plan.get("decisions", ()) if d["subject"].startswith(f"{COMPONENT} ")]
+        others = [d for d in found if d["why"]["reason"].startswith("other:")]
+        return {d["subject"].partition(" ")[2]: str(d["value"]).rpartition(".")[2] for d in others}
 
     def undispatched(self) -> str:
         """The same of guidance by ranks."""

@@ -126,6 +126,23 @@ def test_encoders_that_the_plan_leaves_on_the_device_are_the_reason(tmp_path: Pa
     assert not found.undeclared  # the other one is swapped by nothing
 
 
+@pytest.mark.parametrize(("role", "undeclared"), [("other", True), ("encoder", False)])
+def test_a_component_that_is_no_encoder_is_never_swapped(tmp_path: Path, role: str, undeclared: bool) -> None:
+    """An encoder that nothing swaps stays the port's fault."""
+    why = {"reason": "inner() runs a part of it", "file": "p.py", "line": 3}
+    decisions = [
+        {"subject": "stays text_encoder", "value": True, "why": why},
+        {
+            "subject": "component text_encoder_2",
+            "value": "diffusers.pipelines.flux.modeling.Conditions",
+            "why": {"reason": f"{role}: model_index.json names flux.Conditions", "file": "p.py", "line": 1},
+        },
+    ]
+    found = offload.run(bare(lab_of(tmp_path, {"pipeline": {"decisions": decisions}}), {}))
+    assert found.state == "unsupported" and bool(found.undeclared) is undeclared
+    assert undeclared is found.undeclared.endswith("; text_encoder_2 is no encoder but Conditions")
+
+
 def four(lab: Lab, monkeypatch: pytest.MonkeyPatch, errors: list[str]) -> list[Lab]:
     """The labs that ``tp4`` tries; each fails with its error, an empty one is none."""
     tried: list[Lab] = []

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from omniport.plan.model import Decision
-from omniport.plan.subjects import CARRIED
+from omniport.plan.subjects import CARRIED, COMPONENT
 from omniport.rewrite.pipeline.evaluate import PRESENT
 from omniport.rewrite.pipeline.normal import Request
 
 #: Kinds of ``PipelinePlan.dropped``: the first word of the subject.
-ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT, COMPONENT = "argument", "value", "call", "statement", "context", "component"
+ARGUMENT, VALUE, CALL, STATEMENT, CONTEXT = "argument", "value", "call", "statement", "context"
 METHOD, PARAMETER, SETTING, MADE, CONFIG, RAW = "method", "parameter", "setting", "made", "config", "raw"
 CLASS, KINDS, SIGNATURE = "class", "kinds", "signature"
 PERTURBED = "perturbed layers"  # subject of the decision which layers are perturbed by default

@@ -21,8 +21,10 @@ def run(lab: Lab) -> Finding:
     if not fired and not (rest := swappable(lab.port)):
         return Finding(undeclared="vLLM-Omni swaps the denoiser with the encoders, and this pipeline has none")
     staying = lab.staying()
-    if not fired and set(rest) <= staying.keys():
-        return Finding(undeclared="; ".join(f"{name} stays on the device: {staying[name]}" for name in rest))
+    left = {name: f"{name} is no encoder but {cls}" for name, cls in lab.beside().items()}
+    left |= {name: f"{name} stays on the device: {why}" for name, why in staying.items()}
+    if not fired and set(rest) <= left.keys():
+        return Finding(undeclared="; ".join(left[name] for name in rest))
     swapped = transformer >= alone["forwards"] and bool(encoders)
     checks = (
         Check("pipeline, base", error <= lab.limit(), value=error, limit=lab.limit()),
