@@ -98,7 +98,7 @@ def _one(name: str, folder: Path, features: Sequence[str], base: bytes) -> Verif
     try:
         rows = json.loads(ran.stdout)["features"]
     except (ValueError, KeyError):
-        return Verified(name, "", now, _message(ran))  # the machine failed: nothing to keep
+        return Verified(name, "", now, missed=_message(ran))  # the machine failed: nothing to keep
     keys = ("feature", "state", "reason", "figure", "declared")
     found = Verified(name, digest, now, features=tuple(Found(**{key: row[key] for key in keys}) for row in rows))
     if not any(row["machine_failed"] for row in rows):
@@ -129,7 +129,7 @@ def _message(ran: subprocess.CompletedProcess[str]) -> str:
 
 
 def main() -> int:
-    """Verify every pipeline; 0 if no port claims what does not work, 1 if one does, 2 if nothing can be run."""
+    """Verify every pipeline; 0 if no port claims what does not work, 1 if one does, 2 if one could not be verified."""
     parser = argparse.ArgumentParser(prog="python -m omniport.corpus.verified", description=__doc__)
     parser.add_argument(
         "--folder", type=Path, default=Path(".corpus/verified"), help="where ports and results are kept"
@@ -154,13 +154,23 @@ def main() -> int:
         return error.exit_code
     if options.markdown:
         options.markdown.write_text(page(found, installed_versions()), "utf-8")
-    print("\n".join(totals(found)))
-    return int(any(row.wrong for one in found for row in one.features))
+    print("\n".join([*totals(found), *(line for one in found for line in _complaints(one))]))
+    if any(row.wrong for one in found for row in one.features):
+        return 1
+    return OmniportError.exit_code if any(one.missed for one in found) else 0
+
+
+def _complaints(one: Verified) -> list[str]:
+    """What is wrong with a pipeline, in lines."""
+    lines = [f"{one.name}: {what}: {why}" for what, why in (("no port", one.refused), ("missed", one.missed)) if why]
+    return lines + [f"{one.name}: {row.feature}: {row.reason}" for row in one.features if row.wrong]
 
 
 def _line(one: Verified) -> str:
     if one.refused:
         return f"{one.name}: no port"
+    if one.missed:
+        return f"{one.name}: could not be verified"
     less = [f"{row.feature} {row.state}" for row in one.features if row.state != "validated"]
     return f"{one.name}: {', '.join(less) or 'all validated'}"
 

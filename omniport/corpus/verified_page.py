@@ -40,14 +40,17 @@ def _lines(found: Sequence[Verified], versions: Mapping[str, str]) -> Iterator[s
     yield f"| pipeline | {' | '.join(names)} |"
     yield f"|---|{'---|' * len(names)}"
     for one in found:
-        if one.refused:
+        if not one.features:
             continue
         rows = {row.feature: row for row in one.features}
         yield f"| {one.name} | {' | '.join(_word(rows.get(name)) for name in names)} |"
     yield from _reasons(found, names)
-    if refused := [one for one in found if one.refused]:
-        yield from ["", "## Without a port", ""]
-        yield from (f"- **{one.name}**: {_text(one.refused)}" for one in refused)
+    for title, why in (
+        ("Without a port", {one.name: one.refused for one in found if one.refused}),
+        ("Not verified, as the machine failed", {one.name: one.missed for one in found if one.missed}),
+    ):
+        if why:
+            yield from ["", f"## {title}", "", *(f"- **{name}**: {_text(text)}" for name, text in why.items())]
 
 
 def features_of(found: Sequence[Verified]) -> list[str]:
@@ -61,8 +64,10 @@ def totals(found: Sequence[Verified]) -> list[str]:
     states = Counter(_state(row) for row in rows)
     ported = sum(not one.refused for one in found)
     clean = sum(bool(one.features) and not any(row.wrong for row in one.features) for one in found)
+    missed = sum(bool(one.missed) for one in found)
     lines = [
-        f"- {ported} of {len(found)} pipelines have a port; {clean} of these claim nothing that fails",
+        f"- {ported} of {len(found)} pipelines have a port; {clean} of these claim nothing that fails"
+        f"{f', and {missed} could not be verified' if missed else ''}",
         f"- {len(rows)} features: {', '.join(f'{states[state]} {state}' for state in sorted(states))}",
     ]
     for name in features_of(found):

@@ -23,10 +23,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Verified:
-    """One pipeline; ``refused`` is why it has no port, or could not be verified at all."""
+    """One pipeline; ``refused`` is why it has no port, ``missed`` why it has one that could not be verified at all."""
 
     name: str
     digest: str
     date: str
     refused: str = ""
+    missed: str = ""
     features: tuple[Found, ...] = ()

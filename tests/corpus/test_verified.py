@@ -96,6 +96,49 @@ def test_a_pipeline_without_a_port_is_told_with_its_reason(sweep: Any) -> None:
     assert "- **BPipeline**: no rule for this" in page([found], {})
 
 
+def test_a_port_whose_verification_broke_off_is_told_and_tried_again(sweep: Any, tmp_path: Path) -> None:
+    class Broken(Commands):
+        def __call__(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+            ran = super().__call__(arguments)
+            return ran if arguments[0] == "scaffold" else subprocess.CompletedProcess([], 2, "", "error: it was ended")
+
+    (found,) = sweep(Broken([ROW]), only=("BPipeline",))
+    assert (found.refused, found.missed, found.features) == ("", "it was ended", ())
+    text = page([found], {})
+    assert "1 of 1 pipelines have a port; 0 of these claim nothing that fails, and 1 could not be verified" in text
+    assert (
+        "## Not verified, as the machine failed\n\n- **BPipeline**: it was ended" in text and "| BPipeline" not in text
+    )
+    again = Commands([ROW])
+    (found,) = sweep(again, only=("BPipeline",))
+    assert found.features and again.asked.count("verify") == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "said"),
+    [
+        (
+            Verified(
+                "A", "1", "d", features=(Found("tp2", "validated"), Found("pp2", "unsupported", "no", None, False))
+            ),
+            0,
+            "",
+        ),
+        (Verified("A", "1", "d", features=(Found("tp2", "unsupported", "failed: x"),)), 1, "A: tp2: failed: x"),
+        (Verified("A", "", "d", missed="it was ended"), 2, "A: missed: it was ended"),
+        (Verified("A", "", "d", refused="no rule"), 0, "A: no port: no rule"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: Verified, code: int, said: str
+) -> None:
+    monkeypatch.setattr(verified, "run", lambda *_, **__: [found])
+    monkeypatch.setattr("sys.argv", ["verified", "--quiet"])
+    assert verified.main() == code
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("A: ")] == ([said] if said else [])
+
+
 @pytest.mark.parametrize("wrong", [{"only": ("CPipeline",)}, {"features": ("imports",)}])
 def test_unknown_names_are_refused(sweep: Any, wrong: dict[str, Any]) -> None:
     with pytest.raises(OmniportError):
