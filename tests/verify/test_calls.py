@@ -52,6 +52,12 @@ def test_a_recipe_adds_arguments_and_leaves_calls_out() -> None:
     assert all(c.arguments["cfg_trunc_ratio"] == 0.5 and "image" not in c.arguments for c in calls.values())
 
 
+def test_a_case_may_leave_out_what_every_call_is_given() -> None:
+    recipe = Recipe("test", call={"cfg_trunc_ratio": 0.5}, cases={"defaults": {"cfg_trunc_ratio": None}})
+    given = {c.name: c.arguments.get("cfg_trunc_ratio") for c in calls_for(SIGNATURE, recipe)}
+    assert given.pop("defaults") is None and set(given.values()) == {0.5}
+
+
 def test_a_required_parameter_without_rule_is_refused() -> None:
     def call(self: Any, prompt: str, unheard_of: int) -> None: ...
 

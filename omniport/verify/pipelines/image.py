@@ -36,13 +36,15 @@ _MIXED = {
 }
 _LONG_CLIP = {"max_position_embeddings": 248}
 _HUNYUAN_DIT = Recipe(
-    "the second encoder is optional in the signature only",
+    "the second encoder is optional in the signature only; sizes become those of a million pixels, in one case here",
     {
         "text_encoder_2": "transformers.T5EncoderModel",
         "tokenizer_2": "transformers.T5Tokenizer",
         "safety_checker": "",
         "feature_extractor": "",
     },
+    call={"use_resolution_binning": False},
+    cases={"defaults": {"use_resolution_binning": None}},
 )
 
 _JSON = '{"edit_instruction": "make the cat red", "short_description": "a photo of a cat"}'
