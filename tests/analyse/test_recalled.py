@@ -44,7 +44,7 @@ def did(found: Recalled) -> list[Any]:
         [(call.site, call.line, call.query.dims, call.key.dims, call.value.dims) for call in added.attentions],
         [(use.line, use.call.site, alike(use.mask, given, found)) for use in added.masks],
         (added.causal, added.unranked, added.choices, added.settled, added.opened, added.asked, added.read),
-        (found.joined, found.makeup, found.sized),
+        (found.joined, found.makeup, found.sized, found.ranked, found.settings),
         (found.walked, found.operations, found.line, found.doubt),
     ]
 
@@ -94,6 +94,17 @@ def test_a_recalled_call_does_what_following_it_does(
 ) -> None:
     calls, different = compared(diffusers, name, monkeypatch)
     assert calls > 5 and not different
+
+
+def test_calls_under_another_setting_are_noticed(diffusers: SourceTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind: Any = Recalled
+
+    def forgetful(*parts: Any) -> Any:
+        return kind(*parts[:3], None, *parts[4:])
+
+    monkeypatch.setattr(recalled, "Recalled", forgetful)
+    _, different = compared(diffusers, "LTX2VideoTransformer3DModel", monkeypatch)
+    assert different
 
 
 def test_calls_told_apart_by_their_modules_alone_are_noticed(

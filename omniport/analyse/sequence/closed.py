@@ -32,6 +32,7 @@ class ClosedSettings(FlagRules):
     settings: dict[str, str]
     closed: dict[str, tuple[str, ...]]  # settings of the root, and the values that they may have
     weighed: set[str]  # values that a constructor compares with words
+    chosen: bool  # whether what is being followed asks for a setting that is given
 
     def statement(self, node: ast.stmt, env: Env) -> bool:
         if self.building and isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise):
@@ -48,6 +49,7 @@ class ClosedSettings(FlagRules):
             if isinstance(value, Opaque) and self.building:
                 self.weighed.add(value.text)
             if isinstance(value, Opaque) and value.text in self.settings:
+                self.chosen = True
                 return Const((self.settings[value.text] == word) == isinstance(node.ops[0], ast.Eq))
             if isinstance(value, Opaque) and value.text in self.closed and not self.building:
                 raise Several(value.text, self.closed[value.text])

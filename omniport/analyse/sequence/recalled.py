@@ -18,6 +18,7 @@ from typing import Any
 
 from omniport.analyse.expressions import Env
 from omniport.analyse.facts import AttentionFact, Barrier, Site
+from omniport.analyse.ops import tensors_in
 from omniport.analyse.poly import Poly
 from omniport.analyse.sequence.closed import ClosedSettings
 from omniport.analyse.sequence.described import PLAIN, Described
@@ -37,7 +38,7 @@ _ADDED_TO = (
     *(("record", name) for name in ("steps", "masks", "unranked", "causal", "choices")),
     *(("", name) for name in ("settled", "opened", "asked", "read")),
 )
-_FLAGS = ("tied", "weighing", "changing")
+_FLAGS = ("tied", "weighing", "changing", "chosen")
 
 
 class _Added:
@@ -57,6 +58,7 @@ class _Added:
     tied: bool
     weighing: bool
     changing: bool
+    chosen: bool
 
     def __init__(self, walk: RecalledCalls) -> None:
         self.walk = walk
@@ -65,7 +67,7 @@ class _Added:
         for (owner, name), held in zip(self.places, self.outer, strict=True):
             owner[name] = type(held)()
         self.flags = [(name, getattr(walk, name)) for name in _FLAGS]
-        walk.tied = walk.weighing = walk.changing = False
+        walk.tied = walk.weighing = walk.changing = walk.chosen = False
 
     def put_together(self) -> None:
         """Give the walk its own lists and sets again, with what was added."""
@@ -91,6 +93,7 @@ class Recalled:
     env: Env
     given: list[Any]  # the tensors, lists and dicts of it, in the order in which they are described
     several: list[bool] | None  # as described; None if nothing asked
+    settings: dict[str, str] | None  # under which it was made; None if nothing asked
     names: tuple[Any, ...]  # what the walk knew of other modules
     first: int  # tensors of a lower serial were there before
     since: int  # statements that had been walked before
@@ -101,6 +104,7 @@ class Recalled:
     unclear: dict[int, str]
     optional: dict[int, Any]
     assumed: dict[int, Tensor]
+    ranked: list[int]  # which tensors of ``given`` have a rank that a condition asks for
     sized: dict[int, tuple[int, int]]  # by line: how many tensors of unknown sizes were made there before, and behind
     walked: int
     operations: int
@@ -132,12 +136,13 @@ class RecalledCalls(ClosedSettings):
             return super().run_module(module, env)
         makeups = {name: self.made_of((name,)) for name in described.streams}
         forms = tuple(item for item in self.forms.items() if item[0].startswith(("if ", "line ")))
-        settings = (tuple(self.kinds.items()), tuple(self.flags.items()), tuple(self.settings.items()), forms)
+        given = (tuple(self.kinds.items()), tuple(self.flags.items()), forms)
         own = self.own if module.cls in self.imported else 0
         state = (self.loops > 0, self.undecided > 0, self.picked, self.doubt, bool(self.record.seeds), own)
-        key = (id(module), tuple(env), tuple(described.parts), tuple(makeups.items()), state, settings)
+        key = (id(module), tuple(env), tuple(described.parts), tuple(makeups.items()), state, given)
         found = self.recalled.get(key)
-        if found is not None and found.several in (None, described.several) and self.applies(found):
+        alike = found is not None and found.settings in (None, self.settings)
+        if found is not None and alike and found.several in (None, described.several) and self.applies(found):
             return self.recall(found, described.objects)
         result, done = self.followed(module, env, described, makeups)
         if done is not None:
@@ -147,7 +152,7 @@ class RecalledCalls(ClosedSettings):
     def known_names(self) -> tuple[Any, ...]:
         """What following a call may add to, and what names mean in it."""
         lengths = map(len, (self.imported, self.classes, self.functions, self.home, self.floors, self.kept.values))
-        return (dict(self.imports), len(self.tested), *lengths)
+        return (dict(self.imports), *lengths)
 
     def applies(self, found: Recalled) -> bool:
         """Whether a call of these arguments does here what it did: the streams that it made one are made one."""
@@ -172,6 +177,7 @@ class RecalledCalls(ClosedSettings):
         """The result of a call, and what it did if nothing else can make it do anything else."""
         first = Tensor(()).serial
         names, sized, steps, operations = self.known_names(), dict(self.sized_at), self.steps, self.operations
+        tested = set(self.tested)
         growing: list[dict[Any, Any]] = [self.facts.joined, self.makeup, self.unclear, self.optional, self.assumed]
         lengths = list(map(len, growing))
         added = _Added(self)
@@ -190,6 +196,10 @@ class RecalledCalls(ClosedSettings):
             for x in optional.values()
         )
         made = [result, *(use.mask for use in added.masks)]
+        asked = self.tested - tested
+        ranked = [at for at, x in enumerate(described.objects) if type(x) is Tensor and x.serial in asked]
+        own = asked - {described.objects[at].serial for at in ranked}  # which are gone when it ends
+        alone = alone and (not own or (min(own) >= first and own.isdisjoint(x.serial for x in tensors_in(made))))
         if not alone or not fresh or not all(self.renewable(value, module) for value in made):
             return result, None
         if (added.changing or described.loose) and Described(self, env.values()).parts != described.parts:
@@ -198,6 +208,7 @@ class RecalledCalls(ClosedSettings):
             {"self": module, **env},
             described.objects,
             described.several if added.weighing else None,
+            dict(self.settings) if added.chosen else None,
             names,
             first,
             steps,
@@ -208,6 +219,7 @@ class RecalledCalls(ClosedSettings):
             unclear,
             optional,
             assumed,
+            ranked,
             {line: (sized.get(line, 0), count) for line, count in self.sized_at.items() if sized.get(line, 0) != count},
             self.steps - steps,
             self.operations - operations,
@@ -242,8 +254,10 @@ class RecalledCalls(ClosedSettings):
         self.asked |= added.asked
         self.read |= added.read
         self.weighing |= found.several is not None
+        self.chosen |= found.settings is not None
         for line, (_, behind) in found.sized.items():
             self.sized_at[line] = behind
+        self.tested.update(given[at].serial for at in found.ranked)
         self.steps += found.walked
         self.operations += found.operations
         self.own, self.doubt = found.line, found.doubt

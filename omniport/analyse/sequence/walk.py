@@ -67,7 +67,7 @@ class SequenceWalk(RecalledCalls):
         self.until = until  # the statement in front of which the walk ends
         self.built = built  # by kinds: the model as its constructors leave it
         self.recalled = recalled
-        self.tied = self.written = self.weighing = self.changing = False
+        self.tied = self.written = self.weighing = self.changing = self.chosen = False
         self.record = Record()
         self.steps = self.own = self.operations = 0
         self.doubt: str | None = None  # the seed of unknown rank among what is being combined
