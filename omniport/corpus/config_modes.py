@@ -12,10 +12,12 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -23,6 +25,7 @@ from torch import nn
 INDEX = re.compile(r"\.\d+(?=\.|$)")
 PURE = frozenset({"self", "len", "isinstance", "hasattr", "getattr", "int", "float", "str", "bool", "list", "tuple"})
 """Names of a test that says the same for one instance whatever the inputs are."""
+_DRAWN = ("kaiming_uniform_", "normal_", "trunc_normal_", "uniform_", "xavier_uniform_")
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,18 @@ class ConfigMode:
 
 def mode_of(reference_class: Any, config: Mapping[str, Any]) -> ConfigMode:
     """The mode of ``config``; errors of the constructor pass through."""
-    with torch.device("meta"):
+    with torch.device("meta"), _undrawn():
         model, branches = _built(reference_class, dict(config))
     return ConfigMode(frozenset(branches), frozenset(_structure(model)), frozenset(_truths(model)))
+
+
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    """No random numbers for parameters: on the meta device they have no values, and asking for them takes long."""
+    with ExitStack() as stack:
+        for name in _DRAWN:
+            stack.enter_context(patch.object(nn.init, name, lambda tensor, *_, **__: tensor))
+        yield
 
 
 def _built(reference_class: Any, config: dict[str, Any]) -> tuple[nn.Module, set[tuple[str, int, int]]]:
@@ -104,11 +116,11 @@ def _truths(model: nn.Module) -> Iterator[tuple[str, int, str, str]]:
         for instance in (module, getattr(module, "processor", None)):
             for cls in type(instance).__mro__:
                 if ".models." in cls.__module__:
-                    for line, test in _tests(cls):
-                        yield cls.__name__, line, test, _said(test, instance)
+                    for line, test, compiled in _tests(cls):
+                        yield cls.__name__, line, test, _said(compiled, instance)
 
 
-def _said(test: str, instance: object) -> str:
+def _said(test: CodeType, instance: object) -> str:
     """What the reference's own test says of an instance; it reads the instance's attributes alone."""
     try:
         return str(bool(eval(test, {}, {"self": instance})))  # noqa: S307
@@ -117,8 +129,8 @@ def _said(test: str, instance: object) -> str:
 
 
 @cache
-def _tests(cls: type) -> tuple[tuple[int, str], ...]:
-    """Line and text of the conditions in a class's methods, without its constructor, that read the instance only."""
+def _tests(cls: type) -> tuple[tuple[int, str, CodeType], ...]:
+    """Line, text and code of the conditions in a class's methods, but its constructor, that read the instance only."""
     try:
         lines, first = inspect.getsourcelines(cls)
     except (OSError, TypeError):
@@ -131,7 +143,7 @@ def _tests(cls: type) -> tuple[tuple[int, str], ...]:
                 names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
                 if "self" in names and names <= PURE:
                     found.add((first + test.lineno - 1, ast.unparse(test)))
-    return tuple(sorted(found))
+    return tuple((line, test, compile(test, cls.__module__, "eval")) for line, test in sorted(found))
 
 
 def _conditions(function: ast.FunctionDef) -> Iterator[ast.expr]:
