@@ -68,12 +68,14 @@ _RATE = "params.resolved_frame_rate"
 _PROMPTS = '[p if isinstance(p, str) else p.get("prompt") or "" for p in req.prompts]'
 _NEGATIVE = '[n for p in req.prompts if (n := req.get_prompt_field(p, "{name}")) is not None] or None'
 _NEGATIVE_OR = '[n if (n := req.get_prompt_field(p, "{name}")) is not None else {default} for p in req.prompts]'
+_GENERATOR = "params.generator if req.num_reqs == 1 else req.collate_request_generators({outputs}, None)"
 #: The same for pipelines that take one request at a time, whose prompt is :data:`FIRST_PROMPT`.
 FIRST_PROMPT = "first_prompt"
 ONE = {
     _PROMPTS: f'{FIRST_PROMPT} if isinstance({FIRST_PROMPT}, str) else {FIRST_PROMPT}.get("prompt") or ""',
     _NEGATIVE: f'req.get_prompt_field({FIRST_PROMPT}, "{{name}}")',
     _NEGATIVE_OR: f'n if (n := req.get_prompt_field({FIRST_PROMPT}, "{{name}}")) is not None else {{default}}',
+    _GENERATOR: "params.generator",
 }
 #: A negative prompt that has a default of its own; a request that gives none gets it.
 NEGATIVE_OR = Binding(_NEGATIVE_OR, "prompt", "the reference's default where a request has none")
@@ -114,7 +116,7 @@ BINDINGS: dict[str, Binding] = {
     "seed": Binding("params.extra_args.get({name!r}, {default})", "extra", "the field seed is random if omitted"),
     "timesteps": Binding("params.timesteps", "request", "field timesteps"),
     "generator": Binding(
-        "params.generator if req.num_reqs == 1 else req.collate_request_generators({outputs}, None)",
+        _GENERATOR,
         "prompt",
         "one request draws as the reference does; in a batch each request keeps its own generator",
     ),
