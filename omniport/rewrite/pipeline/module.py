@@ -15,6 +15,7 @@ from omniport.plan.subjects import STAYS
 from omniport.rewrite.pipeline import access, facts
 from omniport.rewrite.pipeline.aliases import without_aliases
 from omniport.rewrite.pipeline.annotations import with_whole_annotations
+from omniport.rewrite.pipeline.blank_lines import without_idle_blanks
 from omniport.rewrite.pipeline.blocks import Statement, indented, parse
 from omniport.rewrite.pipeline.caught import without_lost_results
 from omniport.rewrite.pipeline.common import without_common_lines
@@ -158,7 +159,7 @@ def pipeline_text(
     methods, post = _methods(normal, pipeline, transformer, features, source, module)
     class_text = code(_class(normal, pipeline, features, methods, staged))
     body = without_remarks(without_doubled_remarks(f"{post}\n\n{class_text}" if post else class_text))
-    body = numbered_anew(body.strip()) + "\n"
+    body = without_idle_blanks(numbered_anew(body.strip())) + "\n"
     tree = ast.parse(body)
     if (cut := with_literals_cut(body, tree)) != body:
         body, tree = cut, ast.parse(cut)
