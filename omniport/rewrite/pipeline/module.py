@@ -31,6 +31,7 @@ from omniport.rewrite.pipeline.guidance import guided, split
 from omniport.rewrite.pipeline.host_comparisons import with_times_compared_once
 from omniport.rewrite.pipeline.host_times import with_times_read_once
 from omniport.rewrite.pipeline.idle_checks import without_idle_checks
+from omniport.rewrite.pipeline.idle_texts import without_idle_texts
 from omniport.rewrite.pipeline.imports import import_lines
 from omniport.rewrite.pipeline.init import constructor
 from omniport.rewrite.pipeline.inner_literals import with_literals_cut
@@ -203,7 +204,8 @@ def _methods(
     methods = [access.rename(m, denoisers.attributes, known, raw, models) for m in methods]
     methods = [without_aliases(without_common_lines(with_whole_annotations(with_seed_restored(m)))) for m in methods]
     components = [name for name, (_, role) in component_roles(plan.decisions).items() if role != "dit"]
-    methods = [without_modes(without_copies(without_lost_results(m)), components) for m in methods]
+    methods = [without_copies(without_lost_results(without_idle_texts(m))) for m in methods]
+    methods = [without_modes(m, components) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
     read = with_times_compared_once(with_times_read_once(with_times_kept(methods)))
