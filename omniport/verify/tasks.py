@@ -25,6 +25,7 @@ from omniport.verify.layer_weights import layer_weights, planned_whole
 from omniport.verify.loading import load_reference
 from omniport.verify.meter import Meter, block_parameters
 from omniport.verify.port import Port
+from omniport.verify.repairs import repair
 from omniport.verify.requests import run_call
 
 DISTURBANCE = 1e-5
@@ -155,8 +156,7 @@ def reference_cases(port: Port, work: Path) -> dict[str, Any]:
     cls = checkpoint.import_object(port.reference_pipeline)
     pipeline, _ = load_reference(cls, saved(work, "checkpoint"))
     pipeline.set_progress_bar_config(disable=True)
-    if "vae tiling" in recipe_of(port).repairs:
-        pipeline.vae.enable_tiling()
+    repair(recipe_of(port).repairs, pipeline)
     results: dict[str, list[torch.Tensor]] = {}
     skipped: dict[str, str] = {}
     calls = pipeline_calls(port)[0]
@@ -282,8 +282,9 @@ def start_pipeline(
     engine.register(port)
     config = engine.make_config(port, saved(work, "checkpoint"), rank, parallel, options=options)
     worker = engine.build_worker(config, rank)
-    if "vae tiling" in recipe_of(port).repairs:
-        config.vae_use_tiling = worker.worker.model_runner.pipeline.vae.use_tiling = True
+    repairs = recipe_of(port).repairs
+    repair(repairs, worker.worker.model_runner.pipeline)
+    config.vae_use_tiling = config.vae_use_tiling or "vae tiling" in repairs
     return config, worker
 
 

@@ -5,7 +5,6 @@ A call for two outputs is compared where the reference makes two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from omniport.verify import tasks  # noqa: E402
+from omniport.verify import forks, tasks  # noqa: E402
 from omniport.verify.calls import Call  # noqa: E402
 from omniport.verify.tasks import _first_run, compare, reference_cases, saved, without_count  # noqa: E402
 
@@ -26,6 +25,7 @@ class Reference:
 
     def __init__(self, gives: tuple[str, ...]) -> None:
         self.gives, self.asked = gives, []
+        self.vae = torch.nn.Linear(1, 1)
 
     def set_progress_bar_config(self, **_: Any) -> None:
         """As diffusers' have it."""
@@ -72,18 +72,20 @@ def test_two_outputs_are_compared() -> None:
 
 @pytest.fixture
 def cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The cases of a reference that gives some kinds of output, and how often each was asked for."""
+    """The cases of a reference that gives some kinds of output, and what was asked for; ``vaes`` gets its own."""
 
-    def run(*gives: str) -> tuple[Mapping[str, Any], list[str]]:
+    def run(*gives: str, repairs: tuple[str, ...] = (), vaes: list[Any] | None = None) -> Any:
         reference = Reference(gives)
         port: Any = SimpleNamespace(reference_pipeline="tests.Reference")
         calls = {"base": CALL, "defaults": Call("defaults", {}, ("a",), latent=True)}
         monkeypatch.setattr("omniport.verify.checkpoint.import_object", lambda path: Reference)
         monkeypatch.setattr(tasks, "load_reference", lambda cls, folder: (reference, {}))
-        monkeypatch.setattr(tasks, "recipe_of", lambda port: SimpleNamespace(repairs=()))
+        monkeypatch.setattr(tasks, "recipe_of", lambda port: SimpleNamespace(repairs=repairs))
         monkeypatch.setattr(tasks, "pipeline_calls", lambda port: (calls, {}))
         monkeypatch.setattr(tasks, "_gain", lambda *_: 1.0)
         reference_cases(port, tmp_path)
+        if vaes is not None:
+            vaes.append(reference.vae)
         return torch.load(saved(tmp_path, "images")), reference.asked
 
     return run
@@ -109,3 +111,20 @@ def test_a_broken_decode_shows_in_either_form(cases: Any, tmp_path: Path, gives:
     torch.save({n: [t * 1.01 if n in decoded else t for t in ts] for n, ts in images.items()}, tmp_path / "port.pt")
     errors = compare(tmp_path, "port.pt", "images.reference.pt")
     assert errors[shown] > 1e-3 and all((errors[name] == 0) == (name not in decoded) for name in errors)
+
+
+@pytest.mark.parametrize(("repairs", "dtype"), [((), "float32"), (("vae in bfloat16",), "bfloat16")])
+def test_what_the_reference_needs_to_run_is_done_to_it_and_to_the_port(
+    cases: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repairs: tuple[str, ...], dtype: str
+) -> None:
+    vaes: list[Any] = []
+    cases("latent", "np", "pil", repairs=repairs, vaes=vaes)
+    ours = SimpleNamespace(vae=torch.nn.Linear(1, 1))
+    worker = SimpleNamespace(worker=SimpleNamespace(model_runner=SimpleNamespace(pipeline=ours)))
+    monkeypatch.setattr("omniport.verify.engine.register", lambda port: None)
+    monkeypatch.setattr("omniport.verify.engine.make_config", lambda *_, **__: SimpleNamespace(vae_use_tiling=False))
+    monkeypatch.setattr("omniport.verify.engine.build_worker", lambda *_: worker)
+    port: Any = SimpleNamespace()
+    config, _ = tasks.start_pipeline(port, tmp_path, forks.Rank(0, 1, 0), {})
+    assert [str(next(vae.parameters()).dtype) for vae in (*vaes, ours.vae)] == [f"torch.{dtype}"] * 2
+    assert not config.vae_use_tiling
