@@ -6,6 +6,8 @@ import warnings
 import weakref
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import libcst as cst
@@ -160,20 +162,26 @@ class ToyBlock(nn.Module):
 """
 
 
-def model(
-    text: str = ROOT, *, forgets: bool = True, pads: bool = False, folds: bool = False
-) -> tuple[Any, dict[str, Any]]:
-    """A model as it is written; one that ``folds`` asks whether it is compiled before it forgets."""
+def written(text: str, *, forgets: bool = True, folds: bool = False) -> tuple[str, dict[str, Any]]:
+    """The function that forgets, and the names of a model as it is written.
+
+    One that ``folds`` asks in its forward whether it is compiled before it forgets.
+    """
     module = cst.parse_module(text)
     root, *others = module.body
     assert isinstance(root, cst.ClassDef)
-    root = forget_masks(root, module) if forgets else root
-    written = cst.Module([root, *others])
-    helper = forgetting(written)
-    assert (helper != "") == forgets
+    made = cst.Module([forget_masks(root, module) if forgets else root, *others])
+    helper = forgetting(made)
     asking = "if not torch.compiler.is_compiling():\n            kept_keys.cache_clear()\n"
-    code = written.code.replace("forget_masks()\n", asking) if folds else written.code
-    made = names(MADE + PAD_HELPER + helper + code)
+    code = made.code.replace("forget_masks()\n", asking) if folds else made.code
+    return helper, names(MADE + PAD_HELPER + helper + code)
+
+
+def model(
+    text: str = ROOT, *, forgets: bool = True, pads: bool = False, folds: bool = False
+) -> tuple[Any, dict[str, Any]]:
+    helper, made = written(text, forgets=forgets, folds=folds)
+    assert (helper != "") == forgets
     toy = made["ToyModel"]()
     toy.layers, toy.pads = [made["KeyMaskedAttention"]() for _ in range(5)], pads
     return toy, made
@@ -256,6 +264,70 @@ def test_a_compiled_model_whose_attention_is_not_reads_masks_anew(folds: bool) -
     expected = model(APART)[0](*tensors(), mask.clone())
     assert counter.frame_count > 0 and (before - expected).abs().max() > 1e-3
     assert torch.equal(after, expected) == (not folds)
+
+
+SHARDED = """
+class ToyModel(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = ToyBlock()
+        self.blocks = nn.ModuleList(ToyBlock() for _ in range(2))
+
+    def forward(self, query, key, value, mask):
+        query = query * 2
+        query = self.first(query, key, value, mask)
+        for block in self.blocks:
+            query = block(query, key, value, mask)
+        return query
+
+
+class ToyBlock(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.attn = KeyMaskedAttention()
+        self.attn._run_local_attention = torch.compiler.disable(self.attn._run_local_attention)
+
+    def forward(self, query, key, value, mask):
+        return self.attn._run_local_attention(self.linear(query), key, value, AttentionMetadata(attn_mask=mask))
+"""
+
+
+def with_fsdp(store: str) -> dict[bool, tuple[int, bool]]:
+    """How many graphs the model made, and whether a changed mask counted; by whether it folds.  One rank, on CPU."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    mesh, found = init_device_mesh("cpu", (1,)), {}
+    for folds in (False, True):
+        torch.manual_seed(0)
+        _, made = written(SHARDED, folds=folds)
+        toy = made["ToyModel"]()
+        for part in (toy.first, *toy.blocks, toy):
+            fully_shard(part, mesh=mesh)
+        torch.compiler.reset()
+        counter: Any = CompileCounter()
+        toy.compile(backend=counter)
+        mask = MASK.clone()
+        with torch.no_grad():
+            before = toy(*tensors(), mask)
+            mask[0, 0] = False
+            after = toy(*tensors(), mask)
+            made["kept_keys"].cache_clear()
+            expected = toy(*tensors(), mask.clone())
+        assert not torch.equal(before, expected)
+        found[folds] = (counter.frame_count, torch.equal(after, expected))
+    dist.destroy_process_group()
+    return found
+
+
+def test_a_compiled_model_under_fsdp_reads_masks_anew(tmp_path: Path) -> None:
+    with get_context("spawn").Pool(1) as pool:
+        found = pool.apply(with_fsdp, (str(tmp_path / "store"),))
+    assert all(graphs > 0 for graphs, _ in found.values())
+    assert {folds: anew for folds, (_, anew) in found.items()} == {False: True, True: False}
 
 
 def test_padding_that_is_a_query_has_zeros() -> None:
