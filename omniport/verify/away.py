@@ -26,25 +26,26 @@ class Away:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[nn.Module, dict[int, tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._modules: set[nn.Module] = set()
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # two modules may share a tensor
         self.faults: dict[str, None] = {}
 
     def __contains__(self, module: object) -> bool:
-        return module in self._kept
+        return module in self._modules
 
     def take(self, module: nn.Module) -> None:
         """Put tensors that hold no numbers in place of all parameters and buffers."""
-        if module in self._kept:
-            return
-        kept = self._kept[module] = {}
+        self._modules.add(module)
         for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.is_floating_point() and id(tensor) not in kept:
-                kept[id(tensor)] = (tensor, tensor.data)
+            if tensor.is_floating_point() and id(tensor) not in self._kept:
+                self._kept[id(tensor)] = (tensor, tensor.data)
                 tensor.data = torch.full((), float("nan"), dtype=tensor.dtype).expand(tensor.shape)
 
     def bring(self, module: nn.Module) -> None:
         """Put the numbers back."""
-        for tensor, data in self._kept.pop(module, {}).values():
+        self._modules.discard(module)
+        for part in (*module.parameters(), *module.buffers()):
+            tensor, data = self._kept.pop(id(part), (part, part.data))
             tensor.data = data
 
     def watch(self, component: nn.Module, name: str) -> None:

@@ -51,6 +51,22 @@ def test_numbers_come_back_as_they_were() -> None:
     assert not away.faults and encoder not in away
 
 
+def test_a_weight_of_two_components_comes_back_with_either() -> None:
+    first, second, away = Encoder(), Encoder(), Away()
+    second.inner.weight = first.inner.weight
+    before = first.inner.weight.clone()
+    away.take(first)
+    away.take(second)
+    away.bring(second)
+    assert torch.equal(second.inner.weight, before) and first in away and first.inner.bias.isnan().all()
+    away.bring(first)
+    assert torch.equal(first.inner.weight, before) and not first.inner.bias.isnan().any()
+    away.take(first)
+    assert second.inner.weight.isnan().all()
+    away.bring(first)
+    assert torch.equal(second.inner.weight, before)
+
+
 def test_a_part_that_runs_without_its_component_is_found_and_gets_its_weights() -> None:
     pipeline = Pipeline()
     with away_with(pipeline) as away:
