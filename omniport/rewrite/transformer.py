@@ -41,6 +41,7 @@ from omniport.rewrite.padded_attention import HELPER as PADDED_LAYER
 from omniport.rewrite.patch_conv import patch_convolutions
 from omniport.rewrite.perturbed import perturb
 from omniport.rewrite.pipeline.remarks import without_remarks
+from omniport.rewrite.pipeline.unread_parts import with_unread_parts
 from omniport.rewrite.precision import keep_unquantised
 from omniport.rewrite.prune import prune
 from omniport.rewrite.qk_rope import join_rotations
@@ -182,6 +183,7 @@ def render_transformer(
     module = _each_class(module, lambda node: place_tables(node, plan, kept) if node.name.value == root else node)
     module, context = perturb(module, plan, normal.root)
     module = _each_class(module, lambda node: forget_masks(node, module) if node.name.value == root else node)
+    module = _each_class(module, unread_unnamed)
     return _assemble(module, plan, header, norm + fused_norm + rotate + lean + tables + context, layer)
 
 
@@ -198,6 +200,14 @@ def _module(normal: NormalForm) -> cst.Module:
 def _each_class(module: cst.Module, change: Callable[[cst.ClassDef], cst.ClassDef]) -> cst.Module:
     body = [change(item) if isinstance(item, cst.ClassDef) else item for item in module.body]
     return module.with_changes(body=body)
+
+
+def unread_unnamed(node: cst.ClassDef) -> cst.ClassDef:
+    """The class with ``_`` for the parts of unpacked values that a method does not read."""
+    old = list(node.body.body)
+    new = [with_unread_parts(m) if isinstance(m, cst.FunctionDef) and m.name.value != "__init__" else m for m in old]
+    same = all(a is b for a, b in zip(old, new, strict=True))
+    return node if same else node.with_changes(body=node.body.with_changes(body=new))
 
 
 def _visit(node: cst.ClassDef, transformer: cst.CSTTransformer) -> cst.ClassDef:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import libcst as cst
 
+from omniport.rewrite.pipeline.blocks import indented, suite
 from omniport.source.transform import transform
 from omniport.source.walk import of_kind
 
@@ -22,9 +23,15 @@ def with_unread_parts(method: cst.FunctionDef) -> cst.FunctionDef:
     unread = {part.value for part in parts} - elsewhere - {_NO_NAME}
     if not unread or _NO_NAME in elsewhere:
         return method
-    new = transform(method, _Unname({id(part) for part in parts if part.value in unread}))
-    assert isinstance(new, cst.FunctionDef)
-    return new
+    change = _Unname({id(part) for part in parts if part.value in unread})
+    block = [transform(s, change) if _holds(s, change.parts) else s for s in suite(method.body)]
+    return method.with_changes(body=indented(block, method.body))
+
+
+def _holds(statement: cst.CSTNode, parts: set[int]) -> bool:
+    """Whether one of the parts stands in a statement: the others need not be made anew."""
+    tuples = [t.target for t in of_kind(statement, cst.AssignTarget) if isinstance(t.target, cst.Tuple)]
+    return any(id(e.value) in parts for t in tuples for e in t.elements)
 
 
 class _Unname(cst.CSTTransformer):
