@@ -208,14 +208,13 @@ def _methods(
     methods = [without_modes(m, components) for m in methods]
     init = constructor(normal.methods["__init__"], plan, transformer, features, methods)
     init = access.rename(init, denoisers.attributes, known, raw)
+    owners = ("self", plan.class_name)
+    init = without_unread_attributes([init, *methods], component_roles(plan.decisions), owners)[0]
     read = with_times_compared_once(with_times_read_once(with_times_kept(methods)))
     methods = [
         tokenised_once(without_single_joins(plain_comparisons(m))) for m in without_idle_checks(read, plan.arguments)
     ]
-    methods = on_own_device([init, *methods], plan.class_name)
-    names = component_roles(plan.decisions)
-    methods = without_unread_attributes(methods, names, ("self", plan.class_name))
-    methods = with_parameter_types(methods)
+    methods = with_parameter_types(on_own_device([init, *methods], plan.class_name))
     methods = [with_values_returned(with_unread_parts(m)) for m in methods]
     return [*methods, *_functions(parse(_load_weights(plan)))], post
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 
 import libcst as cst
 
 from omniport.rewrite.pipeline.blocks import Statement, assigned, changed, indented, pure, reads, suite
-from omniport.rewrite.pipeline.walk import attributes
+from omniport.rewrite.pipeline.walk import attributes, calls
 from omniport.source.syntax import dotted
 from omniport.source.walk import of_kind
 
@@ -57,6 +58,7 @@ def _named(node: Statement, names: set[str]) -> bool:
     return pure(found[1]) or any(dotted(c.func) == "get_hf_file_to_dict" for c in of_kind(found[1], cst.Call))
 
 
+@functools.lru_cache(maxsize=1024)
 def _mentioned(node: cst.CSTNode) -> set[str]:
     """Attributes that a statement reads or writes."""
     return {n.attr.value for n in of_kind(node, cst.Attribute)} | attributes(node).keys()
@@ -64,8 +66,8 @@ def _mentioned(node: cst.CSTNode) -> set[str]:
 
 def _by_any_name(method: cst.FunctionDef) -> bool:
     """Whether an attribute of the object is asked for by a name that is not written out."""
-    for call in of_kind(method, cst.Call):
-        if dotted(call.func) not in ("getattr", "hasattr", "vars") or not call.args:
+    for call in calls(method, "getattr", "hasattr", "vars"):
+        if not call.args:
             continue
         named = len(call.args) > 1 and isinstance(call.args[1].value, cst.SimpleString)
         if dotted(call.args[0].value) == "self" and not named:
