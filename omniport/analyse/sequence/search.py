@@ -132,12 +132,12 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
     body = plain.method_of(plain.root.cls, "forward").body
     ranks = _ranks(body)
     refused: Refused | None = None
-    front = False
     read = live(body[starts[-1] + 1 :])
     alive = {at: {name for name, value in traces[at].env.items() if isinstance(value, Tensor)} for at in starts}
     carried = {at: frozenset(alive[at] & _stored(body[at : starts[-1] + 1])) for at in starts}
     lists = [at for at in starts if isinstance(body[at], ast.For)]
     parts = [at for at in lists if not carried[at] & read]
+    passed = list(parts)  # where blocks have all their tokens, if the region begins behind them
     end: int | None = None
     # lists of blocks before single modules with attention, such as refiners of the text, and those that change tokens
     # of the result before those that change the parts it is made of
@@ -145,7 +145,6 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
         if end is not None and (start > end or start not in parts):
             continue  # it would leave blocks with all tokens, and has no more than they
         carriers, primary = carried[start], carried[start] & read
-        front = front or any(at < start for at in parts)
         # where the tokens of the result are not there yet, blocks most likely work on their parts
         part = task if primary else replace(task, left=[min(task.left[0], _STATEMENTS // 4)])
         spent = refused is not None and task.left[0] <= 0  # one more walk is made, which tells little
@@ -154,14 +153,14 @@ def _region(task: _Task) -> tuple[Region, dict[str, int]]:
             try:
                 found = _search(part, place)
                 task.places.append(place)
-                return replace(found, front=front), ranks
+                return replace(found, front=any(at < start for at in passed)), ranks
             except Refused as error:
                 refused = refused if batch or spent else error
         behind = [at for at in lists if at > start]
         joined = bool(behind) and any(_others(traces[start].env[n], traces[behind[0]].env.get(n)) for n in primary)
         if primary & _stored(body[start : start + 1]) and start in lists and not joined:
             end = start
-        front = front or joined or not primary
+        passed += [start] if joined or not primary else []
     assert refused is not None
     raise refused
 
